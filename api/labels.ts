@@ -1,0 +1,21 @@
+/** Labels, annotations and finalizers that Slipway reads or writes. */
+import { GROUP } from "./meta.ts";
+
+/** On a Node: JSON `{token, unschedulable}`: who cordoned, and what stood there before (design, rule 6). */
+export const CORDON_ANNOTATION = `${GROUP}/cordon`;
+/** On a Node: a reason; while set, no grant is given to it, whatever else is asked. */
+export const HOLD_ANNOTATION = `${GROUP}/hold`;
+/** On a NodeUpdate: the release that a person allows again after it failed there. */
+export const RETRY_ANNOTATION = `${GROUP}/retry`;
+/** On a NodeUpdate: a reason, by which a person frees its slot although nothing says it is back. */
+export const STEAL_ANNOTATION = `${GROUP}/steal`;
+/** On an UpdateGroup: a word that was not used before lifts its halt. */
+export const RESUME_ANNOTATION = `${GROUP}/resume`;
+/** On a NodeUpdate: the release a person allows although it is older than the floor. */
+export const DOWNGRADE_ANNOTATION = `${GROUP}/allow-downgrade`;
+/** On a NodeUpdate: holds deletion back until its slot is free. */
+export const SLOT_FINALIZER = `${GROUP}/slot`;
+/** On an UpdateGroup: holds deletion back until nothing is in flight. */
+export const GROUP_FINALIZER = `${GROUP}/in-flight`;
+/** Label on NodeUpdates: the UpdateGroup that they belong to. */
+export const GROUP_LABEL = `${GROUP}/group`;

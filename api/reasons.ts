@@ -1,0 +1,205 @@
+/**
+ * The catalogue of reasons. A decision gives one of these and a message; the pair becomes
+ * the condition, the event, the log line, the metric label and the answer to "why".
+ * To add a reason, add a line here and return it from a policy; docs/reference/reasons.md
+ * is generated from this table, and a test fails on a reason that nothing returns.
+ */
+
+/** `normal` reasons explain a wait or a step; `warning` reasons need a person's eye. */
+type Severity = "normal" | "warning";
+
+interface Entry {
+  severity: Severity;
+  /** What it means. */
+  meaning: string;
+  /** What a person can do; empty where nothing needs doing. */
+  next: string;
+}
+
+function entry(severity: Severity, meaning: string, next = ""): Entry {
+  return { severity, meaning, next };
+}
+
+export const reasons = {
+  // Accepted
+  Accepted: entry("normal", "The object is valid and has its effect."),
+  UnknownTimeZone: entry(
+    "warning",
+    "The time zone is no IANA name.",
+    "Write a name such as Europe/Berlin or UTC.",
+  ),
+  InvalidStart: entry(
+    "warning",
+    "The start of a window can't be read.",
+    "Write `Mon-Fri 02:00`, `Thu 04:00`, `04:00` or five cron fields.",
+  ),
+  InvalidExclusion: entry(
+    "warning",
+    "An excluded date range ends before it begins, or names no real date.",
+    "Correct `exclude`.",
+  ),
+  NeverOpens: entry(
+    "warning",
+    "The window has no opening in the next four years.",
+    "Correct `start` or `exclude`.",
+  ),
+  ReleaseNotFound: entry(
+    "warning",
+    "The release does not exist.",
+    "Create the Release, or correct the name.",
+  ),
+  ChannelNotFound: entry(
+    "warning",
+    "The channel does not exist.",
+    "Create the Channel, or correct the name.",
+  ),
+  InvalidSpec: entry("warning", "The spec can't be acted on.", "The message names the field and the fix."),
+
+  // UpdateGroup
+  UpToDate: entry("normal", "Every node runs the target."),
+  RollingOut: entry("normal", "Nodes move to the target."),
+  StageSoaking: entry("normal", "The open stage is done and soaks before the next one opens."),
+  Paused: entry("normal", "A person paused the group.", "Set `spec.paused: false`."),
+  NoTarget: entry("normal", "The group has no release to move to."),
+  NoNodes: entry("normal", "No node matches the selector."),
+  FailureThresholdReached: entry(
+    "warning",
+    "As many nodes failed on the release as the group allows; nothing more moves to it.",
+    "Publish a corrected release, or annotate the group with slipway.dev/resume.",
+  ),
+  NotHalted: entry("normal", "Nothing stopped the group."),
+  SelectedTwice: entry(
+    "warning",
+    "Another group selects some of the same nodes; neither acts on them.",
+    "Narrow one selector.",
+  ),
+  NoConflict: entry("normal", "No other group selects the same nodes."),
+  ReleaseQuarantined: entry(
+    "warning",
+    "The target failed elsewhere and is quarantined: each node keeps what it runs.",
+    "Point the channel at a good release.",
+  ),
+  NotQuarantined: entry("normal", "No group halted on this release."),
+  Deleting: entry("normal", "The object is being deleted; what is in flight ends first."),
+
+  // A node that waits
+  Current: entry("normal", "The node runs what it should."),
+  WaitingForAgent: entry(
+    "normal",
+    "No agent of this node has reported yet.",
+    "Check that the agent runs there.",
+  ),
+  AgentLost: entry(
+    "warning",
+    "The agent's session ended and it has not come back.",
+    "Check the machine and its network.",
+  ),
+  Fetching: entry("normal", "The agent fetches and writes the image."),
+  VerifyingImage: entry("normal", "The agent reads the image back and verifies it."),
+  StagingFailed: entry(
+    "warning",
+    "The image could not be staged; the agent tries again.",
+    "The message says why.",
+  ),
+  ImageRefused: entry(
+    "warning",
+    "The image is not what was signed, or is not allowed here.",
+    "The message says why.",
+  ),
+  WaitingForStage: entry("normal", "The node's stage has not opened."),
+  WaitingForWindow: entry("normal", "No reboot window is open."),
+  WindowTooShort: entry(
+    "warning",
+    "No opening is long enough for drain, boot and a fallback.",
+    "Lengthen the window or shorten the deadlines.",
+  ),
+  ChangeFreeze: entry("normal", "A window of mode Deny is open."),
+  WaitingForBudget: entry("normal", "As many nodes are unavailable as a budget allows."),
+  WaitingForTurn: entry("normal", "Other nodes stand before it in the queue."),
+  WaitingForRate: entry("normal", "The group's rate of updates is used up for now."),
+  WaitingForSettle: entry("normal", "The group settles after a node's return."),
+  WaitingForEvidence: entry("normal", "As many nodes are unverified on the release as may be."),
+  WaitingForGates: entry("normal", "The manager has not renewed what a grant must be checked against."),
+  Held: entry("normal", "A person holds the node.", "Remove the annotation slipway.dev/hold from the Node."),
+  NeverAgain: entry(
+    "warning",
+    "The release failed on this node before.",
+    "Publish a corrected release, or annotate the NodeUpdate with slipway.dev/retry.",
+  ),
+  StrategyOff: entry("normal", "The group stages only; a person reboots."),
+  UpdateNotReachable: entry(
+    "warning",
+    "The release may not be reached from what runs.",
+    "Declare a stepping stone, or lower `updatesFrom`.",
+  ),
+  DowngradeRefused: entry(
+    "warning",
+    "The target is older than a version that ran well here.",
+    "Annotate the NodeUpdate with slipway.dev/allow-downgrade.",
+  ),
+  NoPayload: entry(
+    "warning",
+    "The release has no payload for the node's architecture.",
+    "Add one to a new Release.",
+  ),
+
+  // A node under a grant
+  Granting: entry("normal", "A slot is being taken."),
+  Draining: entry("normal", "Pods leave the node."),
+  BlockedByDisruptionBudget: entry(
+    "warning",
+    "A PodDisruptionBudget refuses an eviction.",
+    "The message names it.",
+  ),
+  DrainTimedOut: entry(
+    "warning",
+    "The drain took longer than allowed; the slot is given back.",
+    "Look at the Pods that the message names.",
+  ),
+  DrainYielded: entry("normal", "Two drains blocked each other; the younger gave way."),
+  WindowClosing: entry("normal", "The window closes before this can end; the slot is given back."),
+  Drained: entry("normal", "The node is drained; its agent may commit."),
+  Committed: entry("normal", "The agent may flip and reboot now."),
+  Rebooting: entry("normal", "The machine reboots."),
+  CommitRefused: entry("normal", "The commit was refused; the agent withdraws."),
+  CommitExpired: entry("normal", "The commit's seconds were spent before the reboot; the agent withdraws."),
+  Withdrawn: entry("normal", "The agent gave the slot back before rebooting."),
+  Revoked: entry("normal", "The slot was taken back before the reboot."),
+  VerifyingBoot: entry("normal", "The machine is back; its boot checks run."),
+  VerifyingRelease: entry("normal", "The boot is good; the node's release checks run."),
+  Suspect: entry(
+    "warning",
+    "The machine has been away longer than its boot may take; its slot stays taken.",
+    "Repair it, delete the Node, or annotate the NodeUpdate with slipway.dev/steal.",
+  ),
+  Stolen: entry("warning", "A person freed the slot; the budget may be overrun."),
+  HolderExpired: entry(
+    "warning",
+    "The holder's opt-in time limit passed; the slot is free and a failure recorded.",
+  ),
+  NodeGone: entry("normal", "The Node was deleted; its slot is free."),
+
+  // Verdicts
+  Updated: entry("normal", "The machine runs the target and marked it good."),
+  FellBack: entry("warning", "The machine came back on its former slot: the release failed here."),
+  Rebooted: entry("normal", "The machine rebooted and needs no more reboot."),
+  StillRequired: entry(
+    "warning",
+    "The machine still asks for a reboot after one; it is not repeated.",
+    "Look at what sets the marker.",
+  ),
+  BootChecksFailed: entry("warning", "A boot check failed until the deadline; the machine falls back."),
+  ReleaseChecksFailed: entry("warning", "The node did not become Ready in time on the release."),
+  PowerLost: entry(
+    "normal",
+    "The boot ended without a verdict; one retry is allowed if others are good on the release.",
+  ),
+} as const satisfies Record<string, Entry>;
+
+export type Reason = keyof typeof reasons;
+
+/** Why something is as it is: a reason of the catalogue, and one sentence with the particulars. */
+export interface Why {
+  reason: Reason;
+  message: string;
+}

@@ -1,0 +1,177 @@
+/**
+ * Everything that Slipway does with etcd, as one interface: the manager, the gateways and
+ * the simulation use the same functions. Who may call what is design section 4.
+ *
+ * Each transaction reads what it needs at one revision, decides, and compares what it
+ * read; an unknown outcome is resolved by reading back before the function returns.
+ */
+import type { Desired, Observed } from "../proto/gen/agent_pb.ts";
+import type { Why } from "../api/reasons.ts";
+import type { BudgetGate, Grant, GroupGate, JournalEntry, Phase, Session, Token } from "./records.ts";
+
+export interface LiveGrant {
+  grant: Grant;
+  token: Token;
+  phase: Phase;
+}
+
+export interface BudgetState {
+  seq: number;
+  /** uid -> wall clock ms since when it holds a place. */
+  holders: ReadonlyMap<string, number>;
+}
+
+/** All of etcd's state under our prefix (but the journal) at one revision. */
+export interface FleetSnapshot {
+  revision: number;
+  incarnation: string | undefined;
+  epoch: number;
+  groupGates: ReadonlyMap<string, GroupGate>;
+  budgetGates: ReadonlyMap<string, BudgetGate>;
+  budgets: ReadonlyMap<string, BudgetState>;
+  grants: ReadonlyMap<string, LiveGrant>;
+  desired: ReadonlyMap<string, Desired>;
+  observed: ReadonlyMap<string, Observed>;
+  sessions: ReadonlyMap<string, Session>;
+  /** uids whose agents have a living session. */
+  present: ReadonlySet<string>;
+}
+
+/** What a leader needs to prove in each transaction. */
+export interface Leadership {
+  epoch: number;
+  incarnation: string;
+}
+
+export interface TakeGrant {
+  uid: string;
+  node: string;
+  group: string;
+  release: string;
+  budgets: readonly string[];
+  /** The `desired` record that the plan rests on must still be this one. */
+  desired: Desired;
+  nonce: string;
+  /** Time from the grant to the end of a fallback boot, ms: must fit before the window closes. */
+  needs: number;
+  /** The part of `needs` after the drain: frozen for the commit's check. */
+  bootNeeds: number;
+  reason: string;
+}
+
+export type TakeResult = { outcome: "granted"; token: Token } | { outcome: "refused"; why: Why };
+
+export type CommitResult =
+  | { outcome: "committed"; goodForSeconds: number }
+  | { outcome: "refused"; why: Why };
+
+/** Why a write under a token was not done. `stale`: the token is not the living grant's, or the phase is past it. */
+export type Fenced = "done" | "stale";
+
+export interface Coordination {
+  /** A consistent read of everything. Throws `EtcdUnavailable`. */
+  readFleet(): Promise<FleetSnapshot>;
+  /** Calls `hint` when anything may have changed. */
+  watchFleet(hint: () => void): { close(): void };
+
+  // Leadership (manager)
+  /** The epoch and incarnation now: read *before* the Lease is acquired (rule 2). */
+  readEpoch(): Promise<{ epoch: number; incarnation: string | undefined; revision: number }>;
+  /** Raises the epoch from what `readEpoch` gave; undefined if another was faster. Makes the incarnation if there is none and `first` says that there never was. */
+  raiseEpoch(
+    from: { epoch: number; incarnation: string | undefined },
+    first: boolean,
+  ): Promise<Leadership | undefined>;
+  /**
+   * After a loss or a restored snapshot: a new incarnation, every gate, grant and holder
+   * replaced by `grants` (from NodeUpdate.status), in transactions that leave no moment
+   * in which a gate of the new incarnation exists before all holders do.
+   */
+  rebuild(
+    from: { epoch: number; incarnation: string | undefined },
+    grants: readonly RebuiltGrant[],
+  ): Promise<Leadership | undefined>;
+
+  // Gates (manager)
+  /** Replaces all gates, on a lease of 30 s. False if the epoch is no longer ours. */
+  writeGates(
+    leader: Leadership,
+    gates: { groups: readonly GroupGate[]; budgets: readonly BudgetGate[] },
+  ): Promise<boolean>;
+  /** Writes `desired/<uid>` if it differs. False if the epoch is no longer ours. */
+  putDesired(leader: Leadership, uid: string, desired: Desired): Promise<boolean>;
+  /** Removes desired, observed and session of a node that is gone and holds no grant. */
+  forgetNode(leader: Leadership, uid: string): Promise<boolean>;
+
+  // The slot of a node (manager)
+  /** Takes a place in each budget and makes the grant, in one transaction (rule 1). */
+  takeGrant(leader: Leadership, request: TakeGrant): Promise<TakeResult>;
+  /** Granted -> Drained: the agent may ask to commit. */
+  markDrained(leader: Leadership, uid: string, token: Token): Promise<Fenced>;
+  /** Granted or Drained -> Withdrawn, by the manager; never once Committed. */
+  revoke(leader: Leadership, uid: string, token: Token, why: Why): Promise<Fenced>;
+  /** Ends a grant whose phase is Returned or Withdrawn: frees every place. */
+  release(leader: Leadership, uid: string, token: Token): Promise<Fenced>;
+  /**
+   * Frees every place whatever the phase: a person's steal, an opt-in TTL, or a Node that
+   * is gone (then only after its presence ended, if it was committed).
+   */
+  free(
+    leader: Leadership,
+    uid: string,
+    token: Token,
+    cause: "Stolen" | "HolderExpired" | "NodeGone",
+  ): Promise<Fenced>;
+
+  // A node's own records (gateway, for the node that it authenticated)
+  /** Opens a session: raises the counter, binds presence to `lease`. */
+  openSession(uid: string, gateway: string, lease: string): Promise<number>;
+  /** False if a newer session exists. */
+  putObserved(uid: string, session: number, observed: Observed): Promise<boolean>;
+  /** Drained -> Committed, or again while Committed in the same boot: checks gates anew (rule 4). */
+  commit(uid: string, session: number, token: Token, boot: string): Promise<CommitResult>;
+  /** Granted, Drained or Committed -> Withdrawn. */
+  withdraw(uid: string, session: number, token: Token, why: Why): Promise<Fenced>;
+  /** Committed -> Returned: only in a session newer than the commit's, with another boot identity. */
+  reportReturn(
+    uid: string,
+    session: number,
+    token: Token,
+    boot: string,
+    verdict: NonNullable<Phase["verdict"]>,
+    why: Why,
+  ): Promise<Fenced>;
+  /** The living grant and the desired record of one node. */
+  readNode(
+    uid: string,
+  ): Promise<{ grant: LiveGrant | undefined; desired: Desired | undefined; session: Session | undefined }>;
+
+  // Plain machines
+  /** Spends a join token once (by its SHA-256): the labels and group that it fixes, or undefined if unknown, spent or expired. */
+  spendJoinToken(tokenHash: string, machineId: string): Promise<JoinRecord | undefined>;
+  putJoinToken(tokenHash: string, record: JoinRecord): Promise<void>;
+  readMachines(): Promise<ReadonlyMap<string, JoinRecord>>;
+
+  // Journal
+  append(entry: JournalEntry): Promise<void>;
+  readJournal(since: number): Promise<JournalEntry[]>;
+}
+
+export interface JoinRecord {
+  group: string;
+  labels: Record<string, string>;
+  /** Wall clock, ms. */
+  expiresAt: number;
+}
+
+export interface RebuiltGrant {
+  uid: string;
+  node: string;
+  group: string;
+  release: string;
+  budgets: readonly string[];
+  nonce: string;
+  phase: Phase["phase"];
+  supersedes: Token | null;
+  at: number;
+}

@@ -1,0 +1,80 @@
+/**
+ * etcd as a port. `etcd3-port.ts` is the real one; the simulation has another, and one
+ * suite of tests holds for both. Revisions are numbers: they stay below 2^53.
+ */
+
+export interface KeyValue {
+  key: string;
+  value: string;
+  createRevision: number;
+  modRevision: number;
+  /** Lease of the key, decimal; undefined without one. */
+  lease: string | undefined;
+}
+
+/** One key, or every key that starts with `prefix`. */
+export type Range = { key: string } | { prefix: string };
+
+export type Compare =
+  | { key: string; target: "mod" | "create"; is: "equal" | "greater" | "less"; revision: number }
+  | { key: string; target: "value"; is: "equal"; value: string };
+
+export type Operation =
+  | { put: string; value: string; lease?: string | undefined }
+  | { delete: string }
+  | { deletePrefix: string };
+
+/**
+ * - committed: every compare held, the operations happened, `revision` is theirs.
+ * - refused: a compare did not hold; nothing happened.
+ * - unknown: no answer. It may have happened, or may still happen: read back a nonce.
+ */
+export type TxnResult =
+  | { outcome: "committed"; revision: number }
+  | { outcome: "refused" }
+  | { outcome: "unknown"; cause: string };
+
+export interface ReadResult {
+  /** Revision of the store that all ranges were read at. */
+  revision: number;
+  /** Per range, in its order; keys ascend. */
+  results: KeyValue[][];
+}
+
+/** A lease that is kept alive until `close`, loss, or its deadline. */
+export interface LeaseSession {
+  /** Decimal lease id, for `Operation.lease`. */
+  readonly id: string;
+  /**
+   * Aborts when the lease can no longer be trusted: `ttl` less a margin of own monotonic
+   * time after the last acknowledged renewal, or when the server says that it is gone.
+   */
+  readonly lost: AbortSignal;
+  /** Stops renewing and revokes; ends quietly where etcd can't be reached. */
+  close(): Promise<void>;
+}
+
+/** Thrown by `read` and `lease` when etcd gives no answer in time. A read has no effect. */
+export class EtcdUnavailable extends Error {
+  constructor(message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = "EtcdUnavailable";
+  }
+}
+
+export interface EtcdPort {
+  /** Linearizable read of several ranges at one revision. */
+  read(ranges: readonly Range[]): Promise<ReadResult>;
+  /** One transaction, tried once: its own retries are off. At most 128 compares and 128 operations. */
+  txn(compares: readonly Compare[], operations: readonly Operation[]): Promise<TxnResult>;
+  /** Grants a lease of `ttlSeconds` and keeps it alive. */
+  lease(ttlSeconds: number): Promise<LeaseSession>;
+  /** Grants a lease that nobody renews: what hangs on it ends after `ttlSeconds`. */
+  leaseOnce(ttlSeconds: number): Promise<string>;
+  /**
+   * Calls `hint` when something under `prefix` may have changed: right after (re)connecting
+   * and after each change, possibly more often, never less. Reads tell what changed.
+   */
+  watch(prefix: string, hint: () => void): { close(): void };
+  close(): Promise<void>;
+}

@@ -1,0 +1,46 @@
+/**
+ * The layout of etcd. Node identity `uid` is the Node's UID, or the machine id of a
+ * plain machine. Only these functions make keys.
+ */
+export const PREFIX = "/slipway/";
+
+/** A part of a key: slashes inside names (budgets have them) are escaped. */
+function part(text: string): string {
+  return encodeURIComponent(text);
+}
+
+export const keys = {
+  /** Identity of this etcd's data: made once, replaced after a loss or a restored snapshot. */
+  incarnation: `${PREFIX}incarnation`,
+  /** Epoch of the leading manager: raised by each new leader. */
+  epoch: `${PREFIX}epoch`,
+  gates: `${PREFIX}gates/`,
+  groupGate: (group: string): string => `${PREFIX}gates/groups/${part(group)}`,
+  budgetGate: (budget: string): string => `${PREFIX}gates/budgets/${part(budget)}`,
+  budgets: `${PREFIX}budgets/`,
+  budgetSeq: (budget: string): string => `${PREFIX}budgets/${part(budget)}/seq`,
+  holders: (budget: string): string => `${PREFIX}budgets/${part(budget)}/holders/`,
+  holder: (budget: string, uid: string): string => `${PREFIX}budgets/${part(budget)}/holders/${part(uid)}`,
+  grants: `${PREFIX}grants/`,
+  grant: (uid: string): string => `${PREFIX}grants/${part(uid)}`,
+  phases: `${PREFIX}phases/`,
+  phase: (uid: string): string => `${PREFIX}phases/${part(uid)}`,
+  desired: `${PREFIX}desired/`,
+  desiredOf: (uid: string): string => `${PREFIX}desired/${part(uid)}`,
+  observed: `${PREFIX}observed/`,
+  observedOf: (uid: string): string => `${PREFIX}observed/${part(uid)}`,
+  sessions: `${PREFIX}sessions/`,
+  session: (uid: string): string => `${PREFIX}sessions/${part(uid)}`,
+  presence: `${PREFIX}presence/`,
+  presenceOf: (uid: string): string => `${PREFIX}presence/${part(uid)}`,
+  joins: `${PREFIX}joins/`,
+  join: (tokenHash: string): string => `${PREFIX}joins/${part(tokenHash)}`,
+  machines: `${PREFIX}machines/`,
+  machine: (machineId: string): string => `${PREFIX}machines/${part(machineId)}`,
+  journal: `${PREFIX}journal/`,
+} as const;
+
+/** The last part of a key, unescaped: the uid of grants/, phases/, observed/, holders. */
+export function lastPart(key: string): string {
+  return decodeURIComponent(key.slice(key.lastIndexOf("/") + 1));
+}

@@ -1,0 +1,114 @@
+/** The records in etcd: JSON, parsed at the edge. */
+import { z } from "zod";
+
+/** Fencing token: the incarnation of etcd and the create revision of `grants/<uid>` (design, rule 2). */
+export const Token = z.object({ incarnation: z.string(), revision: z.number().int().min(0) });
+export type Token = z.output<typeof Token>;
+
+export function sameToken(a: Token | undefined, b: Token | undefined): boolean {
+  return a !== undefined && b !== undefined && a.incarnation === b.incarnation && a.revision === b.revision;
+}
+
+/**
+ * What Kubernetes says of a group, for transactions that can't ask it. Valid while the
+ * key's lease lives and until `validUntil`; an expired or missing gate refuses.
+ */
+export const GroupGate = z.object({
+  group: z.string(),
+  paused: z.boolean(),
+  halted: z.boolean(),
+  deleting: z.boolean(),
+  /** Names of releases that may not be granted or committed. */
+  quarantined: z.array(z.string()),
+  /** Whether a reboot may begin now. */
+  open: z.boolean(),
+  /** Wall clock, ms: when the opening ends; null where nothing closes it. */
+  openUntil: z.number().nullable(),
+  /** Wall clock, ms. Invariant: at most 30 s after the consistent read that it rests on. */
+  validUntil: z.number(),
+});
+export type GroupGate = z.output<typeof GroupGate>;
+
+/** What Kubernetes says of a budget. */
+export const BudgetGate = z.object({
+  budget: z.string(),
+  max: z.number().int().min(0),
+  /** uids of members that are unavailable for any reason that Kubernetes shows. */
+  unavailable: z.array(z.string()),
+  validUntil: z.number(),
+});
+export type BudgetGate = z.output<typeof BudgetGate>;
+
+/** The target and the policy that a grant froze (proto JSON of agent.v1 Target and Policy). */
+const Frozen = z.record(z.string(), z.unknown());
+
+/** `grants/<uid>`: written once, never changed. Its create revision is the token's. */
+export const Grant = z.object({
+  uid: z.string(),
+  /** Name of the NodeUpdate: for people and for the gateway's log. */
+  node: z.string(),
+  group: z.string(),
+  release: z.string(),
+  /** Every budget that the node holds a place in while this grant lives. */
+  budgets: z.array(z.string()),
+  nonce: z.string(),
+  epoch: z.number(),
+  incarnation: z.string(),
+  /** Wall clock, ms. */
+  at: z.number(),
+  target: Frozen.nullable(),
+  policy: Frozen,
+  /** Time that the reboot and a fallback boot may take at most, ms: must fit before a window closes. */
+  bootNeeds: z.number(),
+  /** After a rebuild: the token by which the agent still knows this grant. */
+  supersedes: Token.nullable(),
+  /** Reason of the pick, for the journal. */
+  reason: z.string(),
+});
+export type Grant = z.output<typeof Grant>;
+
+/**
+ * `phases/<uid>`: made and removed with the grant, in the same transactions.
+ * Granted -> Drained -> Committed -> Returned, or Withdrawn from Granted, Drained, Committed.
+ * Invariant: `token` is the token of the living grant; another token is refused.
+ */
+export const Phase = z.object({
+  phase: z.enum(["Granted", "Drained", "Committed", "Returned", "Withdrawn"]),
+  /** Wall clock, ms. */
+  at: z.number(),
+  /** Session of the agent that committed: a return must come in a newer one. */
+  committedSession: z.number().optional(),
+  /** Boot identity at commit, `bootId/softReboots`: a return must show another. */
+  committedBoot: z.string().optional(),
+  committedAt: z.number().optional(),
+  verdict: z.enum(["Updated", "FellBack", "Rebooted", "StillRequired"]).optional(),
+  reason: z.string().optional(),
+  message: z.string().optional(),
+});
+export type Phase = z.output<typeof Phase>;
+
+/** `sessions/<uid>`: counts the sessions of a node; a write of an older session is refused. */
+export const Session = z.object({ session: z.number().int(), gateway: z.string(), at: z.number() });
+export type Session = z.output<typeof Session>;
+
+/** One line of the journal. */
+export const JournalEntry = z.object({
+  at: z.number(),
+  uid: z.string(),
+  node: z.string(),
+  group: z.string(),
+  what: z.string(),
+  reason: z.string(),
+  message: z.string(),
+});
+export type JournalEntry = z.output<typeof JournalEntry>;
+
+/** Names of budgets. A group's own limits are budgets too. */
+export const budgetNames = {
+  group: (group: string): string => `group/${group}`,
+  groupDomain: (group: string, key: string, domain: string): string => `group/${group}/${key}=${domain}`,
+  shared: (budget: string): string => `budget/${budget}`,
+  sharedDomain: (budget: string, key: string, domain: string): string => `budget/${budget}/${key}=${domain}`,
+  /** Nodes that Slipway itself stands on (design, rule 12). */
+  infrastructure: "infrastructure",
+} as const;

@@ -1,0 +1,60 @@
+/** The parts of Kubernetes' own kinds that Slipway reads or writes, as raw JSON. */
+import type { Resource } from "../api/kind.ts";
+import type { KubeObject } from "../api/meta.ts";
+
+export const NODES: Resource = { group: "", version: "v1", kind: "Node", plural: "nodes", namespaced: false };
+export const PODS: Resource = { group: "", version: "v1", kind: "Pod", plural: "pods", namespaced: true };
+export const LEASES: Resource = {
+  group: "coordination.k8s.io",
+  version: "v1",
+  kind: "Lease",
+  plural: "leases",
+  namespaced: true,
+};
+export const EVENTS: Resource = {
+  group: "events.k8s.io",
+  version: "v1",
+  kind: "Event",
+  plural: "events",
+  namespaced: true,
+};
+
+export interface NodeCondition {
+  type: string;
+  status: string;
+  reason?: string;
+  lastHeartbeatTime?: string;
+  lastTransitionTime?: string;
+}
+
+export interface Node extends KubeObject {
+  spec?: { unschedulable?: boolean; taints?: { key: string; effect: string; value?: string }[] };
+  status?: {
+    conditions?: NodeCondition[];
+    nodeInfo?: { bootID: string; machineID: string; osImage: string; architecture: string };
+  };
+}
+
+export interface Pod extends KubeObject {
+  spec?: {
+    nodeName?: string;
+    priorityClassName?: string;
+    serviceAccountName?: string;
+    volumes?: { name: string; emptyDir?: unknown }[];
+    terminationGracePeriodSeconds?: number;
+  };
+  status?: {
+    phase?: "Pending" | "Running" | "Succeeded" | "Failed" | "Unknown";
+    conditions?: { type: string; status: string }[];
+  };
+}
+
+export interface Lease extends KubeObject {
+  spec?: {
+    holderIdentity?: string;
+    leaseDurationSeconds?: number;
+    acquireTime?: string;
+    renewTime?: string;
+    leaseTransitions?: number;
+  };
+}
