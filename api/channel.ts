@@ -3,12 +3,14 @@ import { z } from "zod";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { Architecture } from "./release.ts";
+import { form } from "./rules.ts";
 
 export const ObjectName = z
   .string()
   .min(1)
   .max(253)
-  .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/);
+  .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/)
+  .meta(form("must be an object's name: lower-case letters, digits, `-` and `.`"));
 
 export const ChannelSpec = z.object({
   release: ObjectName.meta({ description: "Name of the Release that this channel points at." }),

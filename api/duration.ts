@@ -1,11 +1,15 @@
 /** Durations as people write them: `90s`, `15m`, `1h30m`. */
 import { z } from "zod";
+import { form } from "./rules.ts";
 
 const PATTERN = /^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$/;
 
-export const Duration = z.string().min(2).max(20).regex(PATTERN).meta({
-  description: "A duration such as 90s, 15m or 1h30m.",
-});
+export const Duration = z
+  .string()
+  .min(2)
+  .max(20)
+  .regex(PATTERN)
+  .meta(form("must be a duration such as 90s, 15m or 1h30m"));
 
 /** Milliseconds of a `Duration`. Throws `RangeError` on text that is none: the schema refused it before. */
 export function parseDuration(text: string): number {

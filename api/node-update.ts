@@ -3,22 +3,32 @@ import { z } from "zod";
 import { ObjectName } from "./channel.ts";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
+import { exactlyOne, validations } from "./rules.ts";
 
-export const NodeUpdateSpec = z.object({
-  nodeName: ObjectName.optional().meta({ description: "The Node; absent for a plain machine." }),
-  nodeUID: z.string().min(1).max(64).optional(),
-  machineRef: z
-    .object({
-      machineId: z.string().min(1).max(64),
-      labels: z.record(z.string().max(316), z.string().max(63)).optional().meta({ maxProperties: 64 }),
-    })
-    .optional()
-    .meta({ description: "The plain machine; its join token fixed the labels." }),
-  group: ObjectName.meta({ description: "The UpdateGroup." }),
-  release: ObjectName.optional().meta({
-    description: "The release that it should run; absent: what it runs.",
-  }),
-});
+export const NodeUpdateSpec = z
+  .object({
+    nodeName: ObjectName.optional().meta({ description: "The Node; absent for a plain machine." }),
+    nodeUID: z.string().min(1).max(64).optional(),
+    machineRef: z
+      .object({
+        machineId: z.string().min(1).max(64),
+        labels: z.record(z.string().max(316), z.string().max(63)).optional().meta({ maxProperties: 64 }),
+      })
+      .optional()
+      .meta({ description: "The plain machine; its join token fixed the labels." }),
+    group: ObjectName.meta({ description: "The UpdateGroup." }),
+    release: ObjectName.optional().meta({
+      description: "The release that it should run; absent: what it runs.",
+    }),
+  })
+  .meta(
+    validations(
+      exactlyOne(
+        ["nodeName", "machineRef"],
+        "set exactly one of `nodeName` (a Node) and `machineRef` (a plain machine)",
+      ),
+    ),
+  );
 
 /**
  * The steps of a node, in order. `Idle`: nothing to do. `Staging`: the agent fetches and
@@ -168,5 +178,11 @@ export const nodeUpdate = defineKind({
       priority: 1,
     },
   ],
-  rules: [],
+  rules: [
+    {
+      rule: "self.spec.?nodeName == oldSelf.spec.?nodeName && self.spec.?nodeUID == oldSelf.spec.?nodeUID && self.spec.?machineRef.machineId == oldSelf.spec.?machineRef.machineId",
+      message: "a NodeUpdate belongs to one machine for ever: delete it, and the controller makes a new one",
+      fieldPath: ".spec",
+    },
+  ],
 });

@@ -3,15 +3,18 @@ import { z } from "zod";
 import { IntOrPercent } from "./int-or-percent.ts";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
+import { atLeastOne, selectsSomething, validations } from "./rules.ts";
 import { LabelSelector } from "./selector.ts";
 
-export const RebootBudgetSpec = z.object({
-  nodeSelector: LabelSelector,
-  maxUnavailable: IntOrPercent,
-  topologyKey: z.string().min(1).max(316).optional().meta({
-    description: "Node label: the limit then holds within each of its values.",
-  }),
-});
+export const RebootBudgetSpec = z
+  .object({
+    nodeSelector: LabelSelector,
+    maxUnavailable: IntOrPercent.meta(validations(atLeastOne)),
+    topologyKey: z.string().min(1).max(316).optional().meta({
+      description: "Node label: the limit then holds within each of its values.",
+    }),
+  })
+  .meta(validations(selectsSomething("nodeSelector")));
 
 const Count = z.int().min(0).max(1_000_000);
 

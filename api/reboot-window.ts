@@ -3,35 +3,51 @@ import { z } from "zod";
 import { Duration } from "./duration.ts";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
+import { between, form, selectsSomething, validations } from "./rules.ts";
 import { LabelSelector } from "./selector.ts";
 
-export const ExcludedDates = z.object({
-  from: z
-    .string()
-    .length(10)
-    .regex(/^[0-9]{4}-[0-9]{2}-[0-9]{2}$/)
-    .meta({ description: "First day, in the window's time zone." }),
-  to: z
-    .string()
-    .length(10)
-    .regex(/^[0-9]{4}-[0-9]{2}-[0-9]{2}$/)
-    .meta({ description: "Last day, included." }),
-  reason: z.string().max(253).optional(),
-});
+export const ExcludedDates = z
+  .object({
+    from: z
+      .string()
+      .length(10)
+      .regex(/^[0-9]{4}-[0-9]{2}-[0-9]{2}$/)
+      .meta(form("must be a date such as 2026-12-24"))
+      .meta({ description: "First day, in the window's time zone." }),
+    to: z
+      .string()
+      .length(10)
+      .regex(/^[0-9]{4}-[0-9]{2}-[0-9]{2}$/)
+      .meta(form("must be a date such as 2026-12-24"))
+      .meta({ description: "Last day, included." }),
+    reason: z.string().max(253).optional(),
+  })
+  .meta(
+    validations({
+      rule: "self.to >= self.from",
+      message: "`to` must not lie before `from`",
+      fieldPath: ".to",
+    }),
+  );
 
-export const RebootWindowSpec = z.object({
-  start: z.string().min(5).max(100).meta({
-    description: "`Mon-Fri 02:00`, `Thu 04:00`, daily `04:00`, or a five-field cron expression.",
-  }),
-  duration: Duration.meta({ description: "Absolute length of an opening: more than 0, at most a week." }),
-  timeZone: z.string().min(1).max(64).default("UTC").meta({ description: "IANA name." }),
-  exclude: z.array(ExcludedDates).max(64).default([]).meta({ "x-kubernetes-list-type": "atomic" }),
-  mode: z.enum(["Allow", "Deny"]).default("Allow").meta({
-    description:
-      "Deny is a change freeze: it beats every Allow, and binds groups with `windows: Always` too.",
-  }),
-  groupSelector: LabelSelector.meta({ description: "Labels of the UpdateGroups that it binds." }),
-});
+export const RebootWindowSpec = z
+  .object({
+    start: z.string().min(5).max(100).meta({
+      description: "`Mon-Fri 02:00`, `Thu 04:00`, daily `04:00`, or a five-field cron expression.",
+    }),
+    duration: Duration.meta({
+      ...validations(between("1s", "168h")),
+      description: "Absolute length of an opening: more than 0, at most a week.",
+    }),
+    timeZone: z.string().min(1).max(64).default("UTC").meta({ description: "IANA name." }),
+    exclude: z.array(ExcludedDates).max(64).default([]).meta({ "x-kubernetes-list-type": "atomic" }),
+    mode: z.enum(["Allow", "Deny"]).default("Allow").meta({
+      description:
+        "Deny is a change freeze: it beats every Allow, and binds groups with `windows: Always` too.",
+    }),
+    groupSelector: LabelSelector.meta({ description: "Labels of the UpdateGroups that it binds." }),
+  })
+  .meta(validations(selectsSomething("groupSelector")));
 
 export const Opening = z.object({ start: z.iso.datetime(), end: z.iso.datetime() });
 

@@ -2,18 +2,21 @@
 import { z } from "zod";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
+import { form } from "./rules.ts";
 
 /** 32 bytes in lower-case hex. */
 export const Sha256 = z
   .string()
   .length(64)
-  .regex(/^[0-9a-f]{64}$/);
+  .regex(/^[0-9a-f]{64}$/)
+  .meta(form("must be 64 lower-case hex digits, as sha256sum prints them"));
 /** Dotted numbers with an optional suffix, as Omaha and os-release write versions: 4081.2.0, 1.2.0-rc.1. */
 export const ReleaseVersion = z
   .string()
   .min(1)
   .max(64)
-  .regex(/^[0-9]+(\.[0-9]+){0,3}([-+][0-9A-Za-z.-]+)?$/);
+  .regex(/^[0-9]+(\.[0-9]+){0,3}([-+][0-9A-Za-z.-]+)?$/)
+  .meta(form("must be a version such as 4081.2.0 or 1.2.0-rc.1"));
 export const Architecture = z.enum(["amd64", "arm64"]);
 
 export const Blob = z.object({
@@ -23,7 +26,8 @@ export const Blob = z.object({
         .string()
         .min(8)
         .max(2048)
-        .regex(/^https?:\/\/[^\s]+$/),
+        .regex(/^https?:\/\/[^\s]+$/)
+        .meta(form("must be a URL that starts with http:// or https://")),
     )
     .min(1)
     .max(16)
@@ -38,6 +42,7 @@ export const Signature = z.object({
     .string()
     .length(88)
     .regex(/^[A-Za-z0-9+/]{86}==$/)
+    .meta(form("must be 64 bytes in base64, as `slipway image sign` prints them"))
     .meta({ description: "ed25519 signature of the image statement, base64." }),
 });
 
@@ -103,5 +108,12 @@ export const release = defineKind({
       description: "When it was declared.",
     },
   ],
-  rules: [],
+  rules: [
+    {
+      rule: "self.spec == oldSelf.spec",
+      message:
+        "a Release never changes, because machines may hold it already: create a new Release with another name",
+      fieldPath: ".spec",
+    },
+  ],
 });

@@ -3,50 +3,97 @@ import { z } from "zod";
 import { ObjectName } from "./channel.ts";
 import { Duration } from "./duration.ts";
 import { IntOrPercent } from "./int-or-percent.ts";
-import { defineKind } from "./kind.ts";
+import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
+import { atLeastOne, between, exactlyOne, form, selectsSomething, validations } from "./rules.ts";
 import { LabelSelector } from "./selector.ts";
 
 export const TopologyLimit = z.object({
   key: z.string().min(1).max(316).meta({ description: "Node label that names the domain." }),
-  maxUnavailable: IntOrPercent.meta({ description: "Limit within each domain." }),
+  maxUnavailable: IntOrPercent.meta({ description: "Limit within each domain.", ...validations(atLeastOne) }),
 });
 
-export const Stage = z.object({
-  name: z
-    .string()
-    .min(1)
-    .max(63)
-    .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/),
-  count: IntOrPercent.optional().meta({ description: "Cumulative size of the stage." }),
-  nodeSelector: LabelSelector.optional().meta({ description: "Or: the nodes that make it up." }),
-  soak: Duration.default("0s").meta({
-    description: "Wait after the stage's last verified return before the next stage opens.",
-  }),
-});
+const STAGE_COUNT: Rule = {
+  rule: "type(self) == int ? int(self) >= 1 : string(self).matches('^([1-9]|[1-9][0-9]|100)%$')",
+  message: "must be at least 1, or between 1% and 100%: a stage without nodes would never pass",
+};
 
-export const HealthCheck = z.object({
-  name: z.string().min(1).max(63),
-  unit: z.string().min(1).max(255).optional().meta({ description: "systemd unit that must be active." }),
-  http: z
-    .string()
-    .min(8)
-    .max(2048)
-    .regex(/^https?:\/\/[^\s]+$/)
-    .optional()
-    .meta({ description: "URL that must answer 2xx." }),
-  command: z
-    .string()
-    .min(1)
-    .max(63)
-    .optional()
-    .meta({ description: "Name of a command on the machine's own allow list." }),
-  timeout: Duration.default("10s"),
-});
+/** Counts of stages are cumulative, so they rise, and only like can be compared with like. */
+const STAGES: Rule[] = [
+  {
+    rule: "!self.exists(s, has(s.count) && type(s.count) == int) || !self.exists(s, has(s.count) && type(s.count) == string)",
+    message: "counts of stages must be all numbers or all percentages",
+  },
+  {
+    rule: "self.filter(s, has(s.count) && type(s.count) == int).map(s, int(s.count)).isSorted() && self.filter(s, has(s.count) && type(s.count) == string).map(s, int(string(s.count).replace('%', ''))).isSorted()",
+    message: "counts of stages are cumulative: each must be larger than the one before",
+  },
+  {
+    rule: "self.all(s, !has(s.count) || self.exists_one(t, has(t.count) && t.count == s.count))",
+    message: "two stages have the same cumulative count, so the second would be empty",
+  },
+  {
+    rule: "self.all(s, !has(s.nodeSelector) || self.exists_one(t, has(t.nodeSelector) && t.nodeSelector == s.nodeSelector))",
+    message: "two stages select the same nodes: give each node one stage",
+  },
+];
+
+export const Stage = z
+  .object({
+    name: z
+      .string()
+      .min(1)
+      .max(63)
+      .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/)
+      .meta(form("must be a name: lower-case letters, digits and `-`")),
+    count: IntOrPercent.optional().meta({
+      description: "Cumulative size of the stage.",
+      ...validations(STAGE_COUNT),
+    }),
+    nodeSelector: LabelSelector.optional().meta({ description: "Or: the nodes that make it up." }),
+    soak: Duration.default("0s").meta({
+      description: "Wait after the stage's last verified return before the next stage opens.",
+    }),
+  })
+  .meta(
+    validations(
+      exactlyOne(["count", "nodeSelector"], "a stage needs exactly one of `count` and `nodeSelector`"),
+      selectsSomething("nodeSelector"),
+    ),
+  );
+
+export const HealthCheck = z
+  .object({
+    name: z.string().min(1).max(63),
+    unit: z.string().min(1).max(255).optional().meta({ description: "systemd unit that must be active." }),
+    http: z
+      .string()
+      .min(8)
+      .max(2048)
+      .regex(/^https?:\/\/[^\s]+$/)
+      .meta(form("must be a URL that starts with http:// or https://"))
+      .optional()
+      .meta({ description: "URL that must answer 2xx." }),
+    command: z
+      .string()
+      .min(1)
+      .max(63)
+      .optional()
+      .meta({ description: "Name of a command on the machine's own allow list." }),
+    timeout: Duration.default("10s").meta(validations(between("1s", "10m"))),
+  })
+  .meta(
+    validations(
+      exactlyOne(
+        ["unit", "http", "command"],
+        "a boot check needs exactly one of `unit`, `http` and `command`",
+      ),
+    ),
+  );
 
 export const Drain = z.object({
   enabled: z.boolean().default(true),
-  timeout: Duration.default("10m"),
+  timeout: Duration.default("10m").meta(validations(between("1s", "24h"))),
   onTimeout: z.enum(["Abort", "Force"]).default("Abort").meta({
     description: "After the timeout: give the slot back, or reboot although Pods remain.",
   }),
@@ -64,69 +111,90 @@ export const Health = z.object({
       "x-kubernetes-list-type": "map",
       "x-kubernetes-list-map-keys": ["name"],
     }),
-  bootDeadline: Duration.default("5m"),
+  bootDeadline: Duration.default("5m").meta(validations(between("5s", "24h"))),
   releaseDeadline: Duration.default("10m").meta({
+    ...validations(between("5s", "24h")),
     description: "From the verified boot to Ready with this boot's id, or the node counts as failed.",
   }),
 });
 
-export const UpdateGroupSpec = z.object({
-  nodeSelector: LabelSelector,
-  channel: ObjectName.optional(),
-  release: ObjectName.optional(),
-  driver: z.enum(["fastpatch", "sentinel"]).default("fastpatch"),
-  paused: z.boolean().default(false),
-  strategy: z.enum(["Coordinated", "Immediate", "Off"]).default("Coordinated"),
-  maxUnavailable: IntOrPercent.default(1),
-  topology: z
-    .array(TopologyLimit)
-    .max(8)
-    .default([])
-    .meta({
-      "x-kubernetes-list-type": "map",
-      "x-kubernetes-list-map-keys": ["key"],
+export const UpdateGroupSpec = z
+  .object({
+    nodeSelector: LabelSelector,
+    channel: ObjectName.optional(),
+    release: ObjectName.optional(),
+    driver: z.enum(["fastpatch", "sentinel"]).default("fastpatch"),
+    paused: z.boolean().default(false),
+    strategy: z.enum(["Coordinated", "Immediate", "Off"]).default("Coordinated"),
+    maxUnavailable: IntOrPercent.default(1).meta(validations(atLeastOne)),
+    topology: z
+      .array(TopologyLimit)
+      .max(8)
+      .default([])
+      .meta({
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["key"],
+      }),
+    stages: z
+      .array(Stage)
+      .max(16)
+      .default([])
+      .meta({
+        ...validations(...STAGES),
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+      }),
+    rate: z
+      .object({
+        updates: z.int().min(1).max(10_000),
+        period: Duration.meta(validations(between("1s", "168h"))),
+      })
+      .optional(),
+    settle: Duration.default("0s").meta({
+      description: "Wait between one node's return and the next grant.",
     }),
-  stages: z
-    .array(Stage)
-    .max(16)
-    .default([])
-    .meta({
-      "x-kubernetes-list-type": "map",
-      "x-kubernetes-list-map-keys": ["name"],
+    windows: z.enum(["Always", "OnlyInWindows"]),
+    stageInWindow: z
+      .boolean()
+      .default(false)
+      .meta({ description: "Whether images too are fetched in windows only." }),
+    drain: Drain.default({ enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" }),
+    health: Health.default({ bootChecks: [], bootDeadline: "5m", releaseDeadline: "10m" }),
+    failureThreshold: z.int().min(1).max(1000).default(2),
+    rebootMethod: z.enum(["Reboot", "Kexec", "SoftReboot"]).default("Reboot"),
+    allowUnsigned: z.boolean().default(false),
+    transfer: z
+      .object({
+        rateLimit: z
+          .int()
+          .min(0)
+          .max(1_000_000_000_000)
+          .default(0)
+          .meta({ description: "Bytes per second and node; 0 is no limit." }),
+        concurrency: z
+          .int()
+          .min(1)
+          .max(10_000)
+          .optional()
+          .meta({ description: "Nodes that may stage at once." }),
+      })
+      .default({ rateLimit: 0 }),
+    holderTTL: Duration.optional().meta({
+      ...validations(between("10m", "720h")),
+      description: "Opt-in: a Suspect holder's slot is freed after this time and charged as a failure.",
     }),
-  rate: z.object({ updates: z.int().min(1).max(10_000), period: Duration }).optional(),
-  settle: Duration.default("0s").meta({ description: "Wait between one node's return and the next grant." }),
-  windows: z.enum(["Always", "OnlyInWindows"]),
-  stageInWindow: z
-    .boolean()
-    .default(false)
-    .meta({ description: "Whether images too are fetched in windows only." }),
-  drain: Drain.default({ enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" }),
-  health: Health.default({ bootChecks: [], bootDeadline: "5m", releaseDeadline: "10m" }),
-  failureThreshold: z.int().min(1).max(1000).default(2),
-  rebootMethod: z.enum(["Reboot", "Kexec", "SoftReboot"]).default("Reboot"),
-  allowUnsigned: z.boolean().default(false),
-  transfer: z
-    .object({
-      rateLimit: z
-        .int()
-        .min(0)
-        .max(1_000_000_000_000)
-        .default(0)
-        .meta({ description: "Bytes per second and node; 0 is no limit." }),
-      concurrency: z
-        .int()
-        .min(1)
-        .max(10_000)
-        .optional()
-        .meta({ description: "Nodes that may stage at once." }),
-    })
-    .default({ rateLimit: 0 }),
-  holderTTL: Duration.optional().meta({
-    description: "Opt-in: a Suspect holder's slot is freed after this time and charged as a failure.",
-  }),
-  priority: z.int().min(-1000).max(1000).default(0),
-});
+    priority: z.int().min(-1000).max(1000).default(0),
+  })
+  .meta(
+    validations(
+      {
+        rule: "self.driver == 'sentinel' ? !has(self.channel) && !has(self.release) : has(self.channel) != has(self.release)",
+        message:
+          "set exactly one of `channel` and `release` (and neither with `driver: sentinel`, which only reboots)",
+      },
+      selectsSomething("nodeSelector"),
+    ),
+  );
 
 const Count = z.int().min(0).max(1_000_000);
 
