@@ -10,7 +10,9 @@ export const IntOrPercent = z
       .max(5)
       .regex(/^[0-9]{1,3}%$/),
   ])
-  .meta({ "x-kubernetes-int-or-string": true });
+  .meta({
+    "x-kubernetes-int-or-string": true,
+  });
 export type IntOrPercent = z.output<typeof IntOrPercent>;
 
 /** A limit of unavailable nodes: a percentage of `base` rounds down, but is at least 1. */

@@ -1,9 +1,17 @@
 /** NodeUpdate: one per Node and per plain machine: what it should run, what it runs, what it waits for. */
 import { z } from "zod";
 import { ObjectName } from "./channel.ts";
-import { defineKind } from "./kind.ts";
+import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { exactlyOne, validations } from "./rules.ts";
+
+const kept = (field: string): string =>
+  `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`;
+
+const SAME_MACHINE: Rule = {
+  rule: `${kept("nodeName")} && ${kept("nodeUID")} && has(self.machineRef) == has(oldSelf.machineRef) && (!has(self.machineRef) || self.machineRef.machineId == oldSelf.machineRef.machineId)`,
+  message: "a NodeUpdate belongs to one machine for ever: delete it, and the controller makes a new one",
+};
 
 export const NodeUpdateSpec = z
   .object({
@@ -23,6 +31,7 @@ export const NodeUpdateSpec = z
   })
   .meta(
     validations(
+      SAME_MACHINE,
       exactlyOne(
         ["nodeName", "machineRef"],
         "set exactly one of `nodeName` (a Node) and `machineRef` (a plain machine)",
@@ -178,11 +187,5 @@ export const nodeUpdate = defineKind({
       priority: 1,
     },
   ],
-  rules: [
-    {
-      rule: "self.spec.?nodeName == oldSelf.spec.?nodeName && self.spec.?nodeUID == oldSelf.spec.?nodeUID && self.spec.?machineRef.machineId == oldSelf.spec.?machineRef.machineId",
-      message: "a NodeUpdate belongs to one machine for ever: delete it, and the controller makes a new one",
-      fieldPath: ".spec",
-    },
-  ],
+  rules: [],
 });

@@ -179,6 +179,39 @@ export const reasons = {
   ),
   NodeGone: entry("normal", "The Node was deleted; its slot is free."),
 
+  // What only an agent sees
+  WaitingForGateway: entry(
+    "normal",
+    "The agent has no session with a gateway.",
+    "Check the gateway's address, certificate and the network.",
+  ),
+  BootNotGood: entry(
+    "warning",
+    "The running slot is not marked good: nothing is staged or flipped.",
+    "The message names the checks that fail.",
+  ),
+  DeadManUnavailable: entry(
+    "warning",
+    "The dead man's switch could not be armed: nothing was flipped.",
+    "The message says why; docs/reference/host.md says what the host needs.",
+  ),
+  FlipFailed: entry(
+    "warning",
+    "The boot entry could not be written; the slot is given back.",
+    "The message says why.",
+  ),
+  RebootRefused: entry(
+    "warning",
+    "The host refused to reboot, because of an inhibitor for example; the slot is given back.",
+    "`systemd-inhibit --list` on the machine names it.",
+  ),
+  NothingStaged: entry(
+    "normal",
+    "What the grant names is not staged on the machine; the slot is given back.",
+  ),
+  RebootNotRequired: entry("normal", "The machine no longer asks for a reboot; the slot is given back."),
+  RebootRequired: entry("normal", "The machine asks for a reboot."),
+
   // Verdicts
   Updated: entry("normal", "The machine runs the target and marked it good."),
   FellBack: entry("warning", "The machine came back on its former slot: the release failed here."),

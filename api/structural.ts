@@ -70,7 +70,7 @@ function properties(all: Schema, path: string): Schema {
 
 function intOrString(schema: Schema): Schema {
   const result: Schema = { "x-kubernetes-int-or-string": true };
-  for (const keyword of ["description", "default", "x-kubernetes-validations"]) {
+  for (const keyword of ["description", "default", "minimum", "pattern", "x-kubernetes-validations"]) {
     const value = schema[keyword];
     if (value !== undefined) result[keyword] = value;
   }

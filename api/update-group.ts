@@ -13,24 +13,26 @@ export const TopologyLimit = z.object({
   maxUnavailable: IntOrPercent.meta({ description: "Limit within each domain.", ...validations(atLeastOne) }),
 });
 
+/** Within each stage's count; a stage without nodes would never pass. */
 const STAGE_COUNT: Rule = {
-  rule: "type(self) == int ? int(self) >= 1 : string(self).matches('^([1-9]|[1-9][0-9]|100)%$')",
+  rule: "self != 0 && self != '0%'",
   message: "must be at least 1, or between 1% and 100%: a stage without nodes would never pass",
 };
 
-/** Counts of stages are cumulative, so they rise, and only like can be compared with like. */
+const NUMBERS = "self.filter(s, has(s.count) && type(s.count) == int).map(s, int(s.count))";
+
+/**
+ * Counts of stages are cumulative, so they rise, and only like can be compared with like.
+ * Percentages that fall are beyond CEL's cost limit: the rollout policy refuses them.
+ */
 const STAGES: Rule[] = [
   {
     rule: "!self.exists(s, has(s.count) && type(s.count) == int) || !self.exists(s, has(s.count) && type(s.count) == string)",
     message: "counts of stages must be all numbers or all percentages",
   },
   {
-    rule: "self.filter(s, has(s.count) && type(s.count) == int).map(s, int(s.count)).isSorted() && self.filter(s, has(s.count) && type(s.count) == string).map(s, int(string(s.count).replace('%', ''))).isSorted()",
+    rule: `${NUMBERS}.isSorted() && ${NUMBERS}.all(c, ${NUMBERS}.exists_one(d, d == c))`,
     message: "counts of stages are cumulative: each must be larger than the one before",
-  },
-  {
-    rule: "self.all(s, !has(s.count) || self.exists_one(t, has(t.count) && t.count == s.count))",
-    message: "two stages have the same cumulative count, so the second would be empty",
   },
   {
     rule: "self.all(s, !has(s.nodeSelector) || self.exists_one(t, has(t.nodeSelector) && t.nodeSelector == s.nodeSelector))",
@@ -47,6 +49,8 @@ export const Stage = z
       .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/)
       .meta(form("must be a name: lower-case letters, digits and `-`")),
     count: IntOrPercent.optional().meta({
+      minimum: 0,
+      pattern: "^([0-9]|[1-9][0-9]|100)%$",
       description: "Cumulative size of the stage.",
       ...validations(STAGE_COUNT),
     }),
@@ -129,7 +133,7 @@ export const UpdateGroupSpec = z
     maxUnavailable: IntOrPercent.default(1).meta(validations(atLeastOne)),
     topology: z
       .array(TopologyLimit)
-      .max(8)
+      .max(3)
       .default([])
       .meta({
         "x-kubernetes-list-type": "map",
