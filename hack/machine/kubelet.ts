@@ -5,6 +5,7 @@
 import type { Resource } from "../../api/kind.ts";
 import { type KubeObject, timestamp } from "../../api/meta.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
+import { PLAYED_LABEL } from "../plane/components.ts";
 import { LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
 
 /** Half of the shortest grace period that the local control plane uses would be 4 s: stay well below. */
@@ -106,6 +107,7 @@ export class Kubelet {
             "kubernetes.io/os": "linux",
             "kubernetes.io/arch": "amd64",
             "topology.kubernetes.io/zone": this.#zone,
+            [PLAYED_LABEL]: "",
             ...this.#labels,
           },
         },
