@@ -41,7 +41,12 @@ export async function startMirror(folder: string): Promise<Mirror> {
   };
 }
 
-function serve(folder: string, state: { fault: MirrorFault; sent: number }, request: IncomingMessage, response: ServerResponse): void {
+function serve(
+  folder: string,
+  state: { fault: MirrorFault; sent: number },
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
   const file = join(folder, normalize(`/${request.url ?? ""}`));
   let size: number;
   try {
@@ -72,7 +77,11 @@ function serve(folder: string, state: { fault: MirrorFault; sent: number }, requ
 }
 
 /** Passes the body on as the fault has it, and counts. */
-function damage(state: { fault: MirrorFault; sent: number }, length: number, response: ServerResponse): Transform {
+function damage(
+  state: { fault: MirrorFault; sent: number },
+  length: number,
+  response: ServerResponse,
+): Transform {
   const { fault } = state;
   let passed = 0;
   return new Transform({

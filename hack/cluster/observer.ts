@@ -35,7 +35,9 @@ export interface Observation {
 /** What the boot logs say since `from` (wall clock, ms). */
 export function observe(machines: readonly Watched[], from = 0, now = Date.now()): Observation {
   const logs = machines.map((machine) => ({ machine, events: readBootLog(machine.bootLog) }));
-  const outages = logs.flatMap(({ machine, events }) => outagesOf(machine, events)).filter(({ to }) => to > from);
+  const outages = logs
+    .flatMap(({ machine, events }) => outagesOf(machine, events))
+    .filter(({ to }) => to > from);
   const zones = [...new Set(machines.map(({ zone }) => zone))].toSorted();
   return {
     outages,
@@ -58,7 +60,9 @@ export function observe(machines: readonly Watched[], from = 0, now = Date.now()
       ]),
     ),
     stuck: logs
-      .filter(({ events }) => events.some((event) => event.event === "stuck" && event.message.includes("no such partition")))
+      .filter(({ events }) =>
+        events.some((event) => event.event === "stuck" && event.message.includes("no such partition")),
+      )
       .map(({ machine }) => machine.name),
   };
 }
@@ -82,7 +86,8 @@ function outagesOf({ name, zone }: Watched, events: readonly BootEvent[]): Outag
 /** The largest number of outages that overlap. */
 export function mostAtOnce(outages: readonly Outage[]): number {
   return outages.reduce(
-    (most, { from }) => Math.max(most, outages.filter((other) => other.from <= from && from < other.to).length),
+    (most, { from }) =>
+      Math.max(most, outages.filter((other) => other.from <= from && from < other.to).length),
     0,
   );
 }

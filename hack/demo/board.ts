@@ -85,9 +85,7 @@ export class Board {
   }
 
   #draw(): void {
-    const rows = [...this.#nodes.values()]
-      .map(row)
-      .toSorted((a, b) => (a.node < b.node ? -1 : 1));
+    const rows = [...this.#nodes.values()].map(row).toSorted((a, b) => (a.node < b.node ? -1 : 1));
     if (!this.#terminal.isTTY) {
       for (const each of rows) {
         const text = plain(each);
@@ -99,7 +97,9 @@ export class Board {
       this.#printed.set("", summary);
       return;
     }
-    const lines = [heading, ...rows.map(columns), this.#summary()].map((line) => line.slice(0, this.#terminal.columns - 1));
+    const lines = [heading, ...rows.map(columns), this.#summary()].map((line) =>
+      line.slice(0, this.#terminal.columns - 1),
+    );
     const up = this.#lines > 0 ? `\x1b[${this.#lines}A` : "";
     this.#terminal.write(`${up}${lines.map((line) => `\x1b[2K${line}\n`).join("")}`);
     this.#lines = lines.length;
@@ -111,7 +111,11 @@ export class Board {
     const condition = (type: string) => status.conditions?.find((each) => each.type === type);
     const halted = condition("Halted");
     const line = `group ${this.#group?.metadata.name}: target ${status.target ?? "none"}, stage ${status.stage ?? "-"}, ${status.updated ?? 0}/${status.nodes ?? 0} updated, ${status.unavailable ?? 0} down`;
-    if (halted?.status === "True") return `${line}\n  HALTED ${halted.reason}: ${halted.message}`.replaceAll("\n", this.#terminal.isTTY ? "  " : "\n");
+    if (halted?.status === "True")
+      return `${line}\n  HALTED ${halted.reason}: ${halted.message}`.replaceAll(
+        "\n",
+        this.#terminal.isTTY ? "  " : "\n",
+      );
     const progressing = condition("Progressing");
     return progressing === undefined ? line : `${line} (${progressing.reason}: ${progressing.message})`;
   }
@@ -130,7 +134,15 @@ function row(update: NodeUpdate): Row {
   };
 }
 
-const heading = columns({ node: "NODE", zone: "ZONE", slotA: "SLOT A", slotB: "SLOT B", step: "STEP", progress: undefined, why: "REASON" });
+const heading = columns({
+  node: "NODE",
+  zone: "ZONE",
+  slotA: "SLOT A",
+  slotB: "SLOT B",
+  step: "STEP",
+  progress: undefined,
+  why: "REASON",
+});
 
 function columns({ node, zone, slotA, slotB, step, progress, why }: Row): string {
   const done = Math.round(((progress ?? 0) * BAR) / 100);

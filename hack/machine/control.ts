@@ -31,7 +31,12 @@ export function serveControl(path: string, handle: (request: Request) => Promise
 }
 
 /** Sends one request; rejects after `deadline` ms without an answer. */
-export function callControl(path: string, verb: string, args: readonly string[] = [], deadline = 10_000): Promise<Answer> {
+export function callControl(
+  path: string,
+  verb: string,
+  args: readonly string[] = [],
+  deadline = 10_000,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const socket = createConnection(path);
     const timer = setTimeout(() => socket.destroy(new Error(`no answer to "${verb}" on ${path}`)), deadline);

@@ -32,7 +32,10 @@ export class Kubelet {
   #timer: NodeJS.Timeout | undefined;
   #generation = 0;
 
-  constructor(client: KubeClient, options: { name: string; zone: string; machineId: string; labels: Record<string, string> }) {
+  constructor(
+    client: KubeClient,
+    options: { name: string; zone: string; machineId: string; labels: Record<string, string> },
+  ) {
     this.#client = client;
     this.#name = options.name;
     this.#zone = options.zone;
@@ -79,16 +82,19 @@ export class Kubelet {
       plural: `serviceaccounts/${AGENT_SERVICE_ACCOUNT}/token`,
       namespaced: true,
     };
-    const answer = await this.#client.create<KubeObject & { spec: object; status?: { token: string } }>(request, {
-      apiVersion: "authentication.k8s.io/v1",
-      kind: "TokenRequest",
-      metadata: { name: AGENT_SERVICE_ACCOUNT, namespace: AGENT_NAMESPACE },
-      spec: {
-        audiences: [AUDIENCE],
-        expirationSeconds: TOKEN_SECONDS,
-        boundObjectRef: { apiVersion: "v1", kind: "Pod", name: pod.metadata.name, uid: pod.metadata.uid },
+    const answer = await this.#client.create<KubeObject & { spec: object; status?: { token: string } }>(
+      request,
+      {
+        apiVersion: "authentication.k8s.io/v1",
+        kind: "TokenRequest",
+        metadata: { name: AGENT_SERVICE_ACCOUNT, namespace: AGENT_NAMESPACE },
+        spec: {
+          audiences: [AUDIENCE],
+          expirationSeconds: TOKEN_SECONDS,
+          boundObjectRef: { apiVersion: "v1", kind: "Pod", name: pod.metadata.name, uid: pod.metadata.uid },
+        },
       },
-    });
+    );
     return answer.status?.token;
   }
 

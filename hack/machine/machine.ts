@@ -46,7 +46,10 @@ export class Machine {
   /** Opens the control socket; the power stays off. */
   async open(): Promise<void> {
     const hook = join(import.meta.dirname, "hook.mjs");
-    writeFileSync(this.#paths.hook, `#!/bin/sh\nexec '${process.execPath}' '${hook}' '${this.#paths.control}' "$@"\n`);
+    writeFileSync(
+      this.#paths.hook,
+      `#!/bin/sh\nexec '${process.execPath}' '${hook}' '${this.#paths.control}' "$@"\n`,
+    );
     chmodSync(this.#paths.hook, 0o755);
     writeFileSync(this.#paths.machineId, `${this.#config.machineId}\n`);
     writeFileSync(this.#paths.commands, "{}\n");
@@ -149,7 +152,14 @@ export class Machine {
       this.#partition = partition;
       this.#version = versionOf(files);
       this.#bootId = randomUUID();
-      this.#record({ time: Date.now(), event: "boot", slot, partition, bootId: this.#bootId, version: this.#version });
+      this.#record({
+        time: Date.now(),
+        event: "boot",
+        slot,
+        partition,
+        bootId: this.#bootId,
+        version: this.#version,
+      });
       rmSync(this.#paths.root, { recursive: true, force: true });
       for (const [path, data] of files) {
         const file = join(this.#paths.root, path);
@@ -173,9 +183,14 @@ export class Machine {
     this.#power = "on";
     this.#record({ time: Date.now(), event: "up", bootId: this.#bootId });
     this.#kubelet?.start({ bootId: this.#bootId, version: this.#version });
-    void this.#run(boot, "service", [join(this.#paths.root, SERVICE), this.#config.address, String(this.#config.servicePort)]);
+    void this.#run(boot, "service", [
+      join(this.#paths.root, SERVICE),
+      this.#config.address,
+      String(this.#config.servicePort),
+    ]);
     if (this.#kubelet !== undefined) await this.#token(boot);
-    if (boot === this.#boot) void this.#run(boot, "agent", [join(this.#paths.root, AGENT), ...this.#agentArguments()]);
+    if (boot === this.#boot)
+      void this.#run(boot, "agent", [join(this.#paths.root, AGENT), ...this.#agentArguments()]);
   }
 
   /** Starts a process of this boot, again whenever it ends, until the power goes off. */

@@ -15,12 +15,15 @@ const config = JSON.parse(readFileSync(file, "utf8")) as MachineConfig;
 const kubelet =
   config.kubeconfig === undefined
     ? undefined
-    : new Kubelet(createRestClient(loadKubeConfig(config.kubeconfig), { clock: systemClock, random: systemRandom }), {
-        name: config.name,
-        zone: config.zone,
-        machineId: config.machineId,
-        labels: config.labels ?? {},
-      });
+    : new Kubelet(
+        createRestClient(loadKubeConfig(config.kubeconfig), { clock: systemClock, random: systemRandom }),
+        {
+          name: config.name,
+          zone: config.zone,
+          machineId: config.machineId,
+          labels: config.labels ?? {},
+        },
+      );
 const machine = new Machine(config, kubelet);
 await machine.open();
 for (const signal of ["SIGTERM", "SIGINT"] as const) {

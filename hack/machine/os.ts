@@ -40,7 +40,7 @@ export async function packOs(files: OsFiles): Promise<Buffer> {
   const archive = pack();
   const chunks: Buffer[] = [];
   const whole = new Promise<Buffer>((resolve, reject) => {
-    archive.on("data", (chunk: Buffer) => chunks.push(chunk));
+    archive.on("data", (chunk) => chunks.push(chunk as Buffer));
     archive.on("end", () => resolve(Buffer.concat(chunks)));
     archive.on("error", reject);
   });

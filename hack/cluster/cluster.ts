@@ -1,0 +1,233 @@
+/**
+ * Everything at once: a control plane, Slipway's own etcd, managers, gateways, machines, and a
+ * mirror with images. What the demo, the bad days and the benchmarks start.
+ */
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type EtcdCluster, startEtcd } from "../plane/etcd.ts";
+import { type Plane, startPlane, temporaryDirectory } from "../plane/plane.ts";
+import { freePorts } from "../plane/ports.ts";
+import { removeAtExit } from "../plane/process.ts";
+import { waitUntil } from "../plane/wait.ts";
+import { Foundry } from "./foundry.ts";
+import { MachineHandle, machineIdOf } from "./machines.ts";
+import { type Mirror, startMirror } from "./mirror.ts";
+import { Service } from "./service.ts";
+
+export interface MachineSpec {
+  name: string;
+  zone: string;
+  /** Outside of the cluster: no Node; joins by a token for this group. */
+  plainGroup?: string;
+  driver?: "fastpatch" | "sentinel";
+}
+
+export interface ClusterOptions {
+  machines: readonly MachineSpec[];
+  managers?: number;
+  gateways?: number;
+  etcdMembers?: 1 | 3;
+  onProgress?: (line: string) => void;
+}
+
+const NODES_READY_WITHIN = 60_000;
+/** 127.1.0.0/16: each machine has a loopback address of its own for its services. */
+const FIRST_ADDRESS = 10;
+
+export const POOL_LABEL = "slipway.dev/pool";
+
+export class Cluster {
+  readonly directory: string;
+  readonly plane: Plane;
+  readonly etcd: EtcdCluster;
+  readonly mirror: Mirror;
+  readonly foundry: Foundry;
+  readonly managers: Service[] = [];
+  readonly gateways: Service[] = [];
+  readonly machines: MachineHandle[] = [];
+  /** Port of harbor.service on every machine. */
+  servicePort = 0;
+  readonly #cleanup: { forget(): void };
+  #gatewayAddresses: string[] = [];
+
+  private constructor(directory: string, plane: Plane, etcd: EtcdCluster, mirror: Mirror, foundry: Foundry) {
+    this.directory = directory;
+    this.plane = plane;
+    this.etcd = etcd;
+    this.mirror = mirror;
+    this.foundry = foundry;
+    this.#cleanup = removeAtExit(directory);
+  }
+
+  static async start(options: ClusterOptions): Promise<Cluster> {
+    const progress = options.onProgress ?? (() => undefined);
+    const directory = temporaryDirectory("cluster");
+    const images = join(directory, "images");
+    mkdirSync(images);
+    const [plane, etcd, mirror] = await Promise.all([
+      startPlane(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
+      startEtcd({ members: options.etcdMembers ?? 1 }),
+      startMirror(images),
+    ]);
+    const cluster = new Cluster(directory, plane, etcd, mirror, new Foundry(images, mirror.url));
+    try {
+      await plane.applyCrds();
+      await plane.kubectl(
+        ["apply", "-f", "-"],
+        readFileSync(join(import.meta.dirname, "slipway.yaml"), "utf8"),
+      );
+      progress("control plane is ready");
+      await cluster.#startSlipway(options.managers ?? 1, options.gateways ?? 1);
+      progress("manager and gateway are ready");
+      await cluster.#powerOn(options.machines);
+      progress(`${options.machines.length} machines are up`);
+      return cluster;
+    } catch (error) {
+      await cluster.stop({ keepLogs: true });
+      throw error;
+    }
+  }
+
+  async #startSlipway(managers: number, gateways: number): Promise<void> {
+    const etcd = this.etcd.endpoints.join(",");
+    const ports = await freePorts(managers + gateways * 2);
+    const port = (): string => `127.0.0.1:${ports.pop()}`;
+    const certificates = join(this.directory, "gateway");
+    mkdirSync(certificates);
+    const gatewayConfig = await this.plane.kubeconfigFor({ name: "slipway-gateway", groups: [] });
+    for (let i = 0; i < gateways; i++) {
+      const [listen, metrics] = [port(), port()];
+      this.#gatewayAddresses.push(listen);
+      this.gateways.push(
+        new Service(`gateway-${i}`, this.directory, metrics, [
+          ...["gateway", "--listen", listen, "--kubeconfig", gatewayConfig, "--etcd", etcd],
+          ...["--cert-dir", certificates, "--advertise", "127.0.0.1,localhost"],
+          ...[
+            "--service-account",
+            "slipway-system:slipway-agent",
+            "--audience",
+            "slipway",
+            "--metrics",
+            metrics,
+          ],
+        ]),
+      );
+    }
+    const managerConfig = await this.plane.kubeconfigFor({ name: "slipway-manager", groups: [] });
+    for (let i = 0; i < managers; i++) {
+      const metrics = port();
+      this.managers.push(
+        new Service(`manager-${i}`, this.directory, metrics, [
+          ...["manager", "--kubeconfig", managerConfig, "--etcd", etcd, "--metrics", metrics],
+          ...["--leader-elect-namespace", "slipway-system", "--identity", `manager-${i}`],
+        ]),
+      );
+    }
+    // The first gateway makes the authority that the others find.
+    for (const service of [...this.gateways, ...this.managers]) {
+      await service.start();
+      await service.ready();
+    }
+  }
+
+  async #powerOn(specs: readonly MachineSpec[]): Promise<void> {
+    [this.servicePort = 0] = await freePorts(1);
+    const trust = await this.foundry.writeTrust(join(this.directory, "trust.json"));
+    const first = await this.foundry.release("1.0.0");
+    await Promise.all(
+      specs.map(async (spec, index) => {
+        const directory = join(this.directory, "m", String(index));
+        mkdirSync(directory, { recursive: true });
+        const kubeconfig =
+          spec.plainGroup === undefined
+            ? await this.plane.kubeconfigFor({ name: `system:node:${spec.name}`, groups: ["system:nodes"] })
+            : undefined;
+        const joinToken = join(directory, "join-token");
+        if (spec.plainGroup !== undefined)
+          writeFileSync(joinToken, await this.#joinToken(spec.plainGroup, spec.zone));
+        const machine = new MachineHandle({
+          name: spec.name,
+          directory,
+          machineId: machineIdOf(spec.name),
+          zone: spec.zone,
+          address: `127.1.0.${FIRST_ADDRESS + index}`,
+          servicePort: this.servicePort,
+          gateway: this.#gatewayAddresses.join(","),
+          gatewayCa: join(this.directory, "gateway", "ca.crt"),
+          trust,
+          ...(kubeconfig === undefined ? { joinToken } : { kubeconfig, labels: { [POOL_LABEL]: "harbor" } }),
+          driver: spec.driver ?? "fastpatch",
+          bootTime: 300,
+          offTime: 700,
+        });
+        await this.foundry.installFirst(machine.paths.disk, first);
+        await machine.start();
+        this.machines.push(machine);
+        await machine.powerOn();
+      }),
+    );
+    this.machines.sort((a, b) => (a.name < b.name ? -1 : 1));
+    const nodes = specs
+      .filter(({ plainGroup }) => plainGroup === undefined)
+      .map(({ name }) => `node/${name}`);
+    await waitUntil(
+      async () => {
+        const text = await this.plane.kubectl(["wait", "--for=condition=Ready", "--timeout=5s", ...nodes]);
+        return text.split("\n").filter((line) => line.includes("condition met")).length === nodes.length;
+      },
+      { what: "all Nodes are Ready", deadline: NODES_READY_WITHIN, interval: 250 },
+    );
+  }
+
+  async #joinToken(group: string, zone: string): Promise<string> {
+    const { run } = await import("./run.ts");
+    const etcd = this.etcd.endpoints.join(",");
+    const labels = ["--label", `topology.kubernetes.io/zone=${zone}`];
+    const text = await run([
+      "join-token",
+      "create",
+      "--etcd",
+      etcd,
+      "--group",
+      group,
+      ...labels,
+      "--ttl",
+      "1h",
+    ]);
+    return text.trim().split("\n").at(-1) ?? "";
+  }
+
+  machine(name: string): MachineHandle {
+    const machine = this.machines.find((each) => each.name === name);
+    if (machine === undefined) throw new Error(`there is no machine ${name}`);
+    return machine;
+  }
+
+  /** Applies manifests, as kubectl does. */
+  async apply(...manifests: readonly object[]): Promise<void> {
+    await this.plane.kubectl(
+      ["apply", "-f", "-"],
+      manifests.map((manifest) => JSON.stringify(manifest)).join("\n---\n"),
+    );
+  }
+
+  /** One object, as JSON; undefined if there is none. */
+  async get<T>(kind: string, name: string): Promise<T | undefined> {
+    const text = await this.plane.kubectl(["get", kind, name, "-o", "json", "--ignore-not-found"]);
+    return text === "" ? undefined : (JSON.parse(text) as T);
+  }
+
+  async list<T>(kind: string): Promise<T[]> {
+    return (JSON.parse(await this.plane.kubectl(["get", kind, "-A", "-o", "json"])) as { items: T[] }).items;
+  }
+
+  /** Ends every process; `keepLogs` leaves the directory for a look. */
+  async stop(options: { keepLogs?: boolean } = {}): Promise<void> {
+    await Promise.allSettled(this.machines.map((machine) => machine.stop()));
+    await Promise.allSettled([...this.managers, ...this.gateways].map((service) => service.kill()));
+    await Promise.allSettled([this.mirror.close(), this.etcd.stop(), this.plane.stop(options)]);
+    this.#cleanup.forget();
+    if (options.keepLogs === true) process.stderr.write(`slipway: logs are kept in ${this.directory}\n`);
+    else rmSync(this.directory, { recursive: true, force: true, maxRetries: 3 });
+  }
+}

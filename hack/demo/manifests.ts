@@ -1,0 +1,74 @@
+/** What the demo declares. */
+import type { KubeObject } from "../../api/meta.ts";
+import { POOL_LABEL } from "../cluster/cluster.ts";
+
+const GROUP_LABELS = { tier: "harbor" };
+
+export const GROUP = "harbor";
+
+/** At most 2 of the 12 nodes down, at most 1 per zone; one canary first. Deadlines are short, so that the demo is. */
+export function updateGroup(servicePort: number): KubeObject & { spec: object } {
+  return {
+    apiVersion: "slipway.dev/v1alpha1",
+    kind: "UpdateGroup",
+    metadata: { name: GROUP, labels: GROUP_LABELS },
+    spec: {
+      nodeSelector: { matchLabels: { [POOL_LABEL]: "harbor" } },
+      channel: "stable",
+      maxUnavailable: 2,
+      topology: [{ key: "topology.kubernetes.io/zone", maxUnavailable: 1 }],
+      stages: [{ name: "canary", count: 1, soak: "5s" }],
+      windows: "OnlyInWindows",
+      drain: { timeout: "60s", onTimeout: "Abort" },
+      health: {
+        bootChecks: [{ name: "harbor", http: `http://localhost:${servicePort}/healthz`, timeout: "2s" }],
+        bootDeadline: "8s",
+        releaseDeadline: "60s",
+      },
+      failureThreshold: 2,
+    },
+  };
+}
+
+/** Open around the clock: two openings of 24 hours would meet anyway. */
+export const rebootWindow: KubeObject & { spec: object } = {
+  apiVersion: "slipway.dev/v1alpha1",
+  kind: "RebootWindow",
+  metadata: { name: "any-time" },
+  spec: { start: "00:00", duration: "25h", timeZone: "UTC", groupSelector: { matchLabels: GROUP_LABELS } },
+};
+
+export function channel(release: string): KubeObject & { spec: object } {
+  return {
+    apiVersion: "slipway.dev/v1alpha1",
+    kind: "Channel",
+    metadata: { name: "stable" },
+    spec: { release },
+  };
+}
+
+/** Two dozen Pods, of which a PodDisruptionBudget lets four be away. */
+export const workloads: readonly (KubeObject & { spec: object })[] = [
+  {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: "web", namespace: "default" },
+    spec: {
+      replicas: 24,
+      selector: { matchLabels: { app: "web" } },
+      template: {
+        metadata: { labels: { app: "web" } },
+        spec: {
+          terminationGracePeriodSeconds: 1,
+          containers: [{ name: "web", image: "registry.k8s.io/pause:3.10" }],
+        },
+      },
+    },
+  },
+  {
+    apiVersion: "policy/v1",
+    kind: "PodDisruptionBudget",
+    metadata: { name: "web", namespace: "default" },
+    spec: { maxUnavailable: 4, selector: { matchLabels: { app: "web" } } },
+  },
+];

@@ -1,0 +1,74 @@
+/**
+ * `npm test`: the pure tests, and the real ones on a control plane that is built when it is missing.
+ * Options: --long (minutes instead of seconds), --pure (only those that need no tools), then file filters.
+ * The last line is `N passed, N failed`. With CI=true a skipped test is a failed one.
+ */
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { PLANE_TOOLS, tools } from "./tools.ts";
+import { ToolError } from "./tools/cache.ts";
+import { type Report, summarize } from "./summary.ts";
+
+const root = resolve(import.meta.dirname, "..");
+
+const { values, positionals } = parseArgs({
+  options: { long: { type: "boolean" }, pure: { type: "boolean" } },
+  allowPositionals: true,
+});
+
+if (!values.pure) await makeTools();
+process.exitCode = await runTests();
+
+async function makeTools(): Promise<void> {
+  try {
+    await tools(PLANE_TOOLS);
+  } catch (error) {
+    if (!(error instanceof ToolError)) throw error;
+    process.stderr.write(`slipway: ${error.message}\n0 passed, 1 failed\n`);
+    process.exit(1);
+  }
+  try {
+    await tools(["sgdisk", "cgpt"]);
+  } catch (error) {
+    if (!(error instanceof ToolError)) throw error;
+    process.stderr.write(`slipway: the tests of disks will fail: ${error.message}\n`);
+  }
+}
+
+async function runTests(): Promise<number> {
+  const directory = mkdtempSync(join(tmpdir(), "slipway-test-"));
+  const report = join(directory, "report.json");
+  try {
+    const args = ["run", "--reporter=dot", "--reporter=json", `--outputFile.json=${report}`];
+    if (values.pure) args.push("--project=pure");
+    const code = await vitest([...args, ...positionals]);
+    const parsed = JSON.parse(readFileSync(report, "utf8")) as Report;
+    const summary = summarize(parsed, { exitCode: code, skippedIsFailed: process.env.CI === "true" });
+    for (const line of summary.lines) process.stdout.write(`${line}\n`);
+    process.stdout.write(`${summary.passed} passed, ${summary.failed} failed\n`);
+    return summary.failed === 0 ? 0 : 1;
+  } catch (error) {
+    process.stdout.write(`vitest left no report: ${String(error)}\n0 passed, 1 failed\n`);
+    return 1;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+function vitest(args: readonly string[]): Promise<number> {
+  const program = join(root, "node_modules/vitest/vitest.mjs");
+  const env = values.long ? { ...process.env, LONG: "1" } : process.env;
+  const child = spawn(process.execPath, [program, ...args], { cwd: root, stdio: "inherit", env });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      if (!process.stdin.isTTY || signal === "SIGTERM") child.kill(signal);
+    });
+  }
+  return new Promise((fulfil, reject) => {
+    child.once("error", reject);
+    child.once("exit", (code) => fulfil(code ?? 1));
+  });
+}
