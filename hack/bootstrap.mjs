@@ -52,7 +52,8 @@ function isInstalled() {
   const installed = JSON.parse(record).packages;
   for (const [path, wanted] of Object.entries(JSON.parse(lockText).packages)) {
     if (path === "") continue;
-    if (installed[path] === undefined ? !wanted.optional : installed[path].version !== wanted.version) return false;
+    if (installed[path] === undefined ? !wanted.optional : installed[path].version !== wanted.version)
+      return false;
   }
   writeStamp();
   return true;

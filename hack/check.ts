@@ -31,7 +31,13 @@ const CHECKS: readonly Check[] = [
   },
   {
     name: "architecture",
-    command: [process.execPath, "node_modules/vitest/vitest.mjs", "run", "--project=pure", "test/architecture.test.ts"],
+    command: [
+      process.execPath,
+      "node_modules/vitest/vitest.mjs",
+      "run",
+      "--project=pure",
+      "test/architecture.test.ts",
+    ],
     mend: "turn the arrow round, see docs/design.md section 7",
   },
   {

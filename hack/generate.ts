@@ -25,13 +25,17 @@ function run(command: string, args: readonly string[], cwd: string): void {
   const { status, error } = spawnSync(command, args, { cwd, stdio: ["ignore", "inherit", "inherit"] });
   if (status === 0) return;
   const cause = error === undefined ? `exit code ${status}` : error.message;
-  throw new Error(`${command} ${args.join(" ")}: ${cause}. Use \`npm run generate\`, which puts buf on PATH.`);
+  throw new Error(
+    `${command} ${args.join(" ")}: ${cause}. Use \`npm run generate\`, which puts buf on PATH.`,
+  );
 }
 
 function check(): void {
   const stale = FOLDERS.flatMap((folder) => {
     const files = new Set([...list(join(root, folder)), ...list(join(fresh, folder))]);
-    return [...files].map((file) => join(folder, file)).filter((file) => read(root, file) !== read(fresh, file));
+    return [...files]
+      .map((file) => join(folder, file))
+      .filter((file) => read(root, file) !== read(fresh, file));
   });
   if (stale.length === 0) return;
   process.stderr.write(`stale: ${stale.join(", ")}; run \`npm run generate\`\n`);

@@ -4,7 +4,11 @@ import { type Report, summarize } from "./summary.ts";
 function report(status: string, ...tests: string[]): Report {
   return {
     testResults: [
-      { name: "a.test.ts", status, assertionResults: tests.map((state, i) => ({ fullName: `t${i}`, status: state })) },
+      {
+        name: "a.test.ts",
+        status,
+        assertionResults: tests.map((state, i) => ({ fullName: `t${i}`, status: state })),
+      },
     ],
   };
 }

@@ -21,10 +21,7 @@ export interface Summary {
  * A file that failed without a failed test (it does not load, a hook threw) counts as one failure;
  * so does a run that ended badly with nothing else to blame.
  */
-export function summarize(
-  report: Report,
-  options: { exitCode: number; skippedIsFailed: boolean },
-): Summary {
+export function summarize(report: Report, options: { exitCode: number; skippedIsFailed: boolean }): Summary {
   const summary: Summary = { passed: 0, failed: 0, lines: [] };
   for (const file of report.testResults) {
     let blamed = false;

@@ -8,9 +8,9 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { PLANE_TOOLS, tools } from "./tools.ts";
-import { ToolError } from "./tools/cache.ts";
 import { type Report, summarize } from "./summary.ts";
+import { ToolError } from "./tools/cache.ts";
+import { PLANE_TOOLS, tools } from "./tools.ts";
 
 const root = resolve(import.meta.dirname, "..");
 

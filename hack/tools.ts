@@ -3,11 +3,11 @@
  * unpacked from a Debian package when first needed, and kept in a cache. Nothing is installed.
  */
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { onPath } from "./plane/process.ts";
-import { cacheDirectory, type Environment, type Pins, readPins } from "./tools/cache.ts";
+import { cacheDirectory, type Environment, type Pins, readPins, TEMPORARY } from "./tools/cache.ts";
 import { DEBIAN_TOOLS, type DebianTool, unpackDebianTool } from "./tools/debian.ts";
 import { buildGoTools, GO_TOOLS, type GoTool, linkerFlags } from "./tools/go.ts";
 import { withLock } from "./tools/lock.ts";
@@ -71,6 +71,7 @@ export async function tools<Name extends Tool>(
     const onWait = (): void => onProgress("waiting for another process that makes the same tools");
     await withLock(join(directory, ".lock"), onWait, async () => {
       missing = await absent(missing, look);
+      removeLeftovers(directory);
       const context = { cache, env, pins, onProgress };
       const go = missing.filter((name) => name in GO_TOOLS) as GoTool[];
       if (go.length > 0) await buildGoTools(go, directory, context);
@@ -86,6 +87,13 @@ export async function tools<Name extends Tool>(
     paths[name] = path;
   }
   return paths as Record<Name, string>;
+}
+
+/** Of a builder that was killed; called under the lock. */
+function removeLeftovers(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    if (name.startsWith(TEMPORARY)) rmSync(join(directory, name), { recursive: true, force: true });
+  }
 }
 
 async function absent<Name extends Tool>(
@@ -126,7 +134,11 @@ const exec = promisify(execFile);
 /** Whether a binary that somebody else made has the minor version that we pin. */
 async function fits(name: GoTool, path: string, pins: Pins): Promise<boolean> {
   const args =
-    name === "kubectl" ? ["version", "--client"] : name.startsWith("etcd") && name !== "etcd" ? ["version"] : ["--version"];
+    name === "kubectl"
+      ? ["version", "--client"]
+      : name.startsWith("etcd") && name !== "etcd"
+        ? ["version"]
+        : ["--version"];
   const pinned = name.startsWith("etcd") ? pins.etcd : name === "kwok" ? pins.kwok : pins.kubernetes;
   try {
     const { stdout } = await exec(path, args, { timeout: 20_000 });

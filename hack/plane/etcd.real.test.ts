@@ -51,7 +51,9 @@ test("a paused member answers nothing until it is resumed", async () => {
   const etcd = await start({ members: 1 });
   const [member] = etcd.members;
   member?.pause();
-  await expect(etcd.etcdctl(["--command-timeout=1s", "--dial-timeout=1s", "put", "a", "1"])).rejects.toThrow();
+  await expect(
+    etcd.etcdctl(["--command-timeout=1s", "--dial-timeout=1s", "put", "a", "1"]),
+  ).rejects.toThrow();
   member?.resume();
   await expect.poll(() => put(etcd, "a", "2"), { timeout: 10_000 }).toBe("OK");
 });

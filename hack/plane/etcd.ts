@@ -6,8 +6,8 @@ import { request as httpsRequest } from "node:https";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { tools } from "../tools.ts";
-import { temporaryDirectory } from "./plane.ts";
 import { Authority, type KeyPair } from "./pki.ts";
+import { temporaryDirectory } from "./plane.ts";
 import { freePorts, isPortTaken } from "./ports.ts";
 import { Child, removeAtExit } from "./process.ts";
 import { waitUntil } from "./wait.ts";
@@ -245,6 +245,7 @@ async function writeTls(directory: string): Promise<EtcdTls> {
     "client.crt": client.certificate,
     "client.key": client.key,
   };
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text, { mode: 0o600 });
+  for (const [name, text] of Object.entries(files))
+    writeFileSync(join(directory, name), text, { mode: 0o600 });
   return { ca: authority.certificate, ...client };
 }

@@ -1,5 +1,5 @@
 /** A TCP proxy on the loopback interface that breaks connections the way networks do. */
-import { createServer, connect, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 
 export interface FaultProxy {
   /** Where clients connect, on 127.0.0.1; stays the same. */
@@ -97,15 +97,18 @@ class TcpProxy implements FaultProxy {
   }
 
   refuse(on: boolean): Promise<void> {
-    this.#changing = this.#changing.then(async () => {
-      if (on) {
-        this.#server?.close();
-        this.#server = undefined;
-      } else if (this.#server === undefined) {
-        await this.listen();
-      }
-    });
+    this.#changing = this.#change(this.#changing, on);
     return this.#changing;
+  }
+
+  async #change(before: Promise<void>, refusing: boolean): Promise<void> {
+    await before;
+    if (refusing) {
+      this.#server?.close();
+      this.#server = undefined;
+    } else if (this.#server === undefined) {
+      await this.listen();
+    }
   }
 
   async close(): Promise<void> {

@@ -3,20 +3,21 @@
  * seconds: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, and kwok in place of
  * the kubelets' work on Pods. Nodes are whoever registers one (see `PLAYED_LABEL`).
  */
+
+import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
+import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { spawn } from "node:child_process";
-import { request } from "node:https";
 import { PLANE_TOOLS, type Tool, tools } from "../tools.ts";
-import { type Component, COMPONENTS, componentArgs, layout, writePki } from "./components.ts";
+import { COMPONENTS, type Component, componentArgs, layout, writePki } from "./components.ts";
 import type { Authority, KeyPair } from "./pki.ts";
 import { freePorts, isPortTaken } from "./ports.ts";
 import { Child, removeAtExit } from "./process.ts";
 import { waitUntil } from "./wait.ts";
 
-export { type Component, NODE_GRACE_PERIOD, PLAYED_LABEL } from "./components.ts";
+export { type Component, PLAYED_LABEL } from "./components.ts";
 
 export interface User {
   name: string;
@@ -70,7 +71,9 @@ export async function startPlane(options: PlaneOptions = {}): Promise<Plane> {
   const cleanup = removeAtExit(directory);
   const plane = new LocalPlane(directory, paths, cleanup);
   try {
-    await plane.boot(COMPONENTS.filter((name) => isCore(name) || (options.components?.includes(name) ?? true)));
+    await plane.boot(
+      COMPONENTS.filter((name) => isCore(name) || (options.components?.includes(name) ?? true)),
+    );
     return plane;
   } catch (error) {
     await plane.stop({ keepLogs: true });
@@ -151,7 +154,8 @@ class LocalPlane implements Plane {
     const running = this.#children.get(component);
     if (running !== undefined && running.exit === undefined) return;
     if (component === "etcd") {
-      for (const socket of [this.#layout.etcdSocket, this.#layout.etcdPeerSocket]) rmSync(socket, { force: true });
+      for (const socket of [this.#layout.etcdSocket, this.#layout.etcdPeerSocket])
+        rmSync(socket, { force: true });
     }
     const child = await Child.start({
       name: component,
@@ -173,7 +177,10 @@ class LocalPlane implements Plane {
 
   #readiness(component: Component): { what: string; look: () => Promise<boolean> } | undefined {
     if (component === "kube-apiserver") {
-      return { what: "kube-apiserver answers /readyz", look: async () => (await this.#get("/readyz")) === 200 };
+      return {
+        what: "kube-apiserver answers /readyz",
+        look: async () => (await this.#get("/readyz")) === 200,
+      };
     }
     if (component === "kube-controller-manager") {
       const path = "/api/v1/namespaces/default/serviceaccounts/default";

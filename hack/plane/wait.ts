@@ -20,17 +20,17 @@ export async function waitUntil(
   options: WaitOptions,
 ): Promise<void> {
   const start = performance.now();
-  let last: unknown;
+  let last: string | undefined;
   for (;;) {
     try {
       if (await condition()) return;
     } catch (error) {
-      last = error;
+      last = error instanceof Error ? error.message : String(error);
     }
     const reason = options.hopeless?.();
     if (reason !== undefined) throw new Error(`${options.what}: ${reason}`);
     if (performance.now() - start > options.deadline) {
-      const detail = last === undefined ? "" : ` (last error: ${String(last)})`;
+      const detail = last === undefined ? "" : ` (last error: ${last})`;
       throw new Error(`${options.what}: not within ${options.deadline / 1000} s${detail}`);
     }
     await pause(options.interval ?? 25);

@@ -1,10 +1,13 @@
 /** Where tools are kept between runs, also for a user without a home (uid 65534 in a container). */
 import { createHash } from "node:crypto";
-import { accessSync, constants, mkdirSync, readFileSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Prefix of folders in which something is being made; the next builder removes those that were left. */
+export const TEMPORARY = ".making-";
 
 /** What a person can mend: the message is one sentence that says what to do. */
 export class ToolError extends Error {
@@ -21,14 +24,14 @@ export class ToolError extends Error {
 export function cacheDirectory(env: Environment): string {
   if (env.SLIPWAY_CACHE) return writable(env.SLIPWAY_CACHE, "SLIPWAY_CACHE");
   if (env.XDG_CACHE_HOME) return writable(join(env.XDG_CACHE_HOME, "slipway"), "XDG_CACHE_HOME");
-  if (env.HOME) {
+  if (env.HOME && existsSync(env.HOME)) {
     try {
       return writable(join(env.HOME, ".cache", "slipway"), "HOME");
     } catch {
-      // A home that is missing or belongs to somebody else.
+      // A home that belongs to somebody else.
     }
   }
-  const own = join(tmpdir(), `slipway-${process.getuid?.() ?? "user"}`);
+  const own = join(env.TMPDIR ?? tmpdir(), `slipway-${process.getuid?.() ?? "user"}`);
   mkdirSync(own, { recursive: true, mode: 0o700 });
   if (statSync(own).uid !== process.getuid?.()) {
     throw new ToolError(`${own} belongs to another user: set SLIPWAY_CACHE to a folder of your own.`);
@@ -64,7 +67,8 @@ export function readPins(recipe: string): Pins {
   const gomod = readFileSync(join(directory, "go.mod"), "utf8");
   const version = (module: string): string => {
     const found = new RegExp(`^\\s*${module.replaceAll(".", "\\.")} v(\\S+)`, "m").exec(gomod)?.[1];
-    if (found === undefined) throw new ToolError(`hack/tools/go.mod requires no ${module}: run \`go mod tidy\` there.`);
+    if (found === undefined)
+      throw new ToolError(`hack/tools/go.mod requires no ${module}: run \`go mod tidy\` there.`);
     return found;
   };
   const hash = createHash("sha256")

@@ -1,10 +1,19 @@
 /** Tools from Debian packages, unpacked into the cache: nothing on the machine changes, no root. */
 import { execFile } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, join } from "node:path";
 import { promisify } from "node:util";
 import { onPath } from "../plane/process.ts";
-import { type Environment, ToolError } from "./cache.ts";
+import { type Environment, TEMPORARY, ToolError } from "./cache.ts";
 
 const exec = promisify(execFile);
 
@@ -29,8 +38,7 @@ export async function unpackDebianTool(
     throw new ToolError(`${name} is missing and this is no Debian: ${byHand}.`);
   }
   context.onProgress(`fetching ${packages.join(" and ")} from Debian for ${name}`);
-  mkdirSync(directory, { recursive: true });
-  const temporary = mkdtempSync(join(directory, ".unpacking-"));
+  const temporary = mkdtempSync(join(directory, TEMPORARY));
   try {
     const env = { ...context.env, PATH: path, DEBIAN_FRONTEND: "noninteractive" };
     await download(packages, temporary, context.cache, env, byHand);
@@ -53,14 +61,21 @@ export async function unpackDebianTool(
   }
 }
 
+/** Finds its files beside itself, so that a cache can be moved. */
 function wrapper(home: string, program: string): string {
-  const libraries = ["usr/lib", "lib"].flatMap((folder) => {
-    const at = join(home, folder);
-    return existsSync(at) ? [at, ...readdirSync(at).map((triple) => join(at, triple))] : [];
+  const folder = basename(home);
+  const libraries = ["usr/lib", "lib"].flatMap((at) => {
+    const path = join(home, at);
+    return existsSync(path) ? [at, ...readdirSync(path).map((triple) => join(at, triple))] : [];
   });
-  const quote = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-  const search = libraries.length > 0 ? `LD_LIBRARY_PATH=${quote(libraries.join(":"))}\nexport LD_LIBRARY_PATH\n` : "";
-  return `#!/bin/sh\n${search}exec ${quote(join(home, program))} "$@"\n`;
+  const search = libraries.map((at) => `$here/${folder}/${at}`).join(":");
+  return [
+    "#!/bin/sh",
+    'here=$(cd "$(dirname "$0")" && pwd)',
+    ...(libraries.length > 0 ? [`LD_LIBRARY_PATH="${search}"`, "export LD_LIBRARY_PATH"] : []),
+    `exec "$here/${folder}/${program}" "$@"`,
+    "",
+  ].join("\n");
 }
 
 /** With the machine's package lists, or, where they are missing or stale, with lists of our own. */

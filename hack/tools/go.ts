@@ -1,10 +1,10 @@
 /** Builds the control plane's binaries from the Go module proxy. */
 import { spawn, spawnSync } from "node:child_process";
-import { accessSync, constants, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from "node:fs";
+import { accessSync, constants, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { totalmem } from "node:os";
 import { basename, join } from "node:path";
 import { onPath } from "../plane/process.ts";
-import { type Environment, type Pins, ToolError } from "./cache.ts";
+import { type Environment, type Pins, TEMPORARY, ToolError } from "./cache.ts";
 
 export type GoTool = keyof typeof GO_TOOLS;
 
@@ -26,6 +26,7 @@ const GIBIBYTE = 2 ** 30;
 /** Linking two servers at once takes about 5 GiB. */
 const MEMORY_FOR_TWO_LINKS = 7 * GIBIBYTE;
 const PROGRESS_EVERY = 30_000;
+const BUILD_DEADLINE = 40 * 60_000;
 
 /** Linker flags. Without the version the server calls itself v0.0.0-master. */
 export function linkerFlags(kubernetes: string): string {
@@ -52,22 +53,32 @@ export async function buildGoTools(
   const go = findGo(env);
   const goEnv = goEnvironment(env, cache);
   checkGo(go, goEnv);
-  mkdirSync(directory, { recursive: true });
-  const temporary = mkdtempSync(join(directory, ".building-"));
+  const temporary = mkdtempSync(join(directory, TEMPORARY));
   const estimate = names.reduce((sum, name) => sum + GO_TOOLS[name].seconds, 0);
   onProgress(
     `building ${names.join(", ")} from source, once for this machine: at most ${minutes(estimate)} on two cores`,
   );
   const start = performance.now();
   const timer = setInterval(() => {
-    onProgress(`still building: ${minutes((performance.now() - start) / 1000)} of at most ${minutes(estimate)}`);
+    onProgress(
+      `still building: ${minutes((performance.now() - start) / 1000)} of at most ${minutes(estimate)}`,
+    );
   }, PROGRESS_EVERY);
   try {
     const packages = names.map((name) => GO_TOOLS[name].package);
     const serial = totalmem() < MEMORY_FOR_TWO_LINKS ? ["-p", "1"] : [];
     await run(
       go,
-      ["build", ...serial, "-ldflags", linkerFlags(pins.kubernetes), "-o", `${temporary}/`, ...packages],
+      [
+        "build",
+        "-buildvcs=false",
+        ...serial,
+        "-ldflags",
+        linkerFlags(pins.kubernetes),
+        "-o",
+        `${temporary}/`,
+        ...packages,
+      ],
       goEnv,
     );
     for (const name of names) renameSync(join(temporary, outputName(name)), join(directory, name));
@@ -84,8 +95,7 @@ function outputName(name: GoTool): string {
 }
 
 function findGo(env: Environment): string {
-  const usual = "/usr/local/go/bin/go";
-  const go = onPath("go", env.PATH ?? "") ?? (env.PATH && existsSync(usual) ? usual : undefined);
+  const go = onPath("go", env.PATH ?? "");
   if (go === undefined) {
     throw new ToolError(
       "Go is missing: install Go 1.26 or newer from https://go.dev/dl and put it on PATH, or set KUBEBUILDER_ASSETS to a folder with the binaries of this version.",
@@ -130,8 +140,17 @@ function checkGo(go: string, env: Record<string, string | undefined>): void {
   );
 }
 
-async function run(go: string, args: readonly string[], env: Record<string, string | undefined>): Promise<void> {
-  const child = spawn(go, args, { cwd: import.meta.dirname, env, stdio: ["ignore", "ignore", "pipe"] });
+async function run(
+  go: string,
+  args: readonly string[],
+  env: Record<string, string | undefined>,
+): Promise<void> {
+  const child = spawn(go, args, {
+    cwd: import.meta.dirname,
+    env,
+    stdio: ["ignore", "ignore", "pipe"],
+    timeout: BUILD_DEADLINE,
+  });
   let stderr = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     stderr = (stderr + text).slice(-16_384);
@@ -156,7 +175,11 @@ export function diagnose(stderr: string): ToolError {
       "The disk is full: the build needs about 15 GB for Go's caches; free some, or set SLIPWAY_CACHE, GOCACHE and GOMODCACHE to folders on a larger disk.",
     );
   }
-  if (/dial tcp|no such host|i\/o timeout|TLS handshake|connection refused|proxyconnect|502 Bad Gateway/i.test(stderr)) {
+  if (
+    /dial tcp|no such host|i\/o timeout|TLS handshake|connection refused|proxyconnect|502 Bad Gateway/i.test(
+      stderr,
+    )
+  ) {
     return new ToolError(
       `The Go module proxy can't be reached: check the network or set GOPROXY, then try again (${lastLine(stderr)}).`,
     );
@@ -164,7 +187,9 @@ export function diagnose(stderr: string): ToolError {
   if (/signal: killed/.test(stderr)) {
     return new ToolError("The machine ran out of memory while linking: give it 4 GB or more and try again.");
   }
-  return new ToolError(`go build failed; its last words: ${stderr.trimEnd().split("\n").slice(-12).join("\n")}`);
+  return new ToolError(
+    `go build failed; its last words: ${stderr.trimEnd().split("\n").slice(-12).join("\n")}`,
+  );
 }
 
 function lastLine(text: string): string {

@@ -18,7 +18,15 @@ export async function withLock<T>(file: string, onWait: () => void, work: () => 
   writeFileSync(file, "", { flag: "a" });
   const holder = spawn(
     flock,
-    ["--exclusive", "--timeout", String(LONGEST_WAIT_SECONDS), file, "sh", "-c", "echo held; exec cat >/dev/null"],
+    [
+      "--exclusive",
+      "--timeout",
+      String(LONGEST_WAIT_SECONDS),
+      file,
+      "sh",
+      "-c",
+      "echo held; exec cat >/dev/null",
+    ],
     { stdio: ["pipe", "pipe", "inherit"] },
   );
   const waiting = setTimeout(onWait, 1000);
