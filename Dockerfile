@@ -11,4 +11,4 @@ FROM node:26-bookworm-slim
 COPY --from=build /out /usr/lib/slipway
 USER 65532:65532
 ENV NODE_ENV=production
-ENTRYPOINT ["node", "/usr/lib/slipway/slipway.mjs"]
+ENTRYPOINT ["node", "/usr/lib/slipway/bin/slipway.mjs"]

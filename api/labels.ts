@@ -19,3 +19,12 @@ export const SLOT_FINALIZER = `${GROUP}/slot`;
 export const GROUP_FINALIZER = `${GROUP}/in-flight`;
 /** Label on NodeUpdates: the UpdateGroup that they belong to. */
 export const GROUP_LABEL = `${GROUP}/group`;
+/**
+ * On a NodeUpdate, by the rollout controller: JSON `Why` for which this one node is given
+ * nothing new (`SelectedTwice`, `NeverAgain`, `UpdateNotReachable`, ...). No grant while it is there.
+ */
+export const WITHHELD_ANNOTATION = `${GROUP}/withheld`;
+/** On a NodeUpdate, by the rollout controller: `release time` of the failure that a retry forgave; a later one needs a new retry. */
+export const RETRIED_ANNOTATION = `${GROUP}/retried`;
+/** Label on Nodes that run what Slipway stands on, etcd members or gateways: at most one is down at a time (design, rule 12). */
+export const INFRASTRUCTURE_LABEL = `${GROUP}/infrastructure`;

@@ -1,8 +1,10 @@
 /** NodeUpdate: one per Node and per plain machine: what it should run, what it runs, what it waits for. */
 import { z } from "zod";
 import { ObjectName } from "./channel.ts";
+import { Duration } from "./duration.ts";
 import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
+import { Drain } from "./update-group.ts";
 import { exactlyOne, validations } from "./rules.ts";
 
 const kept = (field: string): string =>
@@ -77,6 +79,14 @@ export const Transition = z.object({
   message: z.string().max(4096),
 });
 
+/** The group's policy as it was when the slot was asked for: later changes don't reach a grant (design, rule 7). */
+export const FrozenPolicy = z.object({
+  drain: Drain,
+  bootDeadline: Duration,
+  releaseDeadline: Duration,
+  holderTTL: Duration.optional(),
+});
+
 /** What is needed to rebuild a holder when etcd lost it (design, rule 9). */
 export const GrantStatus = z.object({
   nonce: z.string().max(64),
@@ -86,6 +96,7 @@ export const GrantStatus = z.object({
   revision: z.int().min(0).optional(),
   release: ObjectName.optional(),
   since: z.iso.datetime(),
+  policy: FrozenPolicy.optional(),
 });
 
 export const NodeUpdateStatus = z.object({
@@ -151,6 +162,7 @@ export const NodeUpdateStatus = z.object({
 });
 
 export type NodeUpdateSpec = z.output<typeof NodeUpdateSpec>;
+export type FrozenPolicy = z.output<typeof FrozenPolicy>;
 export type GrantStatus = z.output<typeof GrantStatus>;
 export type Transition = z.output<typeof Transition>;
 export type SlotStatus = z.output<typeof SlotStatus>;

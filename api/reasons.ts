@@ -143,6 +143,14 @@ export const reasons = {
     "Add one to a new Release.",
   ),
 
+  BackingOff: entry("normal", "The node gave a slot back lately and waits before it asks again."),
+  TooManyBudgets: entry(
+    "warning",
+    "More budgets bind the node than one transaction can hold.",
+    "Let fewer RebootBudgets and topology limits select it.",
+  ),
+  NoRebootRequired: entry("normal", "The machine asks for no reboot."),
+
   // A node under a grant
   Granting: entry("normal", "A slot is being taken."),
   Draining: entry("normal", "Pods leave the node."),
@@ -211,6 +219,17 @@ export const reasons = {
   ),
   RebootNotRequired: entry("normal", "The machine no longer asks for a reboot; the slot is given back."),
   RebootRequired: entry("normal", "The machine asks for a reboot."),
+
+  // What etcd said
+  LeaderChanged: entry("normal", "Another manager leads now, or etcd's data was rebuilt; this one stops."),
+  AlreadyGranted: entry("normal", "The node holds a slot already."),
+  DesiredChanged: entry("normal", "What the node should run changed while a slot was asked for."),
+  StaleToken: entry("normal", "The slot is no longer the one that the token or session names."),
+  EtcdUnavailable: entry(
+    "warning",
+    "etcd gave no clear answer; nothing was taken.",
+    "Check etcd's health; Slipway asks again by itself.",
+  ),
 
   // Verdicts
   Updated: entry("normal", "The machine runs the target and marked it good."),

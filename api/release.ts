@@ -78,6 +78,7 @@ export const ReleaseStatus = z.object({
   conditions: Conditions.optional(),
 });
 
+export type Payload = z.output<typeof Payload>;
 export type ReleaseSpec = z.output<typeof ReleaseSpec>;
 export type ReleaseStatus = z.output<typeof ReleaseStatus>;
 export type Release = Declared<ReleaseSpec, ReleaseStatus>;

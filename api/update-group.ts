@@ -222,6 +222,14 @@ export const Failure = z.object({
   time: z.iso.datetime(),
 });
 
+export const GateStatus = z.object({
+  generation: z.int().min(0),
+  paused: z.boolean(),
+  halted: z.boolean(),
+  open: z.boolean(),
+  since: z.iso.datetime(),
+});
+
 export const UpdateGroupStatus = z.object({
   observedGeneration: z.int().min(0).optional(),
   target: ObjectName.optional().meta({ description: "The release that the group moves to." }),
@@ -245,6 +253,9 @@ export const UpdateGroupStatus = z.object({
     .meta({ description: "The last value of the resume annotation that took effect." }),
   resumedAt: z.iso.datetime().optional(),
   nextOpening: z.iso.datetime().optional(),
+  gate: GateStatus.optional().meta({
+    description: "What binds every grant and commit since `since`, written by the gates controller.",
+  }),
   conditions: Conditions.optional(),
 });
 

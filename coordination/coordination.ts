@@ -7,7 +7,16 @@
  */
 import type { Desired, Observed } from "../proto/gen/agent_pb.ts";
 import type { Why } from "../api/reasons.ts";
-import type { BudgetGate, Grant, GroupGate, JournalEntry, Phase, Session, Token } from "./records.ts";
+import type {
+  BudgetGate,
+  Grant,
+  GroupGate,
+  JoinRecord,
+  JournalEntry,
+  Phase,
+  Session,
+  Token,
+} from "./records.ts";
 
 export interface LiveGrant {
   grant: Grant;
@@ -126,6 +135,8 @@ export interface Coordination {
   // A node's own records (gateway, for the node that it authenticated)
   /** Opens a session: raises the counter, binds presence to `lease`. */
   openSession(uid: string, gateway: string, lease: string): Promise<number>;
+  /** Ends the presence of this session; does nothing where a newer session exists. */
+  closeSession(uid: string, session: number): Promise<void>;
   /** False if a newer session exists. */
   putObserved(uid: string, session: number, observed: Observed): Promise<boolean>;
   /** Drained -> Committed, or again while Committed in the same boot: checks gates anew (rule 4). */
@@ -157,12 +168,7 @@ export interface Coordination {
   readJournal(since: number): Promise<JournalEntry[]>;
 }
 
-export interface JoinRecord {
-  group: string;
-  labels: Record<string, string>;
-  /** Wall clock, ms. */
-  expiresAt: number;
-}
+export type { JoinRecord } from "./records.ts";
 
 export interface RebuiltGrant {
   uid: string;

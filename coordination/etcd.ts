@@ -62,10 +62,17 @@ export class EtcdUnavailable extends Error {
   }
 }
 
+/** Compares, and operations, in one transaction: etcd's `--max-txn-ops` by default. */
+export const MAX_OPERATIONS = 128;
+
 export interface EtcdPort {
   /** Linearizable read of several ranges at one revision. */
   read(ranges: readonly Range[]): Promise<ReadResult>;
-  /** One transaction, tried once: its own retries are off. At most 128 compares and 128 operations. */
+  /**
+   * One transaction, tried once: its own retries are off. At most `MAX_OPERATIONS` compares
+   * and as many operations. A lease that does not exist refuses. Throws where the request
+   * itself is wrong (limits, a key put twice, permissions): nothing happened then.
+   */
   txn(compares: readonly Compare[], operations: readonly Operation[]): Promise<TxnResult>;
   /** Grants a lease of `ttlSeconds` and keeps it alive. */
   lease(ttlSeconds: number): Promise<LeaseSession>;

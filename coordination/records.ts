@@ -10,6 +10,27 @@ export function sameToken(a: Token | undefined, b: Token | undefined): boolean {
 }
 
 /**
+ * `epoch`: rises by one with each leader. Only the transaction that raises it writes it, and
+ * every transaction of a leader compares it: an older epoch writes nothing (rule 2).
+ */
+export const Epoch = z.object({ epoch: z.number().int().min(0), nonce: z.string() });
+export type Epoch = z.output<typeof Epoch>;
+
+/**
+ * `incarnation`: no grant is possible while the value starts with this, because holders are
+ * still being rebuilt (rule 9). What follows is unique to the rebuild.
+ */
+export const REBUILDING = "rebuilding:";
+
+/**
+ * `budgets/<b>/holders/<uid>`: a place in a budget. It has no lease.
+ * Invariant: it exists exactly while `grants/<uid>` does and names the budget; whoever adds
+ * or removes one bumps `budgets/<b>/seq` in the same transaction. One that can't be read counts.
+ */
+export const Holder = z.object({ at: z.number() });
+export type Holder = z.output<typeof Holder>;
+
+/**
  * What Kubernetes says of a group, for transactions that can't ask it. Valid while the
  * key's lease lives and until `validUntil`; an expired or missing gate refuses.
  */
@@ -29,7 +50,10 @@ export const GroupGate = z.object({
 });
 export type GroupGate = z.output<typeof GroupGate>;
 
-/** What Kubernetes says of a budget. */
+/**
+ * What Kubernetes says of a budget. The count is `unavailable` united with the holders; no
+ * grant makes it greater than `max`, and one for a uid in `unavailable` adds nothing (rule 1).
+ */
 export const BudgetGate = z.object({
   budget: z.string(),
   max: z.number().int().min(0),
@@ -42,7 +66,11 @@ export type BudgetGate = z.output<typeof BudgetGate>;
 /** The target and the policy that a grant froze (proto JSON of agent.v1 Target and Policy). */
 const Frozen = z.record(z.string(), z.unknown());
 
-/** `grants/<uid>`: written once, never changed. Its create revision is the token's. */
+/**
+ * `grants/<uid>`: written once, never changed. Its create revision is the token's.
+ * Invariants: at most one per uid; it is made only where each budget has room, under valid
+ * gates, with its holders and its phase in one transaction, and removed with them.
+ */
 export const Grant = z.object({
   uid: z.string(),
   /** Name of the NodeUpdate: for people and for the gateway's log. */
@@ -87,9 +115,22 @@ export const Phase = z.object({
 });
 export type Phase = z.output<typeof Phase>;
 
-/** `sessions/<uid>`: counts the sessions of a node; a write of an older session is refused. */
+/**
+ * `sessions/<uid>`: the newest session of a node; a write of an older one is refused. The
+ * number rises, and is at least the wall clock in ms when it was opened, so that a counter
+ * that came back from a snapshot never repeats one.
+ */
 export const Session = z.object({ session: z.number().int(), gateway: z.string(), at: z.number() });
 export type Session = z.output<typeof Session>;
+
+/** `joins/<hash>` until it is spent, then `machines/<machine id>`: what a join token fixed. */
+export const JoinRecord = z.object({
+  group: z.string(),
+  labels: z.record(z.string(), z.string()),
+  /** Wall clock, ms. */
+  expiresAt: z.number(),
+});
+export type JoinRecord = z.output<typeof JoinRecord>;
 
 /** One line of the journal. */
 export const JournalEntry = z.object({

@@ -1,0 +1,38 @@
+/** Driver `fastpatch`: our own A/B engine. */
+import type { Engine } from "../fastpatch/engine.ts";
+import { FastPatchError } from "../fastpatch/errors.ts";
+import { type Driver, ImageRefused } from "./driver.ts";
+
+/** `runningVersion`: VERSION_ID of os-release, for the oldest version that a release may be reached from. */
+export function fastpatchDriver(engine: Engine, runningVersion: string): Driver {
+  const { bootControl } = engine;
+  return {
+    name: "fastpatch",
+    observe: async () => {
+      const [slots, labels] = [await bootControl.slots(), await engine.labels()];
+      return { kind: "slots", running: bootControl.running, slots, labels };
+    },
+    stage: async (target, { signal, rateLimit, allowUnsigned, floor, allowDowngradeTo, onProgress }) => {
+      try {
+        await engine.install(target, {
+          signal,
+          rateLimit,
+          allowUnsigned,
+          runningVersion,
+          ...(floor !== "" && { floor }),
+          ...(allowDowngradeTo !== "" && { allowDowngradeTo }),
+          onProgress,
+        });
+      } catch (error) {
+        if (error instanceof FastPatchError && error.refused) {
+          throw new ImageRefused(`${error.code}: ${error.message}`, { cause: error });
+        }
+        throw error;
+      }
+    },
+    flip: (slot, tries) => bootControl.setNext(slot, tries),
+    unflip: () => bootControl.cancelNext(),
+    markGood: (slot) => bootControl.markGood(slot),
+    markBad: (slot) => bootControl.markBad(slot),
+  };
+}

@@ -1,0 +1,159 @@
+/**
+ * Which Pods leave a node, when a drain is over, and when it gives up (design, rules 6,
+ * 12 and 13). Pods are known by UID: one of the same name elsewhere is another Pod.
+ */
+import { parseDuration } from "../../api/duration.ts";
+import { timestamp } from "../../api/meta.ts";
+import type { Reason, Why } from "../../api/reasons.ts";
+import type { UpdateGroupSpec } from "../../api/update-group.ts";
+import type { Pod } from "../../runtime/core.ts";
+
+/** Label of the gateways' Pods, as the chart sets it. */
+export const GATEWAY_LABEL = { key: "app.kubernetes.io/name", value: "slipway-gateway" } as const;
+
+/** Evictions asked for in one pass: the rest follows in the next. */
+const PASS = 50;
+/** A drain in which a disruption budget refuses and no Pod left for this long is stuck, ms. */
+export const STUCK_AFTER = 60_000;
+/** Pods that a message names. */
+const NAMED = 3;
+
+export interface DrainView {
+  node: string;
+  /** Pods that the API server says are on the node. */
+  pods: readonly Pod[];
+  /** All Pods of gateways, wherever they are. */
+  gateways: readonly Pod[];
+  policy: UpdateGroupSpec["drain"];
+  /** Wall clock, ms. */
+  startedAt: number;
+  now: number;
+  /** By Pod UID: what the API server said when it refused to evict it last. */
+  refusals: ReadonlyMap<string, string>;
+  /** Milliseconds since a Pod last left, or since the start. */
+  idleFor: number;
+  /** The group's opening; `closes` is null where nothing closes it. */
+  open: boolean;
+  closes: number | null;
+  /** Milliseconds that the reboot and a fallback boot may take. */
+  bootNeeds: number;
+  /** Create revision of our token. */
+  revision: number;
+  /** Other drains. */
+  rivals: readonly Rival[];
+}
+
+export interface Rival {
+  node: string;
+  revision: number;
+  /** Whether it is stuck too. */
+  stuck: boolean;
+}
+
+export type DrainDecision =
+  | { act: "evict"; pods: readonly Pod[]; left: number; why: Why }
+  | { act: "done"; why: Why }
+  | { act: "abort"; why: Why };
+
+export function decideDrain(view: DrainView): DrainDecision {
+  const { policy, now, startedAt } = view;
+  const left = leaving(view);
+  if (!policy.enabled) return { act: "done", why: say("Drained", "The group does not drain its nodes.") };
+  if (left.length === 0) return { act: "done", why: say("Drained", "Every Pod that has to leave has left.") };
+  const blocked = left.filter(({ metadata }) => view.refusals.has(metadata.uid ?? ""));
+  const lateFor = now - startedAt - parseDuration(policy.timeout);
+  if (lateFor >= 0) {
+    if (policy.onTimeout === "Force") {
+      const message = `${count(left)} stayed beyond ${policy.timeout}: ${names(left)}; the drain is Force.`;
+      return { act: "done", why: say("Drained", message) };
+    }
+    return { act: "abort", why: say("DrainTimedOut", `After ${policy.timeout} ${stillThere(left, blocked, view)}`) };
+  }
+  const closing = !view.open || (view.closes !== null && now + view.bootNeeds > view.closes);
+  if (closing && policy.onWindowClose === "Abort") {
+    const when = view.closes === null || !view.open ? "has closed" : `closes at ${timestamp(view.closes)}`;
+    return { act: "abort", why: say("WindowClosing", `The window ${when}, and ${stillThere(left, blocked, view)}`) };
+  }
+  const elder = yieldsTo(view, blocked);
+  if (elder !== undefined) {
+    const message = `Neither this drain nor that of ${elder.node} gets on; this one is younger and gives way.`;
+    return { act: "abort", why: say("DrainYielded", message) };
+  }
+  const pods = left.filter(({ metadata }) => metadata.deletionTimestamp === undefined).slice(0, PASS);
+  const why =
+    blocked.length > 0
+      ? say("BlockedByDisruptionBudget", stillThere(left, blocked, view))
+      : say("Draining", `${count(left)} to leave: ${names(left)}.`);
+  return { act: "evict", pods, left: left.length, why };
+}
+
+/** The oldest stuck drain, if this one is stuck and younger. */
+function yieldsTo({ idleFor, rivals, revision }: DrainView, blocked: readonly Pod[]): Rival | undefined {
+  if (!isStuck(idleFor, blocked.length)) return undefined;
+  return rivals.find((rival) => rival.stuck && rival.revision < revision);
+}
+
+export function isStuck(idleFor: number, blocked: number): boolean {
+  return blocked > 0 && idleFor >= STUCK_AFTER;
+}
+
+/**
+ * Pods that must leave. Gateways leave when nothing else is left, and only if another one
+ * is Ready elsewhere: the last one stays, or no agent could commit.
+ */
+export function leaving({ pods, node, gateways }: Pick<DrainView, "pods" | "node" | "gateways">): Pod[] {
+  const bound = pods.filter((pod) => pod.spec?.nodeName === node && mustLeave(pod));
+  const others = bound.filter((pod) => !isGateway(pod));
+  if (others.length > 0) return others;
+  const another = gateways.some(
+    (pod) => pod.spec?.nodeName !== node && pod.metadata.deletionTimestamp === undefined && isReadyPod(pod),
+  );
+  return bound.filter((pod) => another || pod.metadata.deletionTimestamp !== undefined);
+}
+
+function mustLeave({ metadata, status }: Pod): boolean {
+  const owner = metadata.ownerReferences?.find(({ controller }) => controller === true);
+  const mirror = metadata.annotations?.["kubernetes.io/config.mirror"] !== undefined;
+  const finished = status?.phase === "Succeeded" || status?.phase === "Failed";
+  return owner?.kind !== "DaemonSet" && owner?.kind !== "Node" && !mirror && !finished;
+}
+
+export function isGateway({ metadata }: Pod): boolean {
+  return metadata.labels?.[GATEWAY_LABEL.key] === GATEWAY_LABEL.value;
+}
+
+function isReadyPod({ status }: Pod): boolean {
+  return status?.conditions?.some((condition) => condition.type === "Ready" && condition.status === "True") === true;
+}
+
+/**
+ * Whether a slot is worth taking, after every eviction was tried dry: not if each of them
+ * was refused. `refusals` by Pod UID.
+ */
+export function dryVerdict(pods: readonly Pod[], refusals: ReadonlyMap<string, string>): Why | undefined {
+  const asked = pods.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+  const refused = asked.filter(({ metadata }) => refusals.has(metadata.uid ?? ""));
+  const [first] = refused;
+  if (first === undefined || refused.length < asked.length) return undefined;
+  const said = refusals.get(first.metadata.uid ?? "") ?? "";
+  return say("BlockedByDisruptionBudget", `No Pod could leave now: ${names(refused)}. ${said}`);
+}
+
+function stillThere(left: readonly Pod[], blocked: readonly Pod[], { refusals }: DrainView): string {
+  const [first] = blocked;
+  if (first === undefined) return `${count(left)} had not left: ${names(left)}.`;
+  return `${count(left)} had not left, and ${names(blocked)} may not be evicted: ${refusals.get(first.metadata.uid ?? "")}`;
+}
+
+function count(pods: readonly Pod[]): string {
+  return pods.length === 1 ? "1 Pod" : `${pods.length} Pods`;
+}
+
+function names(pods: readonly Pod[]): string {
+  const shown = pods.slice(0, NAMED).map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
+  return shown.join(", ") + (pods.length > NAMED ? ` and ${pods.length - NAMED} more` : "");
+}
+
+function say(reason: Reason, message: string): Why {
+  return { reason, message };
+}

@@ -1,0 +1,64 @@
+/**
+ * What etcd is told of the Kubernetes API, so that a transaction there can refuse what
+ * the API would not allow (design, section 4 "gates", rules 1 and 4).
+ */
+import type { UpdateGroup } from "../../api/update-group.ts";
+import type { Release } from "../../api/release.ts";
+import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
+import { tabulate } from "../budget/policy.ts";
+import { groupOpening } from "../window/policy.ts";
+import type { World } from "../world.ts";
+
+/** Milliseconds from the *start* of the read that a gate rests on. */
+export const GATE_VALIDITY = 30_000;
+
+export interface Gates {
+  groups: GroupGate[];
+  budgets: BudgetGate[];
+}
+
+/**
+ * The gates that follow from one consistent read. `readAt`: wall clock, ms, when that
+ * read began. `present`: uids of connected machines.
+ */
+export function decideGates(world: World, present: ReadonlySet<string>, readAt: number): Gates {
+  const validUntil = readAt + GATE_VALIDITY;
+  const quarantined = world.releases.filter(isBarred).map(({ metadata }) => metadata.name);
+  const groups = world.groups.map((group) => {
+    const { open, openUntil } = groupOpening(group, world.windows, readAt);
+    return {
+      group: group.metadata.name,
+      paused: group.spec.paused,
+      halted: isHalted(group),
+      deleting: group.metadata.deletionTimestamp !== undefined,
+      quarantined,
+      open,
+      openUntil,
+      validUntil,
+    };
+  });
+  const budgets = [...tabulate(world, present).budgets.values()].map(({ name, max, members }) => ({
+    budget: name,
+    max,
+    unavailable: members.filter(({ down }) => down !== undefined).map(({ uid }) => uid),
+    validUntil,
+  }));
+  return { groups, budgets };
+}
+
+/** Whether nothing may move to the release: it is quarantined, or being deleted. */
+export function isBarred(release: Release): boolean {
+  return release.metadata.deletionTimestamp !== undefined || holds(release.status, "Quarantined");
+}
+
+/** Whether the group stopped itself. */
+export function isHalted(group: UpdateGroup): boolean {
+  return holds(group.status, "Halted");
+}
+
+function holds(
+  status: { conditions?: readonly { type: string; status: string }[] | undefined } | undefined,
+  type: string,
+): boolean {
+  return status?.conditions?.find((condition) => condition.type === type)?.status === "True";
+}

@@ -1,0 +1,358 @@
+/**
+ * The queue: which nodes may take a slot now, in which order, and why the others may not
+ * (design, rules 1, 4, 7 and 8). What is planned here is asked of etcd, whose transaction
+ * has the last word.
+ */
+import { parseDuration } from "../../api/duration.ts";
+import { timestamp } from "../../api/meta.ts";
+import type { NodeUpdate } from "../../api/node-update.ts";
+import type { Reason, Why } from "../../api/reasons.ts";
+import type { Release } from "../../api/release.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
+import type { FleetSnapshot } from "../../coordination/coordination.ts";
+import { type BudgetTable, tabulate } from "../budget/policy.ts";
+import { isBarred, isHalted } from "../gates/policy.ts";
+import { needsOf } from "../node-update/deadlines.ts";
+import { heldBecause, nodeOf, uidOf } from "../node-update/identity.ts";
+import { isReady, releaseNameOf, type Wanted, wantedOf } from "../node-update/target.ts";
+import { exposure } from "../rollout/exposure.ts";
+import { thresholdIn } from "../rollout/stage.ts";
+import { type GroupOpening, groupOpening, whyNotNow } from "../window/policy.ts";
+import type { Node } from "../../runtime/core.ts";
+import type { World } from "../world.ts";
+import { abortsForTime, backOffUntil, lastReturn, rebootsSince, waitingSince } from "./history.ts";
+
+export interface PlanSnapshot extends World {
+  fleet: Pick<FleetSnapshot, "budgets" | "grants" | "desired" | "observed" | "present">;
+  /** uids whose slot is being taken although neither `fleet` nor a status may show it yet. */
+  claims: ReadonlySet<string>;
+  /** Nodes whose evictions were tried dry and refused, with why: they wait. */
+  blocked: ReadonlyMap<string, Why>;
+}
+
+export interface TakePlan {
+  uid: string;
+  node: string;
+  group: string;
+  /** "" where the machine only reboots. */
+  release: string;
+  budgets: readonly string[];
+  /** Milliseconds, as in `TakeGrant`. */
+  needs: number;
+  bootNeeds: number;
+  why: Why;
+}
+
+export interface Plan {
+  take: TakePlan[];
+  /** By uid: why a node that is ready waits. */
+  waiting: ReadonlyMap<string, Why>;
+  /** By uid: the budgets that it waits for. */
+  short: ReadonlyMap<string, readonly string[]>;
+}
+
+/** As many as a transaction and a status can hold. */
+const MAX_BUDGETS = 32;
+
+interface Candidate {
+  uid: string;
+  nodeUpdate: NodeUpdate;
+  node: Node | undefined;
+  group: UpdateGroup;
+  wanted: Wanted;
+  budgets: readonly string[];
+  /** Already unavailable: its update adds no disruption. */
+  down: string | undefined;
+}
+
+/** `now`: wall clock, ms. */
+export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
+  const table = tabulate(snapshot, snapshot.fleet.present);
+  const waiting = new Map<string, Why>();
+  const short = new Map<string, readonly string[]>();
+  const take: TakePlan[] = [];
+  const ledger = new Ledger(snapshot, table, now);
+  const queue = candidates(snapshot, table).toSorted(inOrder);
+  for (const candidate of queue) {
+    const { uid, nodeUpdate, group, wanted, budgets } = candidate;
+    const own = ownRefusal(candidate, snapshot, now) ?? ledger.refusal(candidate);
+    if (own !== undefined) {
+      waiting.set(uid, own);
+      continue;
+    }
+    const full = ledger.fullBudgets(uid, budgets);
+    if (full.length > 0) {
+      waiting.set(uid, ledger.budgetWhy(full));
+      short.set(uid, full);
+      ledger.wait(full);
+      continue;
+    }
+    const release = releaseNameOf(wanted);
+    ledger.take(candidate, release);
+    const { all, boot } = needsOf(group, nodeUpdate);
+    take.push({
+      uid,
+      node: nodeUpdate.metadata.name,
+      group: group.metadata.name,
+      release,
+      budgets,
+      needs: all,
+      bootNeeds: group.spec.drain.onWindowClose === "Finish" ? 0 : boot,
+      why: { reason: "Granting", message: pickedBecause(candidate) },
+    });
+  }
+  return { take, waiting, short };
+}
+
+function candidates(snapshot: PlanSnapshot, table: BudgetTable): Candidate[] {
+  const groups = new Map(snapshot.groups.map((group) => [group.metadata.name, group]));
+  const releases = new Map(snapshot.releases.map((release) => [release.metadata.name, release]));
+  const nodes = new Map(snapshot.nodes.map((node) => [node.metadata.name, node]));
+  const { grants, observed } = snapshot.fleet;
+  return snapshot.nodeUpdates.flatMap((nodeUpdate) => {
+    const uid = uidOf(nodeUpdate);
+    const group = groups.get(nodeUpdate.spec.group);
+    if (uid === undefined || group === undefined || nodeUpdate.metadata.deletionTimestamp !== undefined) return [];
+    if (grants.has(uid) || snapshot.claims.has(uid)) return [];
+    const member = table.members.get(uid);
+    const wanted = wantedOf(nodeUpdate, group, releases, observed.get(uid));
+    if (member === undefined || !isReady(wanted, observed.get(uid))) return [];
+    const node = nodeOf(nodeUpdate, nodes);
+    return [{ uid, nodeUpdate, node, group, wanted, budgets: table.of.get(uid) ?? [], down: member.down }];
+  });
+}
+
+/** A status that says `Granting` first (its slot may exist), then repairs, then as people asked, then who waited longest. */
+function inOrder(a: Candidate, b: Candidate): number {
+  const rank = ({ nodeUpdate, down, group }: Candidate): number =>
+    nodeUpdate.status?.grant !== undefined ? 0 : down !== undefined ? 1 : group.spec.strategy === "Immediate" ? 2 : 3;
+  const since = ({ nodeUpdate }: Candidate): number => waitingSince(nodeUpdate.status);
+  return (
+    rank(a) - rank(b) ||
+    b.group.spec.priority - a.group.spec.priority ||
+    (since(a) === since(b) ? 0 : since(a) - since(b)) ||
+    (a.uid < b.uid ? -1 : 1)
+  );
+}
+
+function pickedBecause({ down, group, nodeUpdate }: Candidate): string {
+  if (down !== undefined) return `It ${down} already, so its update disrupts nothing more.`;
+  if (group.spec.strategy === "Immediate") return "The group's strategy is Immediate.";
+  const since = waitingSince(nodeUpdate.status);
+  return Number.isFinite(since) ? `It has waited longest, since ${timestamp(since)}.` : "It is ready and nothing stands in its way.";
+}
+
+/** What forbids the node itself, whatever the others do. */
+function ownRefusal({ uid, nodeUpdate, node, group, wanted, budgets }: Candidate, snapshot: PlanSnapshot, now: number): Why | undefined {
+  const say = (reason: Reason, message: string): Why => ({ reason, message });
+  const { name } = group.metadata;
+  const held = heldBecause(nodeUpdate, node);
+  if (held !== undefined) return say("Held", `A person holds the node${held === "" ? "" : `: ${held}`}.`);
+  if (group.metadata.deletionTimestamp !== undefined) return say("Deleting", `UpdateGroup ${name} is being deleted.`);
+  if (group.spec.paused) return say("Paused", `UpdateGroup ${name} is paused.`);
+  if (group.spec.strategy === "Off") {
+    return say("StrategyOff", `UpdateGroup ${name} has strategy Off: a person reboots, with kubectl slipway apply.`);
+  }
+  if (isHalted(group)) return say("FailureThresholdReached", `UpdateGroup ${name} stopped itself.`);
+  if (!snapshot.fleet.present.has(uid)) return say("AgentLost", "The agent is not connected, so it could not commit.");
+  if (wanted.kind === "image") {
+    const desired = snapshot.fleet.desired.get(uid)?.target;
+    if (desired?.rootHash !== wanted.payload.rootHash) return say("WaitingForTurn", "What it should run changed just now.");
+  }
+  const until = backOffUntil(nodeUpdate.status, now);
+  if (until !== undefined) return say("BackingOff", `It gave its slot back; it asks again at ${timestamp(until)}.`);
+  const blocked = snapshot.blocked.get(uid);
+  if (blocked !== undefined) return blocked;
+  if (budgets.length > MAX_BUDGETS) {
+    return say("TooManyBudgets", `${budgets.length} budgets bind the node; at most ${MAX_BUDGETS} may.`);
+  }
+  return undefined;
+}
+
+/** What has been given out and used up while the plan is made. */
+class Ledger {
+  readonly #snapshot: PlanSnapshot;
+  readonly #table: BudgetTable;
+  readonly #now: number;
+  readonly #openings = new Map<string, GroupOpening>();
+  readonly #releases: ReadonlyMap<string, Release>;
+  /** By budget: uids that count against it. */
+  readonly #down = new Map<string, Set<string>>();
+  readonly #planned = new Map<string, Set<string>>();
+  readonly #queued = new Map<string, number>();
+  /** By group: grants in flight. */
+  readonly #flying = new Map<string, number>();
+  readonly #rooms = new Map<string, number>();
+  readonly #members: Map<string, NodeUpdate[]>;
+  /** By release: grants that no status shows. */
+  readonly #unseen = new Map<string, number>();
+
+  constructor(snapshot: PlanSnapshot, table: BudgetTable, now: number) {
+    this.#snapshot = snapshot;
+    this.#table = table;
+    this.#now = now;
+    this.#releases = new Map(snapshot.releases.map((release) => [release.metadata.name, release]));
+    this.#members = Map.groupBy(snapshot.nodeUpdates, ({ spec }) => spec.group);
+    for (const { name, members } of table.budgets.values()) {
+      const held = snapshot.fleet.budgets.get(name)?.holders.keys() ?? [];
+      const down = members.filter((member) => member.down !== undefined).map(({ uid }) => uid);
+      this.#down.set(name, new Set([...held, ...down]));
+    }
+    for (const nodeUpdate of snapshot.nodeUpdates) this.#countFlying(nodeUpdate);
+  }
+
+  #countFlying(nodeUpdate: NodeUpdate): void {
+    const uid = uidOf(nodeUpdate);
+    if (uid === undefined) return;
+    const { grants, claims } = { grants: this.#snapshot.fleet.grants, claims: this.#snapshot.claims };
+    const grant = grants.get(uid)?.grant;
+    const asked = nodeUpdate.status?.grant;
+    const flies = grant !== undefined || claims.has(uid);
+    if (!flies) return;
+    add(this.#flying, nodeUpdate.spec.group, 1);
+    const release = grant?.release ?? nodeUpdate.spec.release ?? "";
+    if (asked === undefined || (asked.release ?? "") !== release) add(this.#unseen, release, 1);
+    for (const budget of grant?.budgets ?? this.#table.of.get(uid) ?? []) this.#down.get(budget)?.add(uid);
+  }
+
+  /** What the group's window, pace and evidence forbid. */
+  refusal({ nodeUpdate, group, wanted }: Candidate): Why | undefined {
+    return this.#window(group, nodeUpdate) ?? this.#pace(group) ?? this.#evidence(group, nodeUpdate, wanted);
+  }
+
+  #window(group: UpdateGroup, nodeUpdate: NodeUpdate): Why | undefined {
+    const { name } = group.metadata;
+    const opening = this.#openings.get(name) ?? groupOpening(group, this.#snapshot.windows, this.#now);
+    this.#openings.set(name, opening);
+    const why = whyNotNow(opening, needsOf(group, nodeUpdate).all, this.#now);
+    if (why?.reason !== "WaitingForWindow" || abortsForTime(nodeUpdate.status) < 2) return why;
+    return {
+      reason: "WindowTooShort",
+      message: `The window closed twice before this node was ready to reboot. ${why.message}`,
+    };
+  }
+
+  #pace({ metadata, spec }: UpdateGroup): Why | undefined {
+    const members = this.#members.get(metadata.name) ?? [];
+    const flying = this.#flying.get(metadata.name) ?? 0;
+    const settle = parseDuration(spec.settle);
+    if (settle > 0) {
+      const until = Math.max(...members.map(({ status }) => lastReturn(status))) + settle;
+      if (until > this.#now) {
+        return { reason: "WaitingForSettle", message: `UpdateGroup ${metadata.name} settles until ${timestamp(until)}.` };
+      }
+    }
+    if (spec.rate === undefined) return undefined;
+    const from = this.#now - parseDuration(spec.rate.period);
+    const used = flying + members.reduce((sum, { status }) => sum + rebootsSince(status, from), 0);
+    if (used < spec.rate.updates) return undefined;
+    const message = `UpdateGroup ${metadata.name} allows ${spec.rate.updates} updates in ${spec.rate.period}; ${used} are used.`;
+    return { reason: "WaitingForRate", message };
+  }
+
+  /** Rule 8. A grant that only this plan knows is unverified too. */
+  #evidence(group: UpdateGroup, nodeUpdate: NodeUpdate, wanted: Wanted): Why | undefined {
+    if (wanted.kind !== "image") return undefined;
+    const { name } = wanted.release.metadata;
+    if (nodeUpdate.status?.grant?.release === name) return undefined;
+    const { threshold, room } = this.#room(group, wanted.release);
+    if (room - (this.#unseen.get(name) ?? 0) > 0) return undefined;
+    return {
+      reason: "WaitingForEvidence",
+      message: `Until ${threshold} ${threshold === 1 ? "node is" : "nodes are"} verified on ${name}, no more than ${threshold} may try it at once.`,
+    };
+  }
+
+  #room(group: UpdateGroup, release: Release): { threshold: number; room: number } {
+    const { failureThreshold, stages } = group.spec;
+    const passed = group.status?.target === release.metadata.name && group.status.stages?.[0]?.passedAt !== undefined;
+    const threshold = thresholdIn(passed ? 1 : 0, { failureThreshold, declared: stages.length > 0 });
+    const key = `${release.metadata.name}/${threshold}`;
+    const room = this.#rooms.get(key) ?? exposure(this.#snapshot.nodeUpdates, release, threshold).room;
+    this.#rooms.set(key, room);
+    return { threshold, room };
+  }
+
+  /** Budgets that have no place for `uid`. */
+  fullBudgets(uid: string, budgets: readonly string[]): string[] {
+    return budgets.filter((name) => {
+      const down = this.#down.get(name);
+      const max = this.#table.budgets.get(name)?.max ?? 0;
+      return down === undefined || (!down.has(uid) && down.size >= max);
+    });
+  }
+
+  budgetWhy(full: readonly string[]): Why {
+    const [name = ""] = full;
+    const max = this.#table.budgets.get(name)?.max ?? 0;
+    const others = full.length > 1 ? ` (and ${full.length - 1} more budgets are full)` : "";
+    if (max === 0) return { reason: "WaitingForBudget", message: `Budget ${name} allows no node to be down${others}.` };
+    const who = [...(this.#down.get(name) ?? [])].map((uid) => this.#whoIs(uid, name));
+    const shown = who.slice(0, 3).join(", ") + (who.length > 3 ? ` and ${who.length - 3} more` : "");
+    const before = this.#queued.get(name) ?? 0;
+    const turn = this.#planned.get(name)?.size ?? 0;
+    const queue = before === 0 ? "" : ` ${before} ${before === 1 ? "node waits" : "nodes wait"} before it.`;
+    return {
+      reason: turn > 0 || before > 0 ? "WaitingForTurn" : "WaitingForBudget",
+      message: `Budget ${name} allows ${max} down: ${shown}${others}.${queue}`,
+    };
+  }
+
+  #whoIs(uid: string, budget: string): string {
+    const member = this.#table.members.get(uid);
+    const name = member?.name ?? this.#snapshot.fleet.grants.get(uid)?.grant.node ?? uid;
+    if (this.#planned.get(budget)?.has(uid) === true) return `${name} goes first`;
+    if (this.#snapshot.fleet.grants.has(uid) || this.#snapshot.claims.has(uid)) return `${name} holds a slot`;
+    if (member?.down !== undefined) return `${name} ${member.down}`;
+    return `${name} holds a slot`;
+  }
+
+  wait(full: readonly string[]): void {
+    for (const name of full) add(this.#queued, name, 1);
+  }
+
+  take({ uid, group, budgets, nodeUpdate }: Candidate, release: string): void {
+    for (const name of budgets) {
+      this.#down.get(name)?.add(uid);
+      const planned = this.#planned.get(name);
+      if (planned === undefined) this.#planned.set(name, new Set([uid]));
+      else planned.add(uid);
+    }
+    add(this.#flying, group.metadata.name, 1);
+    if (nodeUpdate.status?.grant?.release !== release) add(this.#unseen, release, 1);
+  }
+}
+
+function add(counts: Map<string, number>, key: string, by: number): void {
+  counts.set(key, (counts.get(key) ?? 0) + by);
+}
+
+/** Nodes that may write their passive slot now: those that already do first, as many as the group allows. */
+export function planStaging(snapshot: PlanSnapshot, now: number): Set<string> {
+  const nodes = new Map(snapshot.nodes.map((node) => [node.metadata.name, node]));
+  const releases = new Map(snapshot.releases.map((release) => [release.metadata.name, release]));
+  const byGroup = Map.groupBy(snapshot.nodeUpdates, ({ spec }) => spec.group);
+  const may = new Set<string>();
+  for (const group of snapshot.groups) {
+    const closed = group.spec.stageInWindow && !groupOpening(group, snapshot.windows, now).open;
+    if (group.spec.paused || group.metadata.deletionTimestamp !== undefined || isHalted(group) || closed) continue;
+    const open = (byGroup.get(group.metadata.name) ?? []).flatMap((nodeUpdate) => {
+      const uid = uidOf(nodeUpdate);
+      if (uid === undefined || heldBecause(nodeUpdate, nodeOf(nodeUpdate, nodes)) !== undefined) return [];
+      const observed = snapshot.fleet.observed.get(uid);
+      const wanted = wantedOf(nodeUpdate, group, releases, observed);
+      if (wanted.kind !== "image" || isBarred(wanted.release)) return [];
+      if (isReady(wanted, observed)) {
+        may.add(uid);
+        return [];
+      }
+      const busy = observed?.step === "Fetching" || observed?.step === "Verifying";
+      return [{ uid, busy, present: snapshot.fleet.present.has(uid) }];
+    });
+    const order = open.toSorted(
+      (a, b) => Number(b.busy) - Number(a.busy) || Number(b.present) - Number(a.present) || (a.uid < b.uid ? -1 : 1),
+    );
+    for (const { uid } of order.slice(0, group.spec.transfer.concurrency ?? order.length)) may.add(uid);
+  }
+  return may;
+}

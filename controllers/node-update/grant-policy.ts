@@ -1,0 +1,238 @@
+/** What happens next to a node that holds a slot (design, rules 3, 4, 5, 10 and 13). */
+import { parseDuration } from "../../api/duration.ts";
+import { STEAL_ANNOTATION } from "../../api/labels.ts";
+import { timestamp } from "../../api/meta.ts";
+import type { GrantStatus, NodeUpdateStatus } from "../../api/node-update.ts";
+import { type Reason, reasons, type Why } from "../../api/reasons.ts";
+import type { LiveGrant } from "../../coordination/coordination.ts";
+import type { Phase } from "../../coordination/records.ts";
+import { isBarred, isHalted } from "../gates/policy.ts";
+import { planCordon } from "./cordon.ts";
+import { bootNeeds } from "./deadlines.ts";
+import { heldBecause } from "./identity.ts";
+import { type Act, decided, type NodeDecision, type NodeView, policyOf } from "./policy.ts";
+import { missing } from "./release-check.ts";
+import { reasonOf } from "./idle.ts";
+import { withFailure } from "./status.ts";
+
+/** An agent that is away this long before its commit has lost its slot, ms. */
+const ABSENT_LIMIT = 60_000;
+/** A drained node whose agent does not commit gives its slot back after this, ms. */
+const COMMIT_LIMIT = 300_000;
+/** How often a drain and a returned node are looked at, ms. */
+const LOOK = 2000;
+
+const none: Act = { do: "none" };
+
+export function decideGrant(view: NodeView, live: LiveGrant, base: NodeUpdateStatus, now: number): NodeDecision {
+  const status: NodeUpdateStatus = { ...base, grant: grantStatus(view, live) };
+  const { phase } = live.phase;
+  if (phase !== "Committed") delete status.suspectSince;
+  const steal = view.nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
+  if (steal !== undefined && steal !== base.stolen) {
+    const { step = "Granting" } = base;
+    const why: Why = { reason: "Stolen", message: `A person frees the slot: ${steal || "no reason given"}.` };
+    return decided(view, status, step, why, { do: "free", cause: "Stolen" }, now);
+  }
+  switch (phase) {
+    case "Granted":
+    case "Drained":
+      return beforeCommit(view, live, status, now);
+    case "Committed":
+      return away(view, live, status, now);
+    case "Returned":
+      return returned(view, live, status, now);
+    case "Withdrawn": {
+      const why = givenBack(live.phase);
+      return decided(view, status, "Draining", why, { do: "finish" }, now);
+    }
+  }
+}
+
+function grantStatus(view: NodeView, { grant, token, phase }: LiveGrant): GrantStatus {
+  const before = view.nodeUpdate.status?.grant;
+  const known = phase.phase === "Withdrawn" ? (before?.phase ?? "Granted") : phase.phase;
+  const status: GrantStatus = {
+    nonce: grant.nonce,
+    budgets: grant.budgets,
+    // "Drained" is written before etcd has it: what a rebuild finds is never behind what an agent may do.
+    phase: known === "Granted" && before?.phase === "Drained" && before.nonce === grant.nonce ? "Drained" : known,
+    incarnation: token.incarnation,
+    revision: token.revision,
+    since: timestamp(grant.at),
+    policy: policyOf(view),
+  };
+  if (grant.release !== "") status.release = grant.release;
+  return status;
+}
+
+function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus, now: number): NodeDecision {
+  const { node, drain } = view;
+  const { phase, token } = live;
+  const stop = revokedBecause(view, live, now);
+  const { step = "Draining" } = view.nodeUpdate.status ?? {};
+  const current = step === "Rebooting" || step === "Draining" ? step : "Draining";
+  if (stop !== undefined) return decided(view, status, current, stop, { do: "revoke", why: stop }, now);
+  if (node !== undefined && planCordon(node, token) !== undefined) {
+    const why: Why = { reason: "Draining", message: "The node is being cordoned." };
+    return decided(view, status, "Draining", why, { do: "cordon" }, now);
+  }
+  if (phase.phase === "Drained") {
+    const why: Why = { reason: "Drained", message: "The node is drained; its agent may ask to reboot." };
+    return decided(view, status, "Rebooting", why, none, now, LOOK);
+  }
+  const verdict = node === undefined ? undefined : drain;
+  if (node !== undefined && verdict === undefined) {
+    const why: Why = { reason: "Draining", message: "Pods leave the node." };
+    return decided(view, status, "Draining", why, none, now, LOOK);
+  }
+  if (verdict?.act === "abort") {
+    return decided(view, status, "Draining", verdict.why, { do: "revoke", why: verdict.why }, now);
+  }
+  if (verdict?.act === "evict") {
+    return decided(view, status, "Draining", verdict.why, { do: "evict", pods: verdict.pods }, now, LOOK);
+  }
+  const why: Why = verdict?.why ?? { reason: "Drained", message: "A plain machine has nothing to drain." };
+  const grant = status.grant === undefined ? {} : { grant: { ...status.grant, phase: "Drained" as const } };
+  return decided(view, { ...status, ...grant }, "Rebooting", why, { do: "markDrained" }, now);
+}
+
+/** Why a grant that is not committed must be taken back; undefined if it may go on. */
+function revokedBecause(view: NodeView, { grant, phase }: LiveGrant, now: number): Why | undefined {
+  const { nodeUpdate, node, nodeGone, group, releases } = view;
+  const say = (reason: Reason, message: string): Why => ({ reason, message });
+  if (nodeGone) return say("NodeGone", "The Node does not exist any more.");
+  if (nodeUpdate.metadata.deletionTimestamp !== undefined) return say("Deleting", "The NodeUpdate is being deleted.");
+  if (group === undefined) return say("Deleting", `UpdateGroup ${grant.group} does not exist any more.`);
+  if (group.metadata.deletionTimestamp !== undefined) return say("Deleting", `UpdateGroup ${grant.group} is being deleted.`);
+  if (nodeUpdate.spec.group !== grant.group) {
+    return say("Revoked", `The node moved from UpdateGroup ${grant.group} to ${nodeUpdate.spec.group}.`);
+  }
+  const held = heldBecause(nodeUpdate, node);
+  if (held !== undefined) return say("Held", `A person holds the node${held === "" ? "" : `: ${held}`}.`);
+  if (group.spec.paused) return say("Paused", `UpdateGroup ${grant.group} was paused.`);
+  if (group.spec.strategy === "Off") return say("StrategyOff", `UpdateGroup ${grant.group} was set to strategy Off.`);
+  if (isHalted(group)) return say("FailureThresholdReached", `UpdateGroup ${grant.group} stopped itself.`);
+  const release = grant.release === "" ? undefined : releases.get(grant.release);
+  if (grant.release !== "" && release === undefined) return say("ReleaseNotFound", `Release ${grant.release} was deleted.`);
+  if (release !== undefined && isBarred(release)) return say("ReleaseQuarantined", `Release ${grant.release} was quarantined.`);
+  if (grant.supersedes !== null) return say("Revoked", "etcd's data was rebuilt after this slot was given; it is asked for anew.");
+  if (view.absentFor > ABSENT_LIMIT) return say("AgentLost", "The agent has been away for a minute before it could commit.");
+  if (phase.phase === "Drained" && now - phase.at > COMMIT_LIMIT) {
+    return say("CommitExpired", "The agent did not ask to reboot within five minutes after the drain.");
+  }
+  return undefined;
+}
+
+/** The reason of a slot that was given back: the agent's own where we know it. */
+function givenBack({ reason = "", message = "" }: Phase): Why {
+  if (Object.hasOwn(reasons, reason)) return { reason: reason as Reason, message };
+  return { reason: "Withdrawn", message: message || "The slot was given back before the reboot." };
+}
+
+function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: number): NodeDecision {
+  const { observed, present, nodeGone } = view;
+  const { phase, grant } = live;
+  if (nodeGone && !present) {
+    const why: Why = { reason: "NodeGone", message: "The Node does not exist any more, and its machine is away." };
+    return decided(view, before, before.step ?? "Rebooting", why, { do: "free", cause: "NodeGone" }, now);
+  }
+  const policy = policyOf(view);
+  const since = phase.committedAt ?? phase.at;
+  const limit = bootNeeds(policy);
+  const boot = observed?.boot === undefined ? "" : `${observed.boot.bootId}/${observed.boot.softReboots}`;
+  const back = present && boot !== "" && boot !== phase.committedBoot;
+  const late = now - since - (back ? 2 : 1) * limit;
+  if (late < 0) {
+    const status = { ...before };
+    delete status.suspectSince;
+    if (back) {
+      const told = reasonOf(observed);
+      const message = told?.message ?? "The machine is back; its boot checks run.";
+      return decided(view, status, "Verifying", { reason: "VerifyingBoot", message }, none, now, -late);
+    }
+    const why: Why = present
+      ? { reason: "Committed", message: "The agent may flip and reboot now." }
+      : { reason: "Rebooting", message: "The machine reboots." };
+    return decided(view, status, "Rebooting", why, none, now, -late);
+  }
+  const suspectSince = before.suspectSince ?? timestamp(now);
+  const minutes = Math.round((now - since) / 60_000);
+  const what = present ? "is connected but has not come back from its reboot" : "has been away";
+  const why: Why = {
+    reason: "Suspect",
+    message: `The machine ${what} for ${minutes} min since its commit; a reboot and a fallback may take ${Math.round(limit / 60_000)} min. Its slot stays taken.`,
+  };
+  const suspectFor = now - Date.parse(suspectSince);
+  let status: NodeUpdateStatus = { ...before, suspectSince };
+  const failAfter = parseDuration(policy.releaseDeadline);
+  if (suspectFor >= failAfter) status = withFailure(status, targetOf(live), why, timestamp(grant.at), now);
+  if (policy.holderTTL !== undefined && suspectFor >= parseDuration(policy.holderTTL)) {
+    const expired: Why = {
+      reason: "HolderExpired",
+      message: `The machine was Suspect for ${policy.holderTTL}, the group's holderTTL; its slot is free and the failure counts.`,
+    };
+    status = withFailure(status, targetOf(live), expired, timestamp(grant.at), now);
+    return decided(view, status, "Suspect", expired, { do: "free", cause: "HolderExpired" }, now);
+  }
+  return decided(view, status, "Suspect", why, none, now, suspectFor < failAfter ? failAfter - suspectFor : 60_000);
+}
+
+function targetOf({ grant }: LiveGrant): { release: string; version: string; rootHash: string } {
+  const text = (key: string): string => {
+    const value = grant.target?.[key];
+    return typeof value === "string" ? value : "";
+  };
+  return { release: grant.release, version: text("version"), rootHash: text("rootHash") };
+}
+
+/** The verdict of a return; after a rebuild of etcd, what the machine runs tells it. */
+function verdictOf({ observed }: NodeView, { phase, grant }: LiveGrant): NonNullable<Phase["verdict"]> {
+  if (phase.verdict !== undefined) return phase.verdict;
+  if (grant.target === null) return observed?.rebootRequired === true ? "StillRequired" : "Rebooted";
+  return observed?.runningRootHash === grant.target["rootHash"] ? "Updated" : "FellBack";
+}
+
+function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: number): NodeDecision {
+  const verdict = verdictOf(view, live);
+  const { phase, grant } = live;
+  const policy = policyOf(view);
+  const since = timestamp(grant.at);
+  let status = before;
+  const failed = verdict === "FellBack" || verdict === "StillRequired";
+  const cause: Why = { ...givenBack(phase), ...(phase.reason === undefined ? { reason: verdict } : {}) };
+  if (failed && !isForgiven(view, cause, since)) status = withFailure(status, targetOf(live), cause, since, now);
+  if (view.nodeGone) {
+    const why: Why = { reason: "NodeGone", message: "The Node does not exist any more." };
+    return decided(view, status, "Verifying", why, { do: "finish" }, now);
+  }
+  const lacks = missing(view.node, view.observed, view.present, phase, view.look);
+  const late = (view.look?.askedFor ?? 0) >= parseDuration(policy.releaseDeadline);
+  if (lacks !== undefined && !late) {
+    const why: Why = failed
+      ? cause
+      : { reason: "VerifyingRelease", message: `The boot is good, but the node ${lacks}.` };
+    return decided(view, status, "Verifying", why, none, now, LOOK);
+  }
+  if (failed) return decided(view, status, "Verifying", cause, { do: "finish" }, now);
+  if (lacks !== undefined) {
+    const why: Why = {
+      reason: "ReleaseChecksFailed",
+      message: `${policy.releaseDeadline} after its boot the node ${lacks}.`,
+    };
+    status = withFailure(status, targetOf(live), why, since, now);
+    return decided(view, status, "Verifying", why, { do: "finish" }, now);
+  }
+  const verified = status.verifiedAt !== undefined && Date.parse(status.verifiedAt) >= Date.parse(since);
+  const why: Why = { reason: "VerifyingRelease", message: "The node is verified; its slot is being freed." };
+  status = { ...status, ...(verified ? {} : { verifiedAt: timestamp(now) }) };
+  if (grant.release !== "") status.verifiedRelease = grant.release;
+  return decided(view, status, "Verifying", why, { do: "finish" }, now);
+}
+
+/** A boot that ended without a verdict is forgiven once, if others are good on the release (rule 5). */
+function isForgiven({ othersVerified, nodeUpdate }: NodeView, cause: Why, since: string): boolean {
+  if (cause.reason !== "PowerLost" || !othersVerified) return false;
+  const before = nodeUpdate.status?.transitions ?? [];
+  return !before.some(({ reason, time }) => reason === "PowerLost" && Date.parse(time) < Date.parse(since));
+}

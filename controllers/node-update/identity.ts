@@ -1,0 +1,29 @@
+/** Who a NodeUpdate stands for. */
+import { HOLD_ANNOTATION } from "../../api/labels.ts";
+import type { NodeUpdate } from "../../api/node-update.ts";
+import type { Node } from "../../runtime/core.ts";
+
+/** The key of its records in etcd: the Node's UID, or the machine id of a plain machine; undefined until it has one. */
+export function uidOf(nodeUpdate: NodeUpdate): string | undefined {
+  return nodeUpdate.spec.nodeUID ?? nodeUpdate.spec.machineRef?.machineId;
+}
+
+/** A machine that is no Node of the cluster: nothing to cordon or drain. */
+export function isPlain(nodeUpdate: NodeUpdate): boolean {
+  return nodeUpdate.spec.machineRef !== undefined && nodeUpdate.spec.nodeName === undefined;
+}
+
+/** The Node that it stands for, by UID: another Node of the same name is another machine. */
+export function nodeOf(
+  nodeUpdate: NodeUpdate,
+  nodes: { get(name: string): Node | undefined },
+): Node | undefined {
+  const { nodeName, nodeUID } = nodeUpdate.spec;
+  const node = nodeName === undefined ? undefined : nodes.get(nodeName);
+  return node?.metadata.uid === nodeUID ? node : undefined;
+}
+
+/** Why a person holds it (`kubectl slipway hold`); undefined if nobody does. */
+export function heldBecause(nodeUpdate: NodeUpdate, node: Node | undefined): string | undefined {
+  return node?.metadata.annotations?.[HOLD_ANNOTATION] ?? nodeUpdate.metadata.annotations?.[HOLD_ANNOTATION];
+}

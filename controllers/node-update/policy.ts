@@ -1,0 +1,205 @@
+/**
+ * What happens next to one node: from a target that waits, through slot, cordon, drain,
+ * reboot and verification, to a slot that is free again (design, sections 5 and 11).
+ * The status is written before the act, so that a manager that dies in between finds at
+ * its next look either nothing begun or the act to repeat.
+ */
+import { STEAL_ANNOTATION } from "../../api/labels.ts";
+import { timestamp } from "../../api/meta.ts";
+import type { FrozenPolicy, GrantStatus, NodeUpdate, NodeUpdateStatus, Step } from "../../api/node-update.ts";
+import type { Why } from "../../api/reasons.ts";
+import type { Release } from "../../api/release.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
+import type { LiveGrant } from "../../coordination/coordination.ts";
+import type { Observed } from "../../proto/gen/agent_pb.ts";
+import type { Pod, Node } from "../../runtime/core.ts";
+import type { DrainDecision } from "../drain/policy.ts";
+import type { TakePlan } from "../grants/policy.ts";
+import { cordonOf } from "./cordon.ts";
+import { freeze } from "./deadlines.ts";
+import { decideGrant } from "./grant-policy.ts";
+import { idleStep } from "./idle.ts";
+import type { ReleaseLook } from "./release-check.ts";
+import { describe, withStep } from "./status.ts";
+import { releaseNameOf, wantedOf } from "./target.ts";
+
+export interface NodeView {
+  nodeUpdate: NodeUpdate;
+  /** The Node with that UID; undefined for a plain machine, and where it is gone. */
+  node: Node | undefined;
+  /** The API server says that the Node with that UID does not exist. */
+  nodeGone: boolean;
+  group: UpdateGroup | undefined;
+  releases: { get(name: string): Release | undefined };
+  live: LiveGrant | undefined;
+  observed: Observed | undefined;
+  present: boolean;
+  /** Milliseconds for which this manager has seen no presence. */
+  absentFor: number;
+  /** The queue's word: a slot to take now, or why not. */
+  take: TakePlan | undefined;
+  waiting: Why | undefined;
+  /** Whether it may write its passive slot. */
+  mayStage: boolean;
+  /** Of a node under a grant that is not drained yet. */
+  drain: DrainDecision | undefined;
+  /** Of a node that came back. */
+  look: ReleaseLook | undefined;
+  /** Whether other nodes were verified on the granted release: then a power cut is forgiven once. */
+  othersVerified: boolean;
+  /** For a new grant. */
+  nonce: string;
+}
+
+export type Act =
+  | { do: "none" }
+  /** Ask etcd for the slot under the nonce in the status. */
+  | { do: "take"; take: TakePlan; nonce: string }
+  | { do: "cordon" }
+  | { do: "evict"; pods: readonly Pod[] }
+  | { do: "markDrained" }
+  | { do: "revoke"; why: Why }
+  /** Undo the cordon, then free the places. */
+  | { do: "finish" }
+  | { do: "free"; cause: "Stolen" | "HolderExpired" | "NodeGone" }
+  /** Undo a cordon that names no living grant. */
+  | { do: "uncordon" }
+  /** Remove its records and the finalizer. */
+  | { do: "forget" };
+
+export interface NodeDecision {
+  /** Written first. */
+  status: NodeUpdateStatus;
+  /** Done then. */
+  act: Act;
+  step: Step;
+  why: Why;
+  /** Milliseconds until it must be looked at again though nothing changes. */
+  again: number | undefined;
+}
+
+/** `now`: wall clock, ms. */
+export function decideNode(view: NodeView, now: number): NodeDecision {
+  const { nodeUpdate, node, live, observed, present } = view;
+  const described = describe(nodeUpdate, node, observed, present);
+  const base = forgetMarker(withTarget(described, view), observed);
+  return live === undefined ? withoutGrant(view, base, now) : decideGrant(view, live, base, now);
+}
+
+function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): NodeDecision {
+  const { nodeUpdate, node, nodeGone, take } = view;
+  const asked = base.grant;
+  const leaving = nodeGone || nodeUpdate.metadata.deletionTimestamp !== undefined;
+  const steal = nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
+  const stolen = steal !== undefined && steal !== base.stolen;
+  if (asked?.phase === "Granting" && take !== undefined && !leaving) {
+    return decided(view, base, "Granting", take.why, { do: "take", take, nonce: asked.nonce }, now);
+  }
+  if (asked !== undefined) {
+    const status = ended(base, asked);
+    if (stolen) status.stolen = steal;
+    const freed = freedBecause(base, asked, stolen ? steal : undefined);
+    const { step, why } = idleStep(view);
+    return decided({ ...view, nodeUpdate: reopened(nodeUpdate, status) }, status, step, freed ?? why, { do: "none" }, now, 0);
+  }
+  const status: NodeUpdateStatus = { ...base };
+  // Without a slot there is nothing to steal: the word is used up, or it would hit the next grant.
+  if (stolen) status.stolen = steal;
+  if (leaving) {
+    const why: Why = nodeGone
+      ? { reason: "NodeGone", message: "The Node does not exist any more, and its slot is free." }
+      : { reason: "Deleting", message: "The NodeUpdate is being deleted, and its slot is free." };
+    const act: Act = nodeUpdate.metadata.deletionTimestamp !== undefined ? { do: "forget" } : { do: "none" };
+    const orphan = node !== undefined && cordonOf(node) !== undefined;
+    return decided(view, status, "Idle", why, orphan ? { do: "uncordon" } : act, now);
+  }
+  if (node !== undefined && cordonOf(node) !== undefined) {
+    const { step, why } = idleStep(view);
+    return decided(view, status, step, why, { do: "uncordon" }, now);
+  }
+  if (take !== undefined && view.group !== undefined) {
+    const grant: GrantStatus = {
+      nonce: view.nonce,
+      budgets: [...take.budgets],
+      phase: "Granting",
+      since: timestamp(now),
+      policy: freeze(view.group),
+    };
+    if (take.release !== "") grant.release = take.release;
+    const act: Act = { do: "take", take, nonce: view.nonce };
+    return decided(view, { ...status, grant }, "Granting", take.why, act, now);
+  }
+  const { step, why, progress } = idleStep(view);
+  if (progress !== undefined) status.progress = progress;
+  return decided(view, status, step, why, { do: "none" }, now);
+}
+
+function withTarget(status: NodeUpdateStatus, { nodeUpdate, group, releases, observed, live }: NodeView): NodeUpdateStatus {
+  const next = { ...status };
+  const wanted = wantedOf(nodeUpdate, group, releases, observed);
+  const frozen = live?.grant.target?.["version"];
+  const version = live === undefined ? releases.get(releaseNameOf(wanted))?.spec.version : frozen;
+  if (typeof version === "string") next.target = version;
+  else delete next.target;
+  return next;
+}
+
+/** What asked for a reboot in vain is gone: the next marker is another one. */
+function forgetMarker(status: NodeUpdateStatus, observed: Observed | undefined): NodeUpdateStatus {
+  if (observed === undefined || observed.rebootRequired || observed.reason === "StillRequired") return status;
+  const failed = status.failed?.filter(({ reason }) => reason !== "StillRequired");
+  return failed === undefined || failed.length === status.failed?.length ? status : { ...status, failed };
+}
+
+/** The status after the grant ended. A slot that was only asked for leaves no trace in the history: its place in the queue stays. */
+function ended(base: NodeUpdateStatus, asked: GrantStatus): NodeUpdateStatus {
+  const status = { ...base };
+  delete status.grant;
+  delete status.suspectSince;
+  if (asked.phase === "Granting" && status.transitions?.[0]?.step === "Granting") {
+    status.transitions = status.transitions.slice(1);
+  }
+  return status;
+}
+
+/** `nodeUpdate` as its history says it was before a slot was asked for. */
+function reopened(nodeUpdate: NodeUpdate, { transitions }: NodeUpdateStatus): NodeUpdate {
+  if (transitions === nodeUpdate.status?.transitions || transitions === undefined) return nodeUpdate;
+  const [last] = transitions;
+  return last === undefined ? nodeUpdate : { ...nodeUpdate, status: { ...nodeUpdate.status, step: last.step } };
+}
+
+function freedBecause(base: NodeUpdateStatus, asked: GrantStatus, steal: string | undefined): Why | undefined {
+  if (asked.phase === "Granting") return undefined;
+  if (steal !== undefined) {
+    return { reason: "Stolen", message: `A person freed the slot: ${steal || "no reason given"}. The budget may be overrun.` };
+  }
+  const [failure] = base.failed ?? [];
+  if (failure?.reason !== "HolderExpired" || Date.parse(failure.time) < Date.parse(asked.since)) return undefined;
+  return { reason: "HolderExpired", message: failure.message };
+}
+
+/** The decision with its status complete. */
+export function decided(
+  { nodeUpdate }: Pick<NodeView, "nodeUpdate">,
+  status: NodeUpdateStatus,
+  step: Step,
+  why: Why,
+  act: Act,
+  now: number,
+  again?: number,
+): NodeDecision {
+  return { status: withStep(nodeUpdate, status, step, why, now), act, step, why, again };
+}
+
+/** The frozen policy of a grant; that of the group where a grant was found without status. */
+export function policyOf({ nodeUpdate, group }: NodeView): FrozenPolicy {
+  return nodeUpdate.status?.grant?.policy ?? (group === undefined ? FALLBACK : freeze(group));
+}
+
+/** For a grant that was found without status while its group is gone: the schema's defaults. */
+const FALLBACK: FrozenPolicy = {
+  drain: { enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" },
+  bootDeadline: "5m",
+  releaseDeadline: "10m",
+};

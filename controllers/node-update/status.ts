@@ -1,0 +1,112 @@
+/** The status of a NodeUpdate: what the agent saw, in the words of the departures board. */
+import { setCondition, timestamp } from "../../api/meta.ts";
+import type { NodeUpdate, NodeUpdateStatus, SlotStatus, Step } from "../../api/node-update.ts";
+import type { Why } from "../../api/reasons.ts";
+import type { Observed, Slot } from "../../proto/gen/agent_pb.ts";
+import type { Node } from "../../runtime/core.ts";
+
+const ZONE_LABEL = "topology.kubernetes.io/zone";
+/** As many as the schema allows. */
+const TRANSITIONS = 20;
+const FAILURES = 20;
+
+/** What of the status follows from what was observed; the rest is kept. */
+export function describe(
+  nodeUpdate: NodeUpdate,
+  node: Node | undefined,
+  observed: Observed | undefined,
+  present: boolean,
+): NodeUpdateStatus {
+  const { spec, metadata, status: before = {} } = nodeUpdate;
+  const status: NodeUpdateStatus = { ...before, connected: present };
+  if (metadata.generation !== undefined) status.observedGeneration = metadata.generation;
+  const zone = (node?.metadata.labels ?? spec.machineRef?.labels)?.[ZONE_LABEL];
+  if (zone !== undefined) status.zone = zone;
+  if (observed === undefined) return status;
+  status.machineId = observed.machineId;
+  status.architecture = observed.architecture;
+  status.running = observed.runningVersion;
+  status.runningRootHash = observed.runningRootHash;
+  status.rebootRequired = observed.rebootRequired;
+  status.bootId = observed.boot?.bootId ?? "";
+  status.softReboots = observed.boot?.softReboots ?? 0;
+  if (observed.stagedVersion === "") delete status.staged;
+  else status.staged = observed.stagedVersion;
+  status.slots = observed.slots.flatMap((slot) => slotStatus(slot));
+  delete status.slotA;
+  delete status.slotB;
+  for (const slot of observed.slots) {
+    if (slot.name === "A") status.slotA = slotWords(slot);
+    if (slot.name === "B") status.slotB = slotWords(slot);
+  }
+  return status;
+}
+
+function slotStatus({ name, version, rootHash, priority, tries, successful }: Slot): SlotStatus[] {
+  if (name !== "A" && name !== "B") return [];
+  const known = { ...(version === "" ? {} : { version }), ...(rootHash === "" ? {} : { rootHash }) };
+  return [{ name, ...known, priority: Math.min(priority, 15), tries: Math.min(tries, 15), successful }];
+}
+
+/** `1.1.0* P2 good`: version, `*` if it runs, priority, and whether it is good, has tries left or is bad. */
+function slotWords({ version, running, priority, tries, successful }: Slot): string {
+  const state = successful ? "good" : tries > 0 ? `${tries} ${tries === 1 ? "try" : "tries"}` : priority > 0 ? "bad" : "off";
+  return `${version === "" ? "empty" : version}${running ? "*" : ""} P${priority} ${state}`;
+}
+
+/**
+ * `status` with its step, since when, its history and its conditions. The history gains an
+ * entry when the step changes, and under a grant also when the reason does.
+ */
+export function withStep(
+  nodeUpdate: NodeUpdate,
+  status: NodeUpdateStatus,
+  step: Step,
+  why: Why,
+  now: number,
+): NodeUpdateStatus {
+  const { generation } = nodeUpdate.metadata;
+  const before = nodeUpdate.status;
+  const message = why.message.slice(0, 4096);
+  const sameStep = before?.step === step;
+  const next: NodeUpdateStatus = { ...status, step, reason: why.reason, message };
+  next.since = sameStep && before?.reason === why.reason ? (before.since ?? timestamp(now)) : timestamp(now);
+  if (!sameStep || (status.grant !== undefined && before?.reason !== why.reason)) {
+    const transition = { step, time: timestamp(now), reason: why.reason, message };
+    next.transitions = [transition, ...(status.transitions ?? [])].slice(0, TRANSITIONS);
+  }
+  if (step !== "Staging") delete next.progress;
+  const wellNow = step === "Idle" && next.connected === true && (why.reason === "Current" || why.reason === "NoRebootRequired");
+  const conditions: [string, boolean][] = [
+    ["Ready", wellNow],
+    ["Staged", step === "Staged" || status.grant !== undefined],
+    ["Progressing", status.grant !== undefined || step === "Staging"],
+    ["Suspect", step === "Suspect"],
+  ];
+  for (const [type, holds] of conditions) {
+    const update = { type, status: holds ? ("True" as const) : ("False" as const), reason: why.reason, message };
+    next.conditions = setCondition(next.conditions, update, generation, now);
+  }
+  return next;
+}
+
+type FailedEntry = NonNullable<NodeUpdateStatus["failed"]>[number];
+
+/** `status` with the failure of the grant that began at `since`; one grant fails once, and the last word about it stays. */
+export function withFailure(
+  status: NodeUpdateStatus,
+  target: { release: string; version: string; rootHash: string },
+  why: Why,
+  since: string,
+  now: number,
+): NodeUpdateStatus {
+  const { release, version, rootHash } = target;
+  const of = (entry: FailedEntry): boolean =>
+    entry.rootHash === rootHash && Date.parse(entry.time) >= Date.parse(since);
+  const known = status.failed?.find(of);
+  if (known !== undefined && known.reason === why.reason) return status;
+  const entry: FailedEntry = { version, rootHash, ...why, time: known?.time ?? timestamp(now) };
+  if (release !== "") entry.release = release;
+  const others = (status.failed ?? []).filter((other) => !of(other));
+  return { ...status, failed: [entry, ...others].slice(0, FAILURES) };
+}

@@ -1,0 +1,118 @@
+/** What a node should come to: an image, a reboot, or nothing and why. */
+import { DOWNGRADE_ANNOTATION, RETRY_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
+import type { NodeUpdate } from "../../api/node-update.ts";
+import { type Reason, reasons, type Why } from "../../api/reasons.ts";
+import type { Payload, Release } from "../../api/release.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
+import type { Observed } from "../../proto/gen/agent_pb.ts";
+import { isBarred } from "../gates/policy.ts";
+
+export type Wanted =
+  | { kind: "image"; release: Release; payload: Payload }
+  | { kind: "reboot" }
+  /** `step`: what the board shows; `Failed` where the target is no longer tried here. */
+  | { kind: "nothing"; step: "Idle" | "Failed"; why: Why };
+
+function nothing(reason: Reason, message: string, step: "Idle" | "Failed" = "Idle"): Wanted {
+  return { kind: "nothing", step, why: { reason, message } };
+}
+
+/** `observed` is undefined until an agent reported. */
+export function wantedOf(
+  nodeUpdate: NodeUpdate,
+  group: UpdateGroup | undefined,
+  releases: { get(name: string): Release | undefined },
+  observed: Observed | undefined,
+): Wanted {
+  if (group === undefined) {
+    return nothing("NoTarget", `UpdateGroup ${nodeUpdate.spec.group} does not exist; the node keeps what it runs.`);
+  }
+  if (observed === undefined) return nothing("WaitingForAgent", "No agent of this node has reported yet.");
+  const withheld = withheldBecause(nodeUpdate);
+  if (withheld !== undefined) {
+    return { kind: "nothing", step: withheld.reason === "NeverAgain" ? "Failed" : "Idle", why: withheld };
+  }
+  if (group.spec.driver === "sentinel") return wantedReboot(nodeUpdate, observed);
+  const name = nodeUpdate.spec.release;
+  if (name === undefined) return nothing("NoTarget", "The group has no release for this node now; it keeps what it runs.");
+  const release = releases.get(name);
+  if (release === undefined) return nothing("ReleaseNotFound", `Release ${name} does not exist.`);
+  const payload = release.spec.payloads.find(({ architecture }) => architecture === observed.architecture);
+  if (payload === undefined) {
+    return nothing("NoPayload", `Release ${name} has no payload for ${observed.architecture || "an unknown architecture"}.`);
+  }
+  if (observed.runningRootHash === payload.rootHash) {
+    return nothing("Current", `Runs ${release.spec.version}, as it should.`);
+  }
+  if (isBarred(release)) {
+    return nothing("ReleaseQuarantined", `Release ${name} is quarantined; the node keeps ${observed.runningVersion}.`);
+  }
+  const failed = failureOf(nodeUpdate, observed, payload.rootHash);
+  if (failed !== undefined && nodeUpdate.metadata.annotations?.[RETRY_ANNOTATION] !== name) {
+    return nothing(
+      "NeverAgain",
+      `Release ${name} failed here before (${failed}); to try again, annotate the NodeUpdate with ${RETRY_ANNOTATION}=${name}.`,
+      "Failed",
+    );
+  }
+  return { kind: "image", release, payload };
+}
+
+function wantedReboot(nodeUpdate: NodeUpdate, observed: Observed): Wanted {
+  if (!observed.rebootRequired) return nothing("NoRebootRequired", "The machine asks for no reboot.");
+  const still = nodeUpdate.status?.failed?.find(({ reason }) => reason === "StillRequired");
+  if (still !== undefined) return nothing("StillRequired", still.message, "Failed");
+  return { kind: "reboot" };
+}
+
+function failureOf({ status }: NodeUpdate, observed: Observed, rootHash: string): string | undefined {
+  // A boot without a verdict is judged here: where it counts, the status says so too (rule 5).
+  const told = observed.failed.find((failure) => failure.rootHash === rootHash && failure.reason !== "PowerLost");
+  if (told !== undefined) return told.reason;
+  const found = status?.failed?.find((failure) => failure.rootHash === rootHash);
+  const cured =
+    found?.release !== undefined &&
+    status?.verifiedRelease === found.release &&
+    Date.parse(status.verifiedAt ?? found.time) > Date.parse(found.time);
+  return cured ? undefined : found?.reason;
+}
+
+/** Why the rollout gives this one node nothing new; undefined if it doesn't say so. */
+function withheldBecause({ metadata }: NodeUpdate): Why | undefined {
+  const text = metadata.annotations?.[WITHHELD_ANNOTATION];
+  if (text === undefined) return undefined;
+  try {
+    const { reason, message } = JSON.parse(text) as Partial<Why>;
+    if (reason !== undefined && Object.hasOwn(reasons, reason)) return { reason, message: String(message) };
+  } catch {
+    // Said below: nobody but the rollout controller should have written it.
+  }
+  return { reason: "InvalidSpec", message: `The annotation ${WITHHELD_ANNOTATION} can't be read: remove it.` };
+}
+
+/** Whether what is wanted is ready on the machine: only the reboot is missing. */
+export function isReady(wanted: Wanted, observed: Observed | undefined): boolean {
+  if (wanted.kind === "reboot") return true;
+  return wanted.kind === "image" && observed?.stagedRootHash === wanted.payload.rootHash;
+}
+
+/** Name of the release that a grant is for; "" where the machine only reboots. */
+export function releaseNameOf(wanted: Wanted): string {
+  return wanted.kind === "image" ? wanted.release.metadata.name : "";
+}
+
+/**
+ * What the agent is allowed beyond its own rules: to go back to an older release if a
+ * person said so, to try again what failed if a person said so or it was a power cut.
+ */
+export function allows(
+  nodeUpdate: NodeUpdate,
+  { release, payload }: Extract<Wanted, { kind: "image" }>,
+  observed: Observed | undefined,
+): { downgrade: boolean; retry: boolean } {
+  const { annotations = {} } = nodeUpdate.metadata;
+  const { name } = release.metadata;
+  const told = observed?.failed.find(({ rootHash }) => rootHash === payload.rootHash);
+  const retry = annotations[RETRY_ANNOTATION] === name || told?.reason === "PowerLost";
+  return { downgrade: annotations[DOWNGRADE_ANNOTATION] === name, retry };
+}

@@ -1,0 +1,86 @@
+/** Failures that count against a release, and when they are too many (design, rule 8). */
+import type { Release } from "../../api/release.ts";
+import type { Failure, UpdateGroup } from "../../api/update-group.ts";
+import { failuresOn } from "../release/policy.ts";
+import type { Member } from "./member.ts";
+
+/** Failures that a status keeps. */
+const KEPT = 50;
+
+export interface Failures {
+  /** Newest first, as many as a status keeps. */
+  list: Failure[];
+  /** Nodes that failed; may be more than the list shows. */
+  count: number;
+  /** Names of those nodes. */
+  nodes: ReadonlySet<string>;
+}
+
+/** What was forgotten by a person, and by which word. */
+export interface Resume {
+  resumed: string | undefined;
+  /** Wall clock, ms; failures up to then don't count. */
+  at: number | undefined;
+  /** Whether the word is new. */
+  fresh: boolean;
+}
+
+/** The state of the resume annotation: a word that the status doesn't know forgets what was. */
+export function resumeOf(group: UpdateGroup, word: string | undefined, now: number): Resume {
+  const { resumed, resumedAt } = group.status ?? {};
+  if (word !== undefined && word !== "" && word !== resumed) {
+    return { resumed: word, at: wholeSeconds(now), fresh: true };
+  }
+  return { resumed, at: resumedAt === undefined ? undefined : Date.parse(resumedAt), fresh: false };
+}
+
+/** Whether a failure at `time` is not later than the resume. Times in objects have whole seconds. */
+export function isForgiven(time: string, resumedAt: number | undefined): boolean {
+  return resumedAt !== undefined && wholeSeconds(Date.parse(time)) <= resumedAt;
+}
+
+function wholeSeconds(milliseconds: number): number {
+  return Math.floor(milliseconds / 1000) * 1000;
+}
+
+/**
+ * Failures of `members` on the releases `targets`, and on `stones` since `began` (the way
+ * to another target may have led over them before), united with `remembered`, whose nodes
+ * may be gone. A node counts once for each release.
+ */
+export function failuresOf(
+  members: readonly Member[],
+  targets: readonly Release[],
+  stones: readonly Release[],
+  began: number,
+  remembered: readonly Failure[],
+  resume: Resume,
+): Failures {
+  const names = new Set([...targets, ...stones].map((release) => release.metadata.name));
+  const newest = new Map<string, Failure>();
+  const add = (failure: Failure): void => {
+    if (!names.has(failure.release)) return;
+    if (isForgiven(failure.time, resume.at)) return;
+    const key = `${failure.node}\n${failure.release}`;
+    const before = newest.get(key);
+    if (before === undefined || Date.parse(before.time) < Date.parse(failure.time)) newest.set(key, failure);
+  };
+  for (const failure of remembered) add(failure);
+  for (const member of members) {
+    for (const release of [...targets, ...stones]) {
+      const [last] = failuresOn(release, member.update?.status);
+      if (last === undefined) continue;
+      if (!targets.includes(release) && Date.parse(last.time) < began) continue;
+      const { reason, message, time } = last;
+      add({ node: member.name, release: release.metadata.name, reason, message, time });
+    }
+  }
+  const all = [...newest.values()].toSorted(
+    (a, b) =>
+      Date.parse(b.time) - Date.parse(a.time) ||
+      (a.node < b.node ? -1 : 1) ||
+      (a.release < b.release ? -1 : 1),
+  );
+  const nodes = new Set(all.map((failure) => failure.node));
+  return { list: all.slice(0, KEPT), count: nodes.size, nodes };
+}

@@ -1,0 +1,187 @@
+/**
+ * Who is in a group, and who acts on a node. One group writes a NodeUpdate at a time: the
+ * one whose grant is in flight; else the only one that selects the node; else the one
+ * that it belonged to, which then keeps its hands off (`SelectedTwice`) or removes it.
+ */
+import { HOLD_ANNOTATION } from "../../api/labels.ts";
+import type { NodeUpdate } from "../../api/node-update.ts";
+import { matches } from "../../api/selector.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
+
+/** What the rollout needs to know of a Node. */
+export interface NodeFacts {
+  name: string;
+  uid: string;
+  labels: Readonly<Record<string, string>>;
+  architecture: string | undefined;
+  /** Ready and schedulable. */
+  available: boolean;
+  /** A person holds it. */
+  held: boolean;
+}
+
+/** A plain machine that joined: its token fixed group and labels. */
+export interface MachineFacts {
+  id: string;
+  group: string;
+  labels: Readonly<Record<string, string>>;
+}
+
+/** A node or machine of a group. */
+export interface Member {
+  /** Name of its NodeUpdate. */
+  name: string;
+  /** UID of the Node, or machine id. */
+  uid: string;
+  /** Name of the Node; undefined for a plain machine. */
+  nodeName: string | undefined;
+  labels: Readonly<Record<string, string>>;
+  architecture: string | undefined;
+  available: boolean;
+  held: boolean;
+  update: NodeUpdate | undefined;
+  /** Whether its NodeUpdate may be written: it is not being deleted, and no other machine's has its name. */
+  writable: boolean;
+  /** Groups that select it, if there are several. */
+  claimants: readonly string[];
+}
+
+export interface Membership {
+  /** What the group acts on, or has in flight. */
+  members: Member[];
+  /** NodeUpdates of the group that belong to nothing any more. */
+  leaving: NodeUpdate[];
+  /** Nodes that this and other groups select, by name, with the names of all of them. */
+  contested: { node: string; groups: readonly string[] }[];
+}
+
+export interface Population {
+  groups: readonly UpdateGroup[];
+  nodes: readonly NodeFacts[];
+  /** Undefined while they can't be read: those with a NodeUpdate then stay as they are. */
+  machines: readonly MachineFacts[] | undefined;
+  nodeUpdates: readonly NodeUpdate[];
+}
+
+/** Whether a reboot of it is under way or about to be. */
+export function inFlight(update: NodeUpdate | undefined): boolean {
+  return update?.status?.grant !== undefined;
+}
+
+/** The membership of the group `name`, which may be gone. */
+export function membershipOf(name: string, world: Population): Membership {
+  const byName = new Map(world.nodeUpdates.map((update) => [update.metadata.name, update]));
+  const selecting = world.groups.filter((group) => group.metadata.deletionTimestamp === undefined);
+  const result: Membership = { members: [], leaving: [], contested: [] };
+  const kept = new Set<string>();
+  const place = (member: Member, claimants: readonly string[]): void => {
+    if (claimants.length > 1 && claimants.includes(name)) {
+      result.contested.push({ node: member.nodeName ?? member.name, groups: claimants });
+    }
+    const own = member.update?.spec.group;
+    const owner = inFlight(member.update) ? own : claimants.length === 1 ? claimants[0] : own;
+    if (owner !== name || !(claimants.includes(name) || inFlight(member.update))) return;
+    result.members.push(member);
+    if (member.update !== undefined) kept.add(member.name);
+  };
+  for (const node of world.nodes) {
+    const named = byName.get(node.name);
+    const update = named?.spec.nodeUID === node.uid ? named : undefined;
+    const claimants = selecting
+      .filter((group) => matches(group.spec.nodeSelector, node.labels))
+      .map((group) => group.metadata.name)
+      .toSorted();
+    place(
+      {
+        name: node.name,
+        uid: node.uid,
+        nodeName: node.name,
+        labels: node.labels,
+        architecture: update?.status?.architecture ?? node.architecture,
+        available: node.available,
+        held: node.held || isHeld(update),
+        update,
+        writable: named === undefined || (update !== undefined && !deleting(update)),
+        claimants: claimants.length > 1 ? claimants : [],
+      },
+      claimants,
+    );
+  }
+  const taken = new Set(byName.keys());
+  for (const machine of machinesOf(world)) {
+    const exists = selecting.some((group) => group.metadata.name === machine.group);
+    const { update, name: machineName, free } = nameMachine(machine, world.nodeUpdates, taken);
+    place(
+      {
+        name: machineName,
+        uid: machine.id,
+        nodeName: undefined,
+        labels: machine.labels,
+        architecture: update?.status?.architecture,
+        available: update?.status?.connected === true,
+        held: isHeld(update),
+        update,
+        writable: free || (update !== undefined && !deleting(update)),
+        claimants: [],
+      },
+      exists ? [machine.group] : [],
+    );
+  }
+  const claimed = claimedBy(world, selecting);
+  result.leaving = world.nodeUpdates.filter(
+    (update) =>
+      update.spec.group === name && !kept.has(update.metadata.name) && !claimed.has(identity(update)),
+  );
+  return result;
+}
+
+/** Machines that are known, from their NodeUpdates where etcd doesn't say. */
+function machinesOf({ machines, nodeUpdates }: Population): readonly MachineFacts[] {
+  if (machines !== undefined) return machines;
+  return nodeUpdates.flatMap(({ spec }) =>
+    spec.machineRef === undefined
+      ? []
+      : [{ id: spec.machineRef.machineId, group: spec.group, labels: spec.machineRef.labels ?? {} }],
+  );
+}
+
+/** Identities that one group selects: it takes the NodeUpdate over, so that what failed there stays known. */
+function claimedBy({ nodes, machines }: Population, selecting: readonly UpdateGroup[]): Set<string> {
+  const claimed = new Set<string>();
+  for (const node of nodes) {
+    const by = selecting.filter((group) => matches(group.spec.nodeSelector, node.labels));
+    if (by.length === 1) claimed.add(node.uid);
+  }
+  for (const machine of machines ?? []) {
+    if (selecting.some((group) => group.metadata.name === machine.group)) claimed.add(machine.id);
+  }
+  return claimed;
+}
+
+function identity({ spec }: NodeUpdate): string {
+  return spec.machineRef?.machineId ?? spec.nodeUID ?? "";
+}
+
+function isHeld(update: NodeUpdate | undefined): boolean {
+  return update?.metadata.annotations?.[HOLD_ANNOTATION] !== undefined;
+}
+
+function deleting(update: NodeUpdate): boolean {
+  return update.metadata.deletionTimestamp !== undefined;
+}
+
+/** `machine-` and the first 12 characters of the id; all of it where another machine has that name. */
+function nameMachine(
+  machine: MachineFacts,
+  nodeUpdates: readonly NodeUpdate[],
+  taken: Set<string>,
+): { name: string; update: NodeUpdate | undefined; free: boolean } {
+  const update = nodeUpdates.find(({ spec }) => spec.machineRef?.machineId === machine.id);
+  if (update !== undefined) return { name: update.metadata.name, update, free: false };
+  const id = machine.id.toLowerCase();
+  const short = `machine-${id.slice(0, 12)}`;
+  const name = taken.has(short) ? `machine-${id}` : short;
+  const free = !taken.has(name);
+  taken.add(name);
+  return { name, update: undefined, free };
+}

@@ -1,0 +1,378 @@
+/**
+ * What a group does next: which node is given which release, and what the group's status
+ * says (design, rules 7 and 8). Pure: the controller, the simulation and the property
+ * tests call `decideRollout`.
+ */
+import type { Channel } from "../../api/channel.ts";
+import { limitOf } from "../../api/int-or-percent.ts";
+import { GROUP_LABEL, RESUME_ANNOTATION, RETRIED_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
+import { setCondition, timestamp } from "../../api/meta.ts";
+import type { NodeUpdateSpec } from "../../api/node-update.ts";
+import type { Why } from "../../api/reasons.ts";
+import type { RebootWindow } from "../../api/reboot-window.ts";
+import type { Release } from "../../api/release.ts";
+import type { StageStatus, UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
+import { resolveTarget } from "../channel/policy.ts";
+import { haltedOn } from "../release/policy.ts";
+import { groupOpening } from "../window/policy.ts";
+import {
+  type Assignment,
+  assign,
+  isRelease,
+  keptBy,
+  retryOf,
+  standingOf,
+  stonesOf,
+  stuckBecause,
+  type Target,
+  wayOf,
+} from "./assignment.ts";
+import { cohortsOf } from "./cohort.ts";
+import { conditionsOf } from "./conditions.ts";
+import { type Failures, failuresOf, resumeOf } from "./failure.ts";
+import { inFlight, type Member, type Membership, membershipOf, type Population } from "./member.ts";
+import { type Progress, progressOf, type Standing, thresholdIn } from "./stage.ts";
+
+export interface RolloutSnapshot extends Population {
+  group: UpdateGroup;
+  channels: ReadonlyMap<string, Channel>;
+  releases: ReadonlyMap<string, Release>;
+  windows: readonly RebootWindow[];
+}
+
+/** A NodeUpdate as it should be; `uid` is that of the one that exists. */
+export interface NodeSpec {
+  name: string;
+  uid: string | undefined;
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+  /** Annotations that are the rollout's alone: those that `annotations` lacks must go. */
+  owned: readonly string[];
+  spec: NodeUpdateSpec;
+}
+
+/** A NodeUpdate to delete; its own finalizer holds it until the slot is free. */
+export interface Removal {
+  name: string;
+  uid: string | undefined;
+}
+
+export interface RolloutEvent {
+  why: Why;
+  /** What was done, an UpperCamelCase verb. */
+  action: string;
+}
+
+export interface RolloutDecision {
+  groupStatus: UpdateGroupStatus;
+  nodeSpecs: NodeSpec[];
+  removals: Removal[];
+  /** Whether the group may go now. */
+  finished: boolean;
+  events: RolloutEvent[];
+  /** Wall clock, ms: when the decision changes by itself; undefined where it doesn't. */
+  nextLook: number | undefined;
+}
+
+/** What is decided for the group of `snapshot` at `now` (wall clock, ms). */
+export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDecision {
+  const { group } = snapshot;
+  const { spec, metadata } = group;
+  const deleting = metadata.deletionTimestamp !== undefined;
+  const membership = membershipOf(metadata.name, snapshot);
+  const { members } = membership;
+  const invalid = fallingStages(group);
+  const target = resolveTarget(group, snapshot.channels, snapshot.releases, undefined);
+  const same = isRelease(target) && group.status?.target === target.metadata.name;
+  const remembered = same ? group.status : undefined;
+  const opening = groupOpening(group, snapshot.windows, now);
+
+  const others = snapshot.groups.filter((other) => other.metadata.name !== metadata.name);
+  const quarantined = (name: string): boolean => haltedOn(name, others).length > 0;
+  const quarantinedBy = isRelease(target) ? haltedOn(target.metadata.name, others) : [];
+  const plans = new Map(members.map((member) => [member.uid, planOf(member, snapshot, quarantined)]));
+
+  const resume = resumeOf(group, metadata.annotations?.[RESUME_ANNOTATION], now);
+  const targets = new Set([target, ...[...plans.values()].map((plan) => plan.target)].filter(isRelease));
+  const stones = stonesOf(target, snapshot.releases).filter((stone) => !targets.has(stone));
+  const began = Date.parse(remembered?.stages?.[0]?.openedAt ?? timestamp(now));
+  const failures: Failures = failuresOf(
+    members,
+    [...targets],
+    stones,
+    began,
+    remembered?.failures ?? [],
+    resume,
+  );
+
+  const acting = members.filter((member) => member.claimants.length === 0);
+  const cohorts = isRelease(target)
+    ? cohortsOf(
+        spec.stages,
+        acting.map((member) => ({
+          uid: member.uid,
+          labels: member.labels,
+          given: wasGiven(member, plans.get(member.uid)),
+        })),
+        target.spec.version,
+      )
+    : [];
+  const declared = spec.stages.length > 0;
+  const rules = { failureThreshold: spec.failureThreshold, declared };
+  const firstPassed = known(remembered?.stages, cohorts[0]?.name)?.passedAt !== undefined;
+  const threshold = thresholdIn(firstPassed ? 1 : 0, rules);
+  const halted = isRelease(target) && failures.count >= threshold;
+  const stopped = halted || quarantinedBy.length > 0 || invalid !== undefined || deleting;
+  const standings = new Map<string, Standing>();
+  for (const member of members) {
+    const plan = plans.get(member.uid);
+    if (plan !== undefined) standings.set(member.uid, standingOf(member, plan.target, plan.way, resume.at));
+  }
+  const progress = progressOf(
+    cohorts,
+    standings,
+    remembered?.stages ?? [],
+    { ...rules, moving: !stopped && !spec.paused },
+    now,
+  );
+
+  const assignments = new Map<string, Assignment>();
+  for (const member of members) {
+    const plan = plans.get(member.uid);
+    const held = stopped || plan === undefined || !isRelease(plan.target) || !isRelease(target);
+    assignments.set(member.uid, assignmentOf(member, plan, held, spec.paused, progress, snapshot.releases));
+  }
+
+  const count = (state: Standing["state"]): number =>
+    [...standings.values()].filter((standing) => standing.state === state).length;
+  const sentinel = spec.driver === "sentinel";
+  const asking = members.filter((member) => member.update?.status?.rebootRequired === true).length;
+  const updated = sentinel ? members.length - asking : count("Good");
+  const flying = members.filter((member) => inFlight(member.update)).map((member) => member.name);
+  const conditions = conditionsOf({
+    deleting,
+    sentinel,
+    paused: spec.paused,
+    invalid,
+    target,
+    quarantinedBy,
+    halted,
+    threshold,
+    failures,
+    membership,
+    nodes: members.length,
+    updated,
+    inFlight: flying,
+    asking,
+    progress,
+    moving: [...standings.values()].filter(
+      ({ state, uid }) => state === "Pending" && progress.opened.has(uid),
+    ).length,
+    stuck: members.flatMap((member) => {
+      const standing = standings.get(member.uid);
+      if (standing === undefined || !progress.opened.has(member.uid)) return [];
+      const why = stuckBecause(member, standing, assignments.get(member.uid));
+      return why === undefined ? [] : [{ node: member.name, why }];
+    }),
+    opening,
+  });
+
+  const status: UpdateGroupStatus = {
+    nodes: members.length,
+    updated,
+    inFlight: flying.length,
+    failed: failures.count,
+    unavailable: members.filter(isUnavailable).length,
+    limit: limitOf(spec.maxUnavailable, members.length),
+    failures: failures.list,
+  };
+  if (metadata.generation !== undefined) status.observedGeneration = metadata.generation;
+  if (isRelease(target)) {
+    status.target = target.metadata.name;
+    status.version = target.spec.version;
+    status.stages = progress.stages;
+    const stage = progress.stages[progress.open];
+    if (stage !== undefined) status.stage = stage.name;
+  }
+  if (resume.resumed !== undefined) status.resumed = resume.resumed;
+  if (resume.at !== undefined) status.resumedAt = timestamp(resume.at);
+  if (opening.nextOpening !== null) status.nextOpening = timestamp(opening.nextOpening);
+  let merged = group.status?.conditions;
+  for (const update of conditions) merged = setCondition(merged, update, metadata.generation, now);
+  if (merged !== undefined) status.conditions = merged;
+
+  return {
+    groupStatus: status,
+    nodeSpecs: members.flatMap((member) => nodeSpec(member, metadata.name, assignments.get(member.uid))),
+    removals: removalsOf(membership),
+    finished: deleting && !snapshot.nodeUpdates.some((update) => update.spec.group === metadata.name),
+    events: eventsOf(group, status, progress, resume.fresh),
+    nextLook: earliest(progress.soakingUntil, opening.nextEdge),
+  };
+}
+
+/** What is left to do for a group that is gone without its finalizer: its orphans go. */
+export function decideOrphans(name: string, world: Population): Removal[] {
+  return removalsOf(membershipOf(name, world));
+}
+
+interface Plan {
+  target: Target;
+  way: Target;
+}
+
+function planOf(
+  member: Member,
+  { group, channels, releases }: RolloutSnapshot,
+  quarantined: (name: string) => boolean,
+): Plan {
+  const target = resolveTarget(group, channels, releases, member.architecture);
+  return { target, way: wayOf(member, target, releases, quarantined) };
+}
+
+/** Whether the target (or a hop to it) was given to the node, or it runs it: its place in the order is then taken. */
+function wasGiven(member: Member, plan: Plan | undefined): boolean {
+  if (plan === undefined || !isRelease(plan.target)) return false;
+  const { spec, status } = member.update ?? {};
+  return (
+    status?.verifiedRelease === plan.target.metadata.name ||
+    hopsOf(plan).some((hop) => hop.metadata.name === spec?.release)
+  );
+}
+
+function hopsOf({ target, way }: Plan): Release[] {
+  return [target, way].filter(isRelease);
+}
+
+function assignmentOf(
+  member: Member,
+  plan: Plan | undefined,
+  held: boolean,
+  paused: boolean,
+  progress: Progress,
+  releases: ReadonlyMap<string, Release>,
+): Assignment {
+  const present = member.update?.spec.release;
+  const target = plan !== undefined && isRelease(plan.target) ? plan.target : undefined;
+  const retried = target === undefined ? undefined : retryOf(member, target).retried;
+  const kept: Assignment = { release: keptBy(member, releases.values()), withheld: undefined, retried };
+  if (member.claimants.length > 0) {
+    return {
+      ...kept,
+      release: inFlight(member.update) ? present : undefined,
+      withheld: {
+        reason: "SelectedTwice",
+        message: `The groups ${member.claimants.join(", ")} all select this node; none of them acts on it.`,
+      },
+    };
+  }
+  if (inFlight(member.update)) return { ...kept, release: present };
+  if (
+    plan !== undefined &&
+    target === undefined &&
+    !isRelease(plan.target) &&
+    plan.target.reason === "NoPayload"
+  ) {
+    return { ...kept, withheld: plan.target };
+  }
+  if (held || plan === undefined || target === undefined) return kept;
+  if (progress.opened.has(member.uid) && !paused) return assign(member, target, plan.way);
+  const given = hopsOf(plan).find((hop) => hop.metadata.name === present);
+  if (given !== undefined && retryOf(member, given).allowed) return { ...kept, release: present };
+  return kept;
+}
+
+function nodeSpec(member: Member, group: string, assignment: Assignment | undefined): NodeSpec[] {
+  const own = member.update?.spec.group === group;
+  // A conflict makes no NodeUpdate and takes none over; what another group has in flight stays its.
+  if (!member.writable || assignment === undefined || (!own && member.claimants.length > 0)) return [];
+  const spec: NodeUpdateSpec = { group };
+  if (member.nodeName === undefined) {
+    spec.machineRef = { machineId: member.uid, labels: { ...member.labels } };
+  } else {
+    spec.nodeName = member.nodeName;
+    spec.nodeUID = member.uid;
+  }
+  if (assignment.release !== undefined) spec.release = assignment.release;
+  const annotations: Record<string, string> = {};
+  if (assignment.withheld !== undefined)
+    annotations[WITHHELD_ANNOTATION] = JSON.stringify(assignment.withheld);
+  if (assignment.retried !== undefined) annotations[RETRIED_ANNOTATION] = assignment.retried;
+  return [
+    {
+      name: member.name,
+      uid: member.update?.metadata.uid,
+      labels: { [GROUP_LABEL]: group },
+      annotations,
+      owned: [WITHHELD_ANNOTATION, RETRIED_ANNOTATION],
+      spec,
+    },
+  ];
+}
+
+/** What leaves goes at once: its own finalizer holds it until the slot is free. */
+function removalsOf({ leaving }: Membership): Removal[] {
+  return leaving
+    .filter((update) => update.metadata.deletionTimestamp === undefined)
+    .map(({ metadata }) => ({ name: metadata.name, uid: metadata.uid }));
+}
+
+function isUnavailable(member: Member): boolean {
+  return !member.available || inFlight(member.update) || member.update?.status?.step === "Suspect";
+}
+
+/** The API server can't compare percentages: stages that shrink are refused here. */
+function fallingStages({ spec }: UpdateGroup): Why | undefined {
+  let before = 0;
+  for (const { name, count } of spec.stages) {
+    if (typeof count !== "string") continue;
+    const percent = Number.parseInt(count, 10);
+    if (percent <= before) {
+      const message = `spec.stages: ${name} has ${count}, but counts are cumulative: each must be larger than the one before.`;
+      return { reason: "InvalidSpec", message };
+    }
+    before = percent;
+  }
+  return undefined;
+}
+
+function known(
+  stages: readonly StageStatus[] | undefined,
+  name: string | undefined,
+): StageStatus | undefined {
+  return stages?.find((stage) => stage.name === name);
+}
+
+function eventsOf(
+  group: UpdateGroup,
+  status: UpdateGroupStatus,
+  progress: Progress,
+  resumed: boolean,
+): RolloutEvent[] {
+  const events: RolloutEvent[] = [];
+  if (resumed) {
+    const message = `Failures up to now are forgotten, by the word "${status.resumed ?? ""}".`;
+    events.push({ why: { reason: "NotHalted", message }, action: "Resume" });
+  }
+  for (const name of progress.news) {
+    const message = `Stage ${name} of ${status.target ?? ""} opened.`;
+    events.push({ why: { reason: "RollingOut", message }, action: "OpenStage" });
+  }
+  for (const { type, reason, message } of status.conditions ?? []) {
+    const before = group.status?.conditions?.find((condition) => condition.type === type);
+    if (before?.reason === reason || (before === undefined && !NEWS.has(reason))) continue;
+    const action = ACTIONS[type];
+    if (action !== undefined) events.push({ why: { reason: reason as Why["reason"], message }, action });
+  }
+  return events;
+}
+
+/** Conditions whose change of reason is worth an event, and what was done. */
+const ACTIONS: Record<string, string> = { Halted: "Halt", Conflict: "Select", Progressing: "RollOut" };
+/** Reasons that are news on an object that had no condition. */
+const NEWS: ReadonlySet<string> = new Set(["FailureThresholdReached", "SelectedTwice"]);
+
+function earliest(a: number | undefined, b: number | null): number | undefined {
+  if (a === undefined) return b ?? undefined;
+  return b === null ? a : Math.min(a, b);
+}

@@ -1,0 +1,112 @@
+/**
+ * Stages: which are open, which passed. A stage passes when each of its nodes is verified
+ * on the target, or failed or can't be reached and these are fewer than the threshold, and
+ * one node was healthy for the whole soak, counted from the stage's last verified return.
+ * What is open stays open and what passed stays passed: newcomers join the last open stage.
+ */
+import { parseDuration } from "../../api/duration.ts";
+import { timestamp } from "../../api/meta.ts";
+import type { StageStatus } from "../../api/update-group.ts";
+import type { Cohort } from "./cohort.ts";
+
+/** How a member stands to the target. */
+export interface Standing {
+  uid: string;
+  /**
+   * `Good`: runs it, verified. `Failed`: it failed here. `Unreachable`: its agent is away.
+   * `Out`: takes no part (held, in conflict, or no way leads to the target). `Pending`: the rest.
+   */
+  state: "Good" | "Failed" | "Unreachable" | "Out" | "Pending";
+  /** Whether its failure was forgiven by a resume: it then counts against nothing. */
+  forgiven: boolean;
+  /** Wall clock, ms: when it was verified on the target; undefined where it ran it before we looked. */
+  verifiedAt: number | undefined;
+  /** Whether it is well now: evidence for the soak. */
+  healthy: boolean;
+}
+
+export interface Progress {
+  stages: StageStatus[];
+  /** Index of the last open stage; -1 while none is. */
+  open: number;
+  /** Whether the last open stage waits for nothing but its soak; until when, wall clock ms. */
+  soakingUntil: number | undefined;
+  /** uids of the members of open stages. */
+  opened: ReadonlySet<string>;
+  /** Names of stages that opened just now. */
+  news: string[];
+}
+
+export interface StageRules {
+  failureThreshold: number;
+  /** Whether stages were declared: the first of those tolerates no failure. */
+  declared: boolean;
+  /** Whether a stage may open or pass now (not paused, not halted). */
+  moving: boolean;
+}
+
+/** How many failures stop a rollout in stage `index`. */
+export function thresholdIn(index: number, rules: Pick<StageRules, "failureThreshold" | "declared">): number {
+  return rules.declared && index <= 0 ? 1 : rules.failureThreshold;
+}
+
+/** `before` is the status for the same target; stages are known by name. */
+export function progressOf(
+  cohorts: readonly Cohort[],
+  standings: ReadonlyMap<string, Standing>,
+  before: readonly StageStatus[],
+  rules: StageRules,
+  now: number,
+): Progress {
+  const progress: Progress = { stages: [], open: -1, soakingUntil: undefined, opened: new Set(), news: [] };
+  const opened = new Set<string>();
+  const members: Standing[] = [];
+  let mayOpen = rules.moving;
+  for (const [index, cohort] of cohorts.entries()) {
+    const known = before.find((stage) => stage.name === cohort.name);
+    const added = cohort.members.flatMap((uid) => standings.get(uid) ?? []);
+    members.push(...added);
+    const good = members.filter((member) => member.state === "Good");
+    const stage: StageStatus = { name: cohort.name, size: cohort.size, verified: good.length };
+    const last = Math.max(...good.map((member) => member.verifiedAt ?? 0), 0);
+    if (last > 0) stage.lastReturnAt = timestamp(last);
+    progress.stages.push(stage);
+
+    const openedAt = known?.openedAt ?? (mayOpen ? timestamp(now) : undefined);
+    if (openedAt === undefined) {
+      mayOpen = false;
+      continue;
+    }
+    stage.openedAt = openedAt;
+    if (known?.openedAt === undefined) progress.news.push(cohort.name);
+    progress.open = index;
+    for (const uid of cohort.members) opened.add(uid);
+    if (known?.passedAt !== undefined) {
+      stage.passedAt = known.passedAt;
+      continue;
+    }
+    mayOpen = false;
+    if (!rules.moving || !settled(members, thresholdIn(index, rules))) continue;
+    const soak = parseDuration(cohort.soak);
+    const until = (last > 0 ? last : Date.parse(openedAt)) + soak;
+    if (!good.some((member) => member.healthy)) continue;
+    if (until > now) {
+      progress.soakingUntil ??= until;
+      continue;
+    }
+    stage.passedAt = timestamp(now);
+    mayOpen = true;
+  }
+  // Members of passed stages that aren't done yet are newcomers: they are in the last open one.
+  progress.opened = opened;
+  return progress;
+}
+
+/** Whether no node is left to wait for, and few enough are missing. */
+function settled(members: readonly Standing[], threshold: number): boolean {
+  if (members.some((member) => member.state === "Pending")) return false;
+  const missing = members.filter(
+    (member) => (member.state === "Failed" && !member.forgiven) || member.state === "Unreachable",
+  );
+  return missing.length < threshold;
+}

@@ -1,0 +1,204 @@
+/**
+ * What windows mean: the status of one, and whether a group's reboots may begin (design,
+ * rule 4). A group's openings are the union of the Allow windows that select it, minus
+ * every exclusion of those windows, minus the Deny windows that select it. A group with
+ * `windows: Always` is bound by Deny windows only.
+ *
+ * An Allow window that can't be read opens nothing. A Deny window that can't be read is
+ * in force until somebody corrects it: a change freeze must not be lost to a typing error.
+ */
+import { type ConditionUpdate, setCondition, timestamp } from "../../api/meta.ts";
+import type { Why } from "../../api/reasons.ts";
+import type { RebootWindow, RebootWindowStatus } from "../../api/reboot-window.ts";
+import { matches } from "../../api/selector.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
+import { endingAfter, HORIZON, openings, parseSchedule, rawSpans, type Schedule, spans } from "./schedule.ts";
+import { type Span, subtract, take, union } from "./span.ts";
+
+/** How many openings are looked at: those that a status shows. */
+const LOOK_AHEAD = 5;
+
+export interface WindowDecision {
+  status: RebootWindowStatus;
+  /** Wall clock, ms: when the status changes next; undefined where it never does by itself. */
+  nextEdge: number | undefined;
+}
+
+/** Status of one window at `now` (ms). */
+export function decideWindow(window: RebootWindow, now: number): WindowDecision {
+  const schedule = parseSchedule(window.spec);
+  const found = "reason" in schedule ? [] : openings(schedule, now, LOOK_AHEAD + 1);
+  const current = found.find((span) => span.start <= now);
+  const coming = found.filter((span) => span.start > now).slice(0, LOOK_AHEAD);
+  const next = coming[0];
+  const status: RebootWindowStatus = {
+    open: current !== undefined,
+    nextOpenings: coming.map((span) => ({ start: timestamp(span.start), end: timestamp(span.end) })),
+    conditions: setCondition(
+      window.status?.conditions,
+      accepted(window, schedule, found.length),
+      window.metadata.generation,
+      now,
+    ),
+  };
+  if (window.metadata.generation !== undefined) status.observedGeneration = window.metadata.generation;
+  if (current !== undefined) status.closesAt = timestamp(current.end);
+  if (next !== undefined) status.next = timestamp(next.start);
+  return { status, nextEdge: current?.end ?? next?.start };
+}
+
+function accepted(window: RebootWindow, schedule: Schedule | Why, found: number): ConditionUpdate {
+  const type = "Accepted";
+  if ("reason" in schedule) return { type, status: "False", ...schedule };
+  if (found > 0) return { type, status: "True", reason: "Accepted", message: "The window is in force." };
+  const left = window.spec.exclude.length > 0 ? " that spec.exclude leaves" : "";
+  const message = `spec.start "${window.spec.start}" has no opening in the next four years${left}.`;
+  return { type, status: "False", reason: "NeverOpens", message };
+}
+
+/** Whether and when a group's reboots may begin. Times are wall clock, ms. */
+export interface GroupOpening {
+  open: boolean;
+  /** When the present opening ends; null where nothing closes it. Meaningless while closed. */
+  openUntil: number | null;
+  /** When the next opening begins; null where none does within four years. */
+  nextOpening: number | null;
+  /** Whether a window of mode Deny is open. */
+  frozen: boolean;
+  /** Why it is closed. */
+  why: Why | undefined;
+  /** The present opening, from where it began, and those after it: five at most. The end is null where nothing closes it. */
+  openings: readonly { start: number; end: number | null }[];
+  /** When `open` or `frozen` changes next; null where it never does by itself. */
+  nextEdge: number | null;
+}
+
+/** The opening of `group` at `now`. `windows` are all RebootWindows; those that don't select the group don't count. */
+export function groupOpening(
+  group: Pick<UpdateGroup, "metadata" | "spec">,
+  windows: readonly RebootWindow[],
+  now: number,
+): GroupOpening {
+  const bound = windows.filter(
+    (window) =>
+      window.metadata.deletionTimestamp === undefined &&
+      matches(window.spec.groupSelector, group.metadata.labels),
+  );
+  const allow: Schedule[] = [];
+  const deny: { name: string; schedule: Schedule }[] = [];
+  for (const window of bound) {
+    const schedule = parseSchedule(window.spec);
+    if (window.spec.mode === "Allow") {
+      if (!("reason" in schedule)) allow.push(schedule);
+    } else if ("reason" in schedule) {
+      return broken(window.metadata.name, schedule);
+    } else {
+      deny.push({ name: window.metadata.name, schedule });
+    }
+  }
+  const end = now + HORIZON;
+  const denied = (): Generator<Span> => union(...deny.map(({ schedule }) => spans(schedule, now)));
+  const allowed: Iterable<Span> =
+    group.spec.windows === "Always" ? [{ start: now, end }] : allowedSpans(allow, now);
+  const coming = take(endingAfter(subtract(allowed, denied()), now), LOOK_AHEAD + 1);
+  const present = coming.find((span) => span.start <= now);
+  const next = coming.find((span) => span.start > now);
+  const freeze = deny.find(({ schedule }) => isOpen(schedule, now));
+  const [frozenSpan] = freeze === undefined ? [] : take(endingAfter(denied(), now), 1);
+  const closes = present === undefined || present.end >= end ? null : present.end;
+  const opens = next?.start ?? null;
+  return {
+    open: present !== undefined,
+    openUntil: closes,
+    nextOpening: opens,
+    frozen: freeze !== undefined,
+    why: present === undefined ? closedBecause(freeze?.name, frozenSpan, allow.length, opens) : undefined,
+    openings: coming.slice(0, LOOK_AHEAD).map((span) => ({
+      start: span.start,
+      end: span.end >= end ? null : span.end,
+    })),
+    nextEdge: present === undefined ? earliest(opens, frozenSpan?.end) : closes,
+  };
+}
+
+/** Whether something that takes `needs` ms fits into what is left of the opening at `now`. */
+export function fits(opening: GroupOpening, needs: number, now: number): boolean {
+  return opening.open && (opening.openUntil === null || now + needs <= opening.openUntil);
+}
+
+/**
+ * Why something that takes `needs` ms may not begin at `now`; undefined if it may.
+ * `WindowTooShort` if not one of the next five openings is long enough.
+ */
+export function whyNotNow(opening: GroupOpening, needs: number, now: number): Why | undefined {
+  if (fits(opening, needs, now)) return undefined;
+  const longest = Math.max(...opening.openings.map(({ start, end }) => (end ?? Infinity) - start), 0);
+  if (opening.openings.length > 0 && longest < needs) {
+    return {
+      reason: "WindowTooShort",
+      message: `The next openings last ${inMinutes(longest)} at most; drain, boot and a fallback may take ${inMinutes(needs)}.`,
+    };
+  }
+  if (opening.why !== undefined) return opening.why;
+  const closes = opening.openUntil === null ? "" : ` at ${timestamp(opening.openUntil)}`;
+  return {
+    reason: "WaitingForWindow",
+    message: `The window closes${closes}, too soon for the ${inMinutes(needs)} that drain, boot and a fallback may take; ${nextWords(opening.nextOpening)}.`,
+  };
+}
+
+function* allowedSpans(allow: readonly Schedule[], now: number): Generator<Span> {
+  const excluded = allow.flatMap((schedule) => schedule.excluded).toSorted((a, b) => a.start - b.start);
+  yield* subtract(union(...allow.map((schedule) => rawSpans(schedule, now))), union(excluded));
+}
+
+function isOpen(schedule: Schedule, now: number): boolean {
+  const [first] = openings(schedule, now, 1);
+  return first !== undefined && first.start <= now;
+}
+
+function broken(name: string, why: Why): GroupOpening {
+  return {
+    open: false,
+    openUntil: null,
+    nextOpening: null,
+    frozen: true,
+    why: {
+      reason: "ChangeFreeze",
+      message: `RebootWindow ${name} of mode Deny can't be read and so stays in force: ${why.message}`,
+    },
+    openings: [],
+    nextEdge: null,
+  };
+}
+
+function closedBecause(
+  freeze: string | undefined,
+  frozen: Span | undefined,
+  allowing: number,
+  opens: number | null,
+): Why {
+  if (freeze !== undefined && frozen !== undefined) {
+    const message = `RebootWindow ${freeze} freezes changes until ${timestamp(frozen.end)}; ${nextWords(opens)}.`;
+    return { reason: "ChangeFreeze", message };
+  }
+  if (allowing === 0) {
+    const message = "No RebootWindow of mode Allow selects the group, and spec.windows is OnlyInWindows.";
+    return { reason: "WaitingForWindow", message };
+  }
+  return { reason: "WaitingForWindow", message: `No window is open; ${nextWords(opens)}.` };
+}
+
+function nextWords(opens: number | null): string {
+  return opens === null ? "none opens in the next four years" : `the next one opens at ${timestamp(opens)}`;
+}
+
+function earliest(a: number | null, b: number | undefined): number | null {
+  if (a === null) return b ?? null;
+  return b === undefined ? a : Math.min(a, b);
+}
+
+function inMinutes(milliseconds: number): string {
+  if (milliseconds < 60_000) return `${Math.round(milliseconds / 1000)} s`;
+  return `${Math.ceil(milliseconds / 60_000)} min`;
+}

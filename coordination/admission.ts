@@ -1,0 +1,170 @@
+/**
+ * The decisions of design section 5, rules 1, 2 and 4: may this grant be taken, may this
+ * commit be answered and for how long. Pure; what was read is given, and the transaction
+ * compares that it still holds.
+ */
+import type { Why } from "../api/reasons.ts";
+import type { BudgetGate, Grant, GroupGate, Phase, Token } from "./records.ts";
+import { sameToken } from "./records.ts";
+
+/** A commit's answer is never good for longer, nor worth giving for less, seconds. */
+const COMMIT_AT_MOST = 30;
+const COMMIT_AT_LEAST = 5;
+
+export interface BudgetView {
+  budget: string;
+  /** Undefined where it is missing or can't be read: refuses. */
+  gate: BudgetGate | undefined;
+  holders: ReadonlySet<string>;
+}
+
+export interface GrantQuestion {
+  uid: string;
+  release: string;
+  group: string;
+  /** Undefined where it is missing or can't be read: refuses. */
+  gate: GroupGate | undefined;
+  budgets: readonly BudgetView[];
+  /** From the grant to the end of a fallback boot, ms. */
+  needs: number;
+}
+
+/** Why the grant may not be taken now; undefined where it may. */
+export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined {
+  const closed = groupRefusal(asked.group, asked.gate, asked.release, now);
+  if (closed !== undefined) return closed;
+  const left = timeLeft(asked.gate, now);
+  if (left < asked.needs) {
+    return {
+      reason: "WaitingForWindow",
+      message: `the window closes in ${seconds(left)}; drain, boot and a fallback need up to ${seconds(asked.needs)}`,
+    };
+  }
+  for (const budget of asked.budgets) {
+    const why = budgetRefusal(budget, asked.uid, now);
+    if (why !== undefined) return why;
+  }
+  return undefined;
+}
+
+/** Rule 1: a node that is unavailable already adds nothing, so a repair always fits. */
+function budgetRefusal({ budget, gate, holders }: BudgetView, uid: string, now: number): Why | undefined {
+  if (gate === undefined || gate.validUntil <= now) return staleGate(`budget ${budget}`, gate, now);
+  if (gate.unavailable.includes(uid)) return undefined;
+  const away = new Set([...holders, ...gate.unavailable]);
+  away.delete(uid);
+  if (away.size < gate.max) return undefined;
+  return {
+    reason: "WaitingForBudget",
+    message: `budget ${budget} allows ${gate.max} unavailable and has ${away.size}: ${some(away)}`,
+  };
+}
+
+export interface CommitQuestion {
+  token: Token;
+  session: number;
+  boot: string;
+  incarnation: string | undefined;
+  /** Newest session of the node. */
+  newest: number | undefined;
+  grant: Grant | undefined;
+  /** Token of the living grant. */
+  living: Token | undefined;
+  phase: Phase | undefined;
+  gate: GroupGate | undefined;
+  budgets: readonly { budget: string; gate: BudgetGate | undefined }[];
+}
+
+/**
+ * Whether the agent may flip and reboot, and for how many seconds from its asking. A budget
+ * that shrank since does not refuse: the node is counted already.
+ */
+export function answerCommit(asked: CommitQuestion, now: number): { goodForSeconds: number } | Why {
+  const { grant, gate, phase } = asked;
+  if (asked.newest !== asked.session) {
+    return { reason: "StaleToken", message: "a newer session of this node exists" };
+  }
+  if (grant === undefined || phase === undefined || !sameToken(asked.token, asked.living)) {
+    return { reason: "StaleToken", message: "the token names no living grant" };
+  }
+  if (asked.incarnation !== asked.token.incarnation) {
+    return { reason: "StaleToken", message: "etcd's data was replaced since the grant was made" };
+  }
+  if (grant.supersedes !== null) {
+    return {
+      reason: "StaleToken",
+      message: "the grant was rebuilt after a loss of etcd: it is to be taken anew",
+    };
+  }
+  if (phase.phase === "Granted") {
+    return { reason: "Draining", message: "the node is not drained yet" };
+  }
+  const again = phase.phase === "Committed" && phase.committedBoot === asked.boot;
+  if (phase.phase !== "Drained" && !again) {
+    return { reason: "StaleToken", message: `the grant is past its commit: ${phase.phase}` };
+  }
+  const closed = groupRefusal(grant.group, gate, grant.release, now);
+  if (closed !== undefined) return closed;
+  let valid = gate?.validUntil ?? now;
+  for (const { budget, gate: budgetGate } of asked.budgets) {
+    if (budgetGate === undefined || budgetGate.validUntil <= now) {
+      return staleGate(`budget ${budget}`, budgetGate, now);
+    }
+    valid = Math.min(valid, budgetGate.validUntil);
+  }
+  const open = (timeLeft(gate, now) - grant.bootNeeds) / 1000;
+  if (open < COMMIT_AT_LEAST) {
+    return {
+      reason: "WindowClosing",
+      message: `the window closes in ${seconds(timeLeft(gate, now))}; boot and a fallback need up to ${seconds(grant.bootNeeds)}`,
+    };
+  }
+  const fresh = (valid - now) / 1000;
+  if (fresh < COMMIT_AT_LEAST) {
+    return { reason: "WaitingForGates", message: `the gates are valid for ${fresh.toFixed(1)} s only` };
+  }
+  return { goodForSeconds: Math.min(COMMIT_AT_MOST, fresh, open) };
+}
+
+/** What a group's gate forbids, for a grant and a commit alike. */
+function groupRefusal(
+  group: string,
+  gate: GroupGate | undefined,
+  release: string,
+  now: number,
+): Why | undefined {
+  if (gate === undefined || gate.validUntil <= now) return staleGate(`group ${group}`, gate, now);
+  if (gate.deleting) return { reason: "Deleting", message: `group ${group} is being deleted` };
+  if (gate.paused) return { reason: "Paused", message: `group ${group} is paused` };
+  if (gate.halted) return { reason: "FailureThresholdReached", message: `group ${group} is halted` };
+  if (gate.quarantined.includes(release)) {
+    return { reason: "ReleaseQuarantined", message: `release ${release} is quarantined` };
+  }
+  if (!gate.open || timeLeft(gate, now) <= 0) {
+    return { reason: "WaitingForWindow", message: `no reboot window of group ${group} is open` };
+  }
+  return undefined;
+}
+
+function staleGate(what: string, gate: { validUntil: number } | undefined, now: number): Why {
+  const since =
+    gate === undefined
+      ? "has no gate that can be read"
+      : `was last renewed to ${seconds(now - gate.validUntil)} ago`;
+  return { reason: "WaitingForGates", message: `${what} ${since}; the manager renews it every 10 s` };
+}
+
+/** Ms until the opening ends. */
+function timeLeft(gate: GroupGate | undefined, now: number): number {
+  return gate === undefined ? 0 : gate.openUntil === null ? Number.POSITIVE_INFINITY : gate.openUntil - now;
+}
+
+function seconds(milliseconds: number): string {
+  return `${Math.round(milliseconds / 1000)} s`;
+}
+
+/** Names enough to act on, in a message of bounded length. */
+function some(uids: ReadonlySet<string>): string {
+  const shown = [...uids].slice(0, 5).join(", ");
+  return uids.size > 5 ? `${shown} and ${uids.size - 5} more` : shown;
+}

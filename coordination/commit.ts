@@ -1,0 +1,174 @@
+/** The agent's side of a grant: commit, withdrawal, return (design, rules 2, 3 and 4). */
+import type { Why } from "../api/reasons.ts";
+import { answerCommit } from "./admission.ts";
+import type { CommitResult, Fenced, LiveGrant } from "./coordination.ts";
+import type { Compare, KeyValue } from "./etcd.ts";
+import { readGrant } from "./fleet.ts";
+import { phaseText } from "./grants.ts";
+import { keys } from "./keys.ts";
+import type { Parser } from "./parse.ts";
+import { BudgetGate, GroupGate, type Phase, Session, sameToken, type Token } from "./records.ts";
+import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+
+/**
+ * Answers for how many seconds the agent may flip and reboot. Where an answer is lost the
+ * agent asks again, or withdraws: a commit that landed unanswered permits nothing.
+ */
+export function commit(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  uid: string,
+  session: number,
+  token: Token,
+  boot: string,
+): Promise<CommitResult> {
+  return transact(etcd, async (): Promise<Step<CommitResult>> => {
+    const node = await readNode(etcd, parser, uid);
+    const group = node.live?.grant.group ?? "";
+    const budgets = node.live?.grant.budgets ?? [];
+    // The gates are read after the grant that names them; every mod revision is compared.
+    const { results } = await etcd.read([
+      { key: keys.incarnation },
+      { key: keys.groupGate(group) },
+      ...budgets.map((budget) => ({ key: keys.budgetGate(budget) })),
+    ]);
+    const [incarnation, groupGate, ...budgetGates] = results.map((found) => found[0]);
+    const now = clock.now();
+    const answer = answerCommit(
+      {
+        token,
+        session,
+        boot,
+        incarnation: incarnation?.value,
+        newest: node.session,
+        grant: node.live?.grant,
+        living: node.live?.token,
+        phase: node.live?.phase,
+        gate: parser.json(GroupGate, groupGate),
+        budgets: budgets.map((budget, i) => ({ budget, gate: parser.json(BudgetGate, budgetGates[i]) })),
+      },
+      now,
+    );
+    if ("reason" in answer) return { answer: { outcome: "refused", why: answer } };
+    const phase: Phase = {
+      phase: "Committed",
+      at: now,
+      committedAt: now,
+      committedSession: session,
+      committedBoot: boot,
+    };
+    return {
+      compares: [
+        ...node.compares,
+        unchanged(keys.incarnation, incarnation),
+        { key: keys.incarnation, target: "value", is: "equal", value: token.incarnation },
+        unchanged(keys.groupGate(group), groupGate),
+        ...budgets.map((budget, i) => unchanged(keys.budgetGate(budget), budgetGates[i])),
+      ],
+      operations: [{ put: keys.phase(uid), value: phaseText(phase) }],
+      committed: () => ({ outcome: "committed", ...answer }),
+    };
+  });
+}
+
+/**
+ * Granted, Drained or Committed -> Withdrawn. The agent may know the grant by the token
+ * from before a rebuild: giving a place back is safe under either.
+ */
+export function withdraw(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  uid: string,
+  session: number,
+  token: Token,
+  why: Why,
+): Promise<Fenced> {
+  return move({ etcd }, parser, uid, session, token, ({ phase }) =>
+    phase.phase === "Withdrawn"
+      ? "already"
+      : phase.phase === "Returned"
+        ? undefined
+        : { ...phase, phase: "Withdrawn", at: clock.now(), ...why },
+  );
+}
+
+/**
+ * Committed -> Returned, in a newer session and another boot than the commit's. A boot
+ * whose commit is not recorded (its answer was lost, or the machine went down by itself)
+ * is a withdrawal: Granted or Drained -> Withdrawn. After a rebuild the commit's session
+ * and boot are not known; the agent's word is taken.
+ */
+export function reportReturn(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  uid: string,
+  session: number,
+  token: Token,
+  boot: string,
+  verdict: NonNullable<Phase["verdict"]>,
+  why: Why,
+): Promise<Fenced> {
+  return move({ etcd }, parser, uid, session, token, ({ phase }) => {
+    switch (phase.phase) {
+      case "Returned":
+      case "Withdrawn":
+        return "already";
+      case "Granted":
+      case "Drained":
+        return { ...phase, phase: "Withdrawn", at: clock.now(), ...why };
+      case "Committed":
+        if (phase.committedSession !== undefined && session <= phase.committedSession) return undefined;
+        if (phase.committedBoot === boot) return undefined;
+        return { ...phase, phase: "Returned", at: clock.now(), verdict, ...why };
+    }
+  });
+}
+
+function move(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  uid: string,
+  session: number,
+  token: Token,
+  next: (live: LiveGrant) => Phase | "already" | undefined,
+): Promise<Fenced> {
+  return transact(etcd, async (): Promise<Step<Fenced>> => {
+    const { live, session: newest, compares } = await readNode(etcd, parser, uid);
+    if (live === undefined || newest !== session) return { answer: "stale" };
+    const superseded = live.grant.supersedes ?? undefined;
+    if (!sameToken(live.token, token) && !sameToken(superseded, token)) return { answer: "stale" };
+    const phase = next(live);
+    if (phase === undefined) return { answer: "stale" };
+    if (phase === "already") return { answer: "done" };
+    return {
+      compares,
+      operations: [{ put: keys.phase(uid), value: phaseText(phase) }],
+      committed: () => "done",
+    };
+  });
+}
+
+interface NodeView {
+  live: LiveGrant | undefined;
+  session: number | undefined;
+  /** Hold while grant, phase and session are still these. */
+  compares: Compare[];
+}
+
+async function readNode(etcd: Ports["etcd"], parser: Parser, uid: string): Promise<NodeView> {
+  const { results } = await etcd.read([
+    { key: keys.grant(uid) },
+    { key: keys.phase(uid) },
+    { key: keys.session(uid) },
+  ]);
+  const [grant, phase, session] = results.map((found): KeyValue | undefined => found[0]);
+  return {
+    live: grant && readGrant(grant, phase, undefined, parser, () => []),
+    session: parser.json(Session, session)?.session,
+    compares: [
+      { key: keys.grant(uid), target: "create", is: "equal", revision: grant?.createRevision ?? 0 },
+      unchanged(keys.phase(uid), phase),
+      unchanged(keys.session(uid), session),
+    ],
+  };
+}

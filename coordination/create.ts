@@ -1,0 +1,49 @@
+/** Puts the parts of this room together. */
+import { commit, reportReturn, withdraw } from "./commit.ts";
+import type { Coordination } from "./coordination.ts";
+import { forgetNode, putDesired } from "./desired.ts";
+import { raiseEpoch, readEpoch } from "./epoch.ts";
+import { readFleet, readNode } from "./fleet.ts";
+import { writeGates } from "./gates.ts";
+import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
+import { Journal } from "./journal.ts";
+import { putJoinToken, readMachines, spendJoinToken } from "./joins.ts";
+import { PREFIX } from "./keys.ts";
+import { Parser } from "./parse.ts";
+import { rebuild } from "./rebuild.ts";
+import { closeSession, openSession, putObserved } from "./sessions.ts";
+import type { Ports } from "./transact.ts";
+
+/** Slipway's use of etcd over the given ports; closing `etcd` is the caller's. */
+export function createCoordination(ports: Ports): Coordination {
+  const parser = new Parser(ports.log);
+  const journal = new Journal(ports, parser);
+  return {
+    readFleet: () => readFleet(ports, parser),
+    watchFleet: (hint) => ports.etcd.watch(PREFIX, hint),
+    readEpoch: () => readEpoch(ports, parser),
+    raiseEpoch: (from, first) => raiseEpoch(ports, parser, from, first),
+    rebuild: (from, grants) => rebuild(ports, parser, from, grants),
+    writeGates: (leader, gates) => writeGates(ports, parser, leader, gates),
+    putDesired: (leader, uid, desired) => putDesired(ports, parser, leader, uid, desired),
+    forgetNode: (leader, uid) => forgetNode(ports, parser, leader, uid),
+    takeGrant: (leader, request) => takeGrant(ports, parser, leader, request),
+    markDrained: (leader, uid, token) => markDrained(ports, parser, leader, uid, token),
+    revoke: (leader, uid, token, why) => revoke(ports, parser, leader, uid, token, why),
+    release: (leader, uid, token) => release(ports, parser, leader, uid, token),
+    free: (leader, uid, token, cause) => free(ports, parser, leader, uid, token, cause),
+    openSession: (uid, gateway, lease) => openSession(ports, parser, uid, gateway, lease),
+    closeSession: (uid, session) => closeSession(ports, uid, session),
+    putObserved: (uid, session, observed) => putObserved(ports, parser, uid, session, observed),
+    commit: (uid, session, token, boot) => commit(ports, parser, uid, session, token, boot),
+    withdraw: (uid, session, token, why) => withdraw(ports, parser, uid, session, token, why),
+    reportReturn: (uid, session, token, boot, verdict, why) =>
+      reportReturn(ports, parser, uid, session, token, boot, verdict, why),
+    readNode: (uid) => readNode(ports, parser, uid),
+    spendJoinToken: (tokenHash, machineId) => spendJoinToken(ports, parser, tokenHash, machineId),
+    putJoinToken: (tokenHash, record) => putJoinToken(ports, tokenHash, record),
+    readMachines: () => readMachines(ports, parser),
+    append: (entry) => journal.append(entry),
+    readJournal: (since) => journal.read(since),
+  };
+}

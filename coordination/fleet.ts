@@ -1,0 +1,155 @@
+/** Reads of all of Slipway's state, and of one node's, at one revision. */
+import { type Desired, DesiredSchema, ObservedSchema } from "../proto/gen/agent_pb.ts";
+import type { BudgetState, FleetSnapshot, LiveGrant } from "./coordination.ts";
+import type { KeyValue } from "./etcd.ts";
+import { keys, lastPart } from "./keys.ts";
+import type { Parser } from "./parse.ts";
+import { BudgetGate, Epoch, Grant, GroupGate, Holder, Phase, Session } from "./records.ts";
+import type { Ports } from "./transact.ts";
+
+const FLEET = [
+  { key: keys.incarnation },
+  { key: keys.epoch },
+  { prefix: keys.gates },
+  { prefix: keys.budgets },
+  { prefix: keys.grants },
+  { prefix: keys.phases },
+  { prefix: keys.desired },
+  { prefix: keys.observed },
+  { prefix: keys.sessions },
+  { prefix: keys.presence },
+] as const;
+
+export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetSnapshot> {
+  const { revision, results } = await etcd.read(FLEET);
+  const [incarnation = [], epoch = [], gates = [], budgets = [], grants = [], phases = []] = results;
+  const [desired = [], observed = [], sessions = [], presence = []] = results.slice(6);
+  const groupGates = new Map<string, GroupGate>();
+  const budgetGates = new Map<string, BudgetGate>();
+  for (const kv of gates) {
+    if (kv.key.startsWith(keys.groupGate(""))) put(groupGates, kv, parser.json(GroupGate, kv));
+    else put(budgetGates, kv, parser.json(BudgetGate, kv));
+  }
+  const places = readBudgets(budgets, parser);
+  const phaseOf = new Map(phases.map((kv) => [lastPart(kv.key), kv]));
+  const live = new Map<string, LiveGrant>();
+  for (const kv of grants) {
+    const uid = lastPart(kv.key);
+    const held = (): string[] => heldBy(uid, budgets);
+    live.set(uid, readGrant(kv, phaseOf.get(uid), incarnation[0]?.value, parser, held));
+  }
+  return {
+    revision,
+    incarnation: incarnation[0]?.value,
+    epoch: parser.json(Epoch, epoch[0])?.epoch ?? 0,
+    groupGates,
+    budgetGates,
+    budgets: places,
+    grants: live,
+    desired: mapped(desired, (kv) => parser.proto(DesiredSchema, kv)),
+    observed: mapped(observed, (kv) => parser.proto(ObservedSchema, kv)),
+    sessions: mapped(sessions, (kv) => parser.json(Session, kv)),
+    present: new Set(presence.map((kv) => lastPart(kv.key))),
+  };
+}
+
+/** What a gateway needs of one node. */
+export async function readNode(
+  { etcd }: Ports,
+  parser: Parser,
+  uid: string,
+): Promise<{ grant: LiveGrant | undefined; desired: Desired | undefined; session: Session | undefined }> {
+  const { results } = await etcd.read([
+    { key: keys.incarnation },
+    { key: keys.grant(uid) },
+    { key: keys.phase(uid) },
+    { key: keys.desiredOf(uid) },
+    { key: keys.session(uid) },
+  ]);
+  const [incarnation, grant, phase, desired, session] = results.map((kvs) => kvs[0]);
+  return {
+    grant: grant && readGrant(grant, phase, incarnation?.value, parser, () => []),
+    desired: parser.proto(DesiredSchema, desired),
+    session: parser.json(Session, session),
+  };
+}
+
+/**
+ * A living grant. One whose record can't be read still lives: it has no group, so no gate
+ * lets it commit, and the budgets are those that it holds places in, so it can be freed by
+ * a person. A phase that can't be read counts as Committed, which no revoke may end.
+ */
+export function readGrant(
+  kv: KeyValue,
+  phase: KeyValue | undefined,
+  incarnation: string | undefined,
+  parser: Parser,
+  held: () => string[],
+): LiveGrant {
+  const uid = lastPart(kv.key);
+  const grant = parser.json(Grant, kv) ?? {
+    uid,
+    node: uid,
+    group: "",
+    release: "",
+    budgets: held(),
+    nonce: "",
+    epoch: 0,
+    incarnation: incarnation ?? "",
+    at: 0,
+    target: null,
+    policy: {},
+    bootNeeds: 0,
+    supersedes: null,
+    reason: "",
+  };
+  return {
+    grant,
+    token: { incarnation: grant.incarnation, revision: kv.createRevision },
+    phase: parser.json(Phase, phase) ?? {
+      phase: "Committed",
+      at: grant.at,
+      message: "the phase can't be read; it counts as committed",
+    },
+  };
+}
+
+function readBudgets(kvs: readonly KeyValue[], parser: Parser): Map<string, BudgetState> {
+  const budgets = new Map<string, { seq: number; holders: Map<string, number> }>();
+  for (const kv of kvs) {
+    const { budget, kind } = budgetOf(kv);
+    const state = budgets.get(budget) ?? { seq: 0, holders: new Map<string, number>() };
+    budgets.set(budget, state);
+    if (kind === "seq") state.seq = readSeq(kv);
+    else state.holders.set(lastPart(kv.key), parser.json(Holder, kv)?.at ?? 0);
+  }
+  return budgets;
+}
+
+/** Names of the budgets that `uid` holds a place in, from everything under `budgets/`. */
+export function heldBy(uid: string, budgets: readonly KeyValue[]): string[] {
+  return budgets
+    .filter((kv) => budgetOf(kv).kind === "holders" && lastPart(kv.key) === uid)
+    .map((kv) => budgetOf(kv).budget);
+}
+
+function budgetOf(kv: KeyValue): { budget: string; kind: string | undefined } {
+  const [name = "", kind] = kv.key.slice(keys.budgets.length).split("/");
+  return { budget: decodeURIComponent(name), kind };
+}
+
+/** The count of takes and releases: for people; transactions compare its mod revision. */
+export function readSeq(kv: KeyValue | undefined): number {
+  const seq = Number.parseInt(kv?.value ?? "0", 10);
+  return Number.isSafeInteger(seq) ? seq : 0;
+}
+
+function mapped<T>(kvs: readonly KeyValue[], read: (kv: KeyValue) => T | undefined): Map<string, T> {
+  const found = new Map<string, T>();
+  for (const kv of kvs) put(found, kv, read(kv));
+  return found;
+}
+
+function put<T>(map: Map<string, T>, kv: KeyValue, value: T | undefined): void {
+  if (value !== undefined) map.set(lastPart(kv.key), value);
+}

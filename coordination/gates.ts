@@ -1,0 +1,72 @@
+/** The gates: what Kubernetes says, where a transaction can compare it (design, section 4). */
+import type { Leadership } from "./coordination.ts";
+import type { Compare, Operation } from "./etcd.ts";
+import { LEADERSHIP, leads, viewEpoch } from "./epoch.ts";
+import { keys } from "./keys.ts";
+import type { Parser } from "./parse.ts";
+import type { BudgetGate, GroupGate } from "./records.ts";
+import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+
+/** The lease that gates hang on, seconds: bounds them where clocks differ. */
+const GATE_LEASE_SECONDS = 30;
+
+/** Gates in one transaction: a compare and an operation each, of etcd's 128. */
+const BATCH = 100;
+
+/**
+ * Replaces all gates; false if the epoch is no longer ours. Gates that are no longer wanted
+ * go first. Between batches some are new and some old: each is true by itself until its
+ * `validUntil`. Each write compares what it replaces, so that a lost one never lands over
+ * a later one (a pause stays a pause).
+ */
+export async function writeGates(
+  { etcd }: Ports,
+  parser: Parser,
+  leader: Leadership,
+  gates: { groups: readonly GroupGate[]; budgets: readonly BudgetGate[] },
+): Promise<boolean> {
+  const wanted = new Map([
+    ...gates.groups.map((gate) => [keys.groupGate(gate.group), JSON.stringify(gate)] as const),
+    ...gates.budgets.map((gate) => [keys.budgetGate(gate.budget), JSON.stringify(gate)] as const),
+  ]);
+  const { results } = await etcd.read([{ prefix: keys.gates }]);
+  const unwanted = (results[0] ?? []).map((kv) => kv.key).filter((key) => !wanted.has(key));
+  const lease = wanted.size > 0 ? await etcd.leaseOnce(GATE_LEASE_SECONDS) : "";
+  const all: Operation[] = [
+    ...unwanted.map((key) => ({ delete: key })),
+    ...[...wanted].map(([key, value]) => ({ put: key, value, lease })),
+  ];
+  if (all.length === 0) return stillLeads(etcd, parser, leader);
+  for (let from = 0; from < all.length; from += BATCH) {
+    if (!(await writeBatch(etcd, parser, leader, all.slice(from, from + BATCH)))) return false;
+  }
+  return true;
+}
+
+function writeBatch(
+  etcd: Ports["etcd"],
+  parser: Parser,
+  leader: Leadership,
+  operations: readonly Operation[],
+): Promise<boolean> {
+  const touched = operations.map((operation) => ("put" in operation ? operation.put : keyOf(operation)));
+  return transact(etcd, async (): Promise<Step<boolean>> => {
+    const { results } = await etcd.read([...LEADERSHIP, ...touched.map((key) => ({ key }))]);
+    const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
+    if (!leads(view, leader)) return { answer: false };
+    const compares: Compare[] = [
+      ...view.compares,
+      ...touched.map((key, i) => unchanged(key, results[i + 2]?.[0])),
+    ];
+    return { compares, operations, committed: () => true };
+  });
+}
+
+async function stillLeads(etcd: Ports["etcd"], parser: Parser, leader: Leadership): Promise<boolean> {
+  const { results } = await etcd.read(LEADERSHIP);
+  return leads(viewEpoch(results[0]?.[0], results[1]?.[0], parser), leader);
+}
+
+function keyOf(operation: Operation): string {
+  return "delete" in operation ? operation.delete : "";
+}

@@ -1,0 +1,102 @@
+/** The journal: one key an entry, on a lease of the entry's day, so that it ends by itself. */
+import { keys } from "./keys.ts";
+import type { Parser } from "./parse.ts";
+import { JournalEntry } from "./records.ts";
+import { type Ports, type Step, transact } from "./transact.ts";
+
+const DAY = 86_400_000;
+const RETENTION_DAYS = 30;
+/** Longest text of one field, characters. */
+const MAX_TEXT = 1000;
+/** Entries that one process writes in a day; what is above is dropped and said so once. */
+const MAX_PER_DAY = 50_000;
+/** Newest entries that one read gives. */
+const MAX_READ = 10_000;
+
+export class Journal {
+  readonly #ports: Ports;
+  readonly #parser: Parser;
+  #day: { day: number; lease: string; written: number } | undefined;
+
+  constructor(ports: Ports, parser: Parser) {
+    this.#ports = ports;
+    this.#parser = parser;
+  }
+
+  async append(entry: JournalEntry): Promise<void> {
+    const { etcd, clock, random, log } = this.#ports;
+    const day = Math.floor(clock.now() / DAY);
+    if (this.#day?.day !== day) this.#day = { day, lease: await this.#lease(day), written: 0 };
+    const current = this.#day;
+    current.written++;
+    if (current.written > MAX_PER_DAY) {
+      if (current.written === MAX_PER_DAY + 1) {
+        log.info("the journal is full for today; further entries are dropped", { limit: MAX_PER_DAY });
+      }
+      return;
+    }
+    const key = `${dayPrefix(Math.floor(entry.at / DAY))}${pad(entry.at, 15)}-${random.uuid()}`;
+    const value = JSON.stringify(clipped(entry));
+    let { lease } = current;
+    let refusals = 0;
+    await transact(etcd, async (uncertain): Promise<Step<void>> => {
+      if (uncertain || refusals > 0) {
+        const { results } = await etcd.read([{ key }]);
+        if (results[0]?.[0] !== undefined) return { answer: undefined };
+        // Refused although nobody else knows the key: the lease is gone, with etcd's data.
+        lease = await this.#lease(day);
+        current.lease = lease;
+      }
+      refusals++;
+      return {
+        compares: [{ key, target: "create", is: "equal", revision: 0 }],
+        operations: [{ put: key, value, lease }],
+        committed: () => undefined,
+      };
+    });
+  }
+
+  /** Entries at or after `since` (wall clock, ms), oldest first; of very many the newest. */
+  async read(since: number): Promise<JournalEntry[]> {
+    const { etcd, clock } = this.#ports;
+    const today = Math.floor(clock.now() / DAY);
+    const first = Math.max(Math.floor(since / DAY), today - RETENTION_DAYS);
+    let entries: JournalEntry[] = [];
+    for (let day = today + 1; day >= first && entries.length < MAX_READ; day--) {
+      const { results } = await etcd.read([{ prefix: dayPrefix(day) }]);
+      const found = (results[0] ?? []).map((kv) => this.#parser.json(JournalEntry, kv));
+      entries = [
+        ...found.filter((entry) => entry !== undefined && entry.at >= since),
+        ...entries,
+      ] as JournalEntry[];
+    }
+    return entries.slice(-MAX_READ);
+  }
+
+  #lease(day: number): Promise<string> {
+    const until = (day + 1 + RETENTION_DAYS) * DAY;
+    return this.#ports.etcd.leaseOnce(Math.ceil((until - this.#ports.clock.now()) / 1000));
+  }
+}
+
+function dayPrefix(day: number): string {
+  return `${keys.journal}${pad(day, 6)}/`;
+}
+
+/** Keys ascend with time. */
+function pad(n: number, width: number): string {
+  return String(Math.max(0, Math.floor(n))).padStart(width, "0");
+}
+
+function clipped(entry: JournalEntry): JournalEntry {
+  const clip = (text: string): string => (text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text);
+  return {
+    at: entry.at,
+    uid: clip(entry.uid),
+    node: clip(entry.node),
+    group: clip(entry.group),
+    what: clip(entry.what),
+    reason: clip(entry.reason),
+    message: clip(entry.message),
+  };
+}

@@ -1,0 +1,100 @@
+/** Gets an image's manifest with as few bytes as the disk's own knowledge allows. */
+import { hash } from "node:crypto";
+import type { Clock } from "../ports/clock.ts";
+import { FastPatchError } from "./errors.ts";
+import { fetchParts, type Part, WrongBytes } from "./fetch.ts";
+import {
+  headLength,
+  MAX_MANIFEST_BYTES,
+  type Manifest,
+  type ManifestHead,
+  PREAMBLE,
+  parseHead,
+  parseManifest,
+  withBase,
+} from "./manifest.ts";
+import type { Source } from "./source.ts";
+import type { BlobRef } from "./statement.ts";
+
+/** First request: the head of most manifests fits. */
+const FIRST = 64 * 1024;
+
+export interface ManifestRequest {
+  source: Source;
+  clock: Clock;
+  blob: BlobRef;
+  rootHash: string;
+  signal: AbortSignal;
+  rateLimit: number;
+  onBytes: (bytes: number) => void;
+  /** Packed hashes of an image that the disk holds completely, by its root hash. */
+  known(rootHash: string, dataBlocks: number): Promise<Buffer | undefined>;
+}
+
+/**
+ * The manifest, proved by the root hash of the request. The head is fetched first; where it
+ * builds on an image that we have, that is enough. Otherwise, or if the pieces don't fit
+ * together, all of it is fetched and checked by its own hash.
+ */
+export async function fetchManifest(request: ManifestRequest): Promise<Manifest> {
+  const { blob, rootHash } = request;
+  if (blob.size > MAX_MANIFEST_BYTES) {
+    throw new FastPatchError("ManifestInvalid", `a manifest of ${blob.size} bytes is too large`);
+  }
+  const short = blob.size > FIRST ? await fromHead(request) : undefined;
+  if (short !== undefined) return short;
+  let manifest: Manifest | undefined;
+  await fetchPart(request, { offset: 0, length: blob.size }, async (bytes) => {
+    if (hash("sha256", bytes) !== blob.sha256)
+      throw new WrongBytes("its manifest has another hash than the release says");
+    manifest = await parseManifest(bytes);
+  });
+  if (manifest?.rootHash !== rootHash) {
+    throw new FastPatchError(
+      "ManifestInvalid",
+      `the manifest is of the image ${manifest?.rootHash}, not ${rootHash}`,
+    );
+  }
+  return manifest;
+}
+
+/** Undefined where the head does not suffice. What it says is not signed, but what follows from it must give the root hash. */
+async function fromHead(request: ManifestRequest): Promise<Manifest | undefined> {
+  try {
+    const first = await fetchPart(request, { offset: 0, length: FIRST });
+    const end = PREAMBLE + headLength(first);
+    if (end > request.blob.size) return undefined;
+    const rest =
+      end > FIRST ? await fetchPart(request, { offset: FIRST, length: end - FIRST }) : Buffer.alloc(0);
+    const head: ManifestHead = await parseHead(Buffer.concat([first, rest]).subarray(PREAMBLE, end));
+    if (head.base === undefined || head.rootHash !== request.rootHash) return undefined;
+    const base = await request.known(head.base.rootHash, head.base.dataBlocks);
+    return base === undefined ? undefined : withBase(head, base);
+  } catch (error) {
+    if (error instanceof FastPatchError && error.code === "ManifestInvalid") return undefined;
+    throw error;
+  }
+}
+
+async function fetchPart(
+  request: ManifestRequest,
+  part: Part,
+  check: (bytes: Buffer) => Promise<void> = async () => {},
+): Promise<Buffer> {
+  let got: Buffer = Buffer.alloc(0);
+  const { source, clock, blob, signal, rateLimit, onBytes } = request;
+  await fetchParts({
+    source,
+    clock,
+    blob,
+    parts: [part],
+    signal,
+    rateLimit,
+    onBytes,
+    consume: async (_part, bytes) => {
+      await check(bytes);
+      got = bytes;
+    },
+  });
+  return got;
+}

@@ -1,0 +1,242 @@
+/**
+ * Staging an image, in the order in which a power cut at any instant leaves the running
+ * slot the one that boots and the passive slot either empty or complete:
+ * check what may be checked without writing; clear the passive slot's boot bits, then its
+ * label; write; flush; read all of it back from the medium and verify; write the label.
+ */
+import type { Clock } from "../ports/clock.ts";
+import type { BootControl, SlotName } from "./boot-control.ts";
+import { type Disk, region } from "./disk.ts";
+import { FastPatchError } from "./errors.ts";
+import { fetchManifest } from "./fetch-manifest.ts";
+import { other } from "./gptprio.ts";
+import type { Manifest } from "./manifest.ts";
+import { clearSlotLabel, readSlotLabel, type SlotLabel, slotCapacity, writeSlotLabel } from "./slot-label.ts";
+import type { Source } from "./source.ts";
+import { copyBlocks, fetchRuns, indexSlots, type Slots, type StagingOptions } from "./staging.ts";
+import type { BlobRef } from "./statement.ts";
+import { type ImageSignature, type TrustRoots, verifySignatures } from "./trust.ts";
+import { BLOCK, checkImage, DIGEST, imageBlocks, readLeafHashes } from "./verity.ts";
+import { checkVersion } from "./version.ts";
+
+export interface InstallTarget {
+  version: string;
+  product: string;
+  /** "amd64" or "arm64". */
+  architecture: string;
+  /** dm-verity root hash, lower-case hex. */
+  rootHash: string;
+  image: BlobRef;
+  manifest: BlobRef;
+  signatures: readonly ImageSignature[];
+  /** Oldest version that may update to this one directly. */
+  updatesFrom?: string;
+}
+
+export interface InstallProgress {
+  phase: "Fetching" | "Verifying";
+  /** Bytes of the image that are in place, or were read back; of `total`. */
+  done: number;
+  total: number;
+  /** Bytes that came over the network; bytes that did not have to. */
+  fetched: number;
+  reused: number;
+}
+
+export interface InstallOptions {
+  signal: AbortSignal;
+  /** Bytes per second; 0 is no limit. */
+  rateLimit: number;
+  /** The group's consent to an unsigned image. */
+  allowUnsigned: boolean;
+  /** Whether blocks that the disk has may be used; true unless something measures without. */
+  reuse?: boolean;
+  /** Highest version that was marked good here; empty or absent if none. */
+  floor?: string;
+  /** Version to which a person allowed a downgrade; empty or absent if none. */
+  allowDowngradeTo?: string;
+  runningVersion: string;
+  onProgress?(progress: InstallProgress): void;
+}
+
+export interface InstallResult {
+  /** Whether the read-back came from the medium, or only from the page cache. */
+  readBack: "direct" | "cached";
+  fetchedBytes: number;
+  reusedBytes: number;
+}
+
+export interface InstallContext {
+  disk: Disk;
+  bootControl: BootControl;
+  clock: Clock;
+  source: Source;
+  trust: TrustRoots;
+}
+
+/** Rejects with FastPatchError, or with the signal's reason. The running slot is never touched. */
+export async function install(
+  context: InstallContext,
+  target: InstallTarget,
+  options: InstallOptions,
+): Promise<InstallResult> {
+  const { signal } = options;
+  signal.throwIfAborted();
+  checkTarget(target, context, options);
+  const slots = await openSlots(context);
+  checkFits(target, slots.runningLabel);
+
+  const tally = { fetched: 0, reused: 0 };
+  const onBytes = (bytes: number): void => {
+    tally.fetched += bytes;
+  };
+  const common = {
+    source: context.source,
+    clock: context.clock,
+    signal,
+    rateLimit: options.rateLimit,
+    onBytes,
+  };
+  const manifest = await fetchManifest({
+    ...common,
+    blob: target.manifest,
+    rootHash: target.rootHash,
+    known: (rootHash, dataBlocks) => knownHashes(slots, rootHash, dataBlocks),
+  });
+  const imageBytes = imageBlocks(manifest.dataBlocks) * BLOCK;
+  if (imageBytes > slotCapacity(slots.passive)) {
+    throw new FastPatchError(
+      "SlotTooSmall",
+      `the image takes ${imageBytes} bytes, the slot has ${slotCapacity(slots.passive)}`,
+    );
+  }
+  if (manifest.runs.objectSize !== target.image.size) {
+    throw new FastPatchError(
+      "ManifestInvalid",
+      `the manifest describes an object of ${manifest.runs.objectSize} bytes, the release one of ${target.image.size}`,
+    );
+  }
+  signal.throwIfAborted();
+  await context.bootControl.clearPassive();
+  await clearSlotLabel(slots.passive);
+
+  const report = (phase: InstallProgress["phase"], done: number): void =>
+    options.onProgress?.({ phase, done, total: imageBytes, ...tally });
+  const staging: StagingOptions = {
+    ...common,
+    slots,
+    image: target.image,
+    manifest,
+    onDone: (done) => report("Fetching", done),
+  };
+  const index = options.reuse === false ? undefined : await indexSlots(slots, manifest, signal);
+  const runs = await copyBlocks(staging, index);
+  tally.reused = (manifest.dataBlocks - runs.reduce((sum, run) => sum + run.count, 0)) * BLOCK;
+  await fetchRuns(staging, runs);
+  await slots.passive.write(manifest.dataBlocks * BLOCK, manifest.tail);
+  await slots.passive.flush();
+
+  const readBack = await slots.passive.dropCache();
+  await verify(slots.passive, manifest, signal, (done) => report("Verifying", done));
+  const { version, product, architecture, rootHash } = target;
+  await writeSlotLabel(slots.passive, {
+    version,
+    product,
+    architecture,
+    rootHash,
+    imageBytes,
+    dataBlocks: manifest.dataBlocks,
+  });
+  return { readBack, fetchedBytes: tally.fetched, reusedBytes: tally.reused };
+}
+
+/** What needs no disk: is it signed, and may this machine go there. */
+function checkTarget(target: InstallTarget, context: InstallContext, options: InstallOptions): void {
+  try {
+    verifySignatures(target, target.signatures, context.trust, {
+      now: context.clock.now(),
+      unsignedAllowed: options.allowUnsigned,
+    });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new FastPatchError("TargetInvalid", error.message, { cause: error });
+  }
+  checkVersion({
+    running: options.runningVersion,
+    target: target.version,
+    ...(target.updatesFrom === undefined ? {} : { updatesFrom: target.updatesFrom }),
+    ...(options.floor === undefined ? {} : { floor: options.floor }),
+    ...(options.allowDowngradeTo === undefined ? {} : { allowDowngradeTo: options.allowDowngradeTo }),
+  });
+}
+
+function checkFits(target: InstallTarget, running: SlotLabel | undefined): void {
+  if (running === undefined) return;
+  for (const field of ["product", "architecture"] as const) {
+    if (running[field] !== target[field]) {
+      throw new FastPatchError(
+        "WrongProduct",
+        `the image has ${field} ${target[field]}, this machine runs ${running[field]}`,
+      );
+    }
+  }
+}
+
+async function openSlots({
+  disk,
+  bootControl,
+}: InstallContext): Promise<Slots & { passiveLabel: SlotLabel | undefined }> {
+  const all = await bootControl.slots();
+  const { running } = bootControl;
+  const slot = (name: SlotName) => {
+    const found = all.find((candidate) => candidate.name === name);
+    if (found === undefined) throw new FastPatchError("SlotMissing", `the disk has no slot ${name}`);
+    return found;
+  };
+  const from = slot(running);
+  if (!from.successful) {
+    throw new FastPatchError("RunningNotGood", `slot ${running} runs, but is not marked good`);
+  }
+  const to = slot(other(running));
+  const runningRegion = region(disk, from.offset, from.size);
+  const passive = region(disk, to.offset, to.size);
+  return {
+    running: runningRegion,
+    runningLabel: await readSlotLabel(runningRegion),
+    passive,
+    passiveLabel: await readSlotLabel(passive),
+  };
+}
+
+async function knownHashes(
+  slots: Slots & { passiveLabel: SlotLabel | undefined },
+  rootHash: string,
+  dataBlocks: number,
+): Promise<Buffer | undefined> {
+  for (const [slot, label] of [
+    [slots.running, slots.runningLabel],
+    [slots.passive, slots.passiveLabel],
+  ] as const) {
+    if (label?.rootHash !== rootHash || label.dataBlocks !== dataBlocks) continue;
+    const hashes = await readLeafHashes(slot, dataBlocks, rootHash);
+    if (hashes !== undefined) return hashes;
+  }
+  return undefined;
+}
+
+async function verify(
+  slot: Disk,
+  manifest: Manifest,
+  signal: AbortSignal,
+  onProgress: (bytes: number) => void,
+): Promise<void> {
+  const check = await checkImage(slot, manifest.dataBlocks, { signal, onProgress });
+  if (check.rootHash === manifest.rootHash && check.treeMatches) return;
+  let block = 0;
+  const differs = (at: number): boolean =>
+    check.hashes.compare(manifest.hashes, at * DIGEST, (at + 1) * DIGEST, at * DIGEST, (at + 1) * DIGEST) !==
+    0;
+  while (block < manifest.dataBlocks && !differs(block)) block++;
+  const where = block < manifest.dataBlocks ? `block ${block}` : "the hash tree";
+  throw new FastPatchError("ReadBackMismatch", `${where} reads back other than it was written`);
+}

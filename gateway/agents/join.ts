@@ -1,0 +1,89 @@
+/**
+ * How a machine outside the cluster gets its client certificate: once by a join token,
+ * then by the certificate that it holds. Its identity is the machine id, never the
+ * request's subject.
+ */
+import { createHash } from "node:crypto";
+import { create } from "@bufbuild/protobuf";
+import type { Coordination, JoinRecord } from "../../coordination/coordination.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { Logger } from "../../ports/log.ts";
+import {
+  type JoinRequest,
+  type JoinResponse,
+  JoinResponseSchema,
+  type RenewRequest,
+  type RenewResponse,
+  RenewResponseSchema,
+} from "../../proto/gen/agent_pb.ts";
+import { type CertificateAuthority, RefusedRequest } from "../certificate-authority.ts";
+import { type Identity, Refused } from "./authenticate.ts";
+import { isMachineId } from "./form.ts";
+
+const MAX_JOIN_TOKEN = 256;
+/** The list of machines is read at most this often for renewals, ms. */
+const MACHINES_LIFE = 10_000;
+
+/** Key of a join token in etcd: its SHA-256, hex. The token itself is stored nowhere. */
+export function hashJoinToken(token: string): string {
+  return createHash("sha256").update(token).digest("hex");
+}
+
+export interface EnrolmentOptions {
+  coordination: Pick<Coordination, "spendJoinToken" | "readMachines">;
+  authority: () => CertificateAuthority;
+  clock: Clock;
+  log: Logger;
+}
+
+export class Enrolment {
+  readonly #options: EnrolmentOptions;
+  #machines: { records: Promise<ReadonlyMap<string, JoinRecord>>; until: number } | undefined;
+
+  constructor(options: EnrolmentOptions) {
+    this.#options = options;
+  }
+
+  /** Throws `RefusedRequest` (nothing was spent), `Refused`, `EtcdUnavailable`. */
+  async join(request: JoinRequest): Promise<JoinResponse> {
+    const { coordination, authority, log } = this.#options;
+    if (!isMachineId(request.machineId)) {
+      throw new RefusedRequest("machine_id: 32 lowercase hexadecimal characters expected");
+    }
+    if (request.joinToken === "" || request.joinToken.length > MAX_JOIN_TOKEN) {
+      throw new Refused("no usable join token");
+    }
+    const key = await authority().readRequest(request.certificateRequest);
+    const record = await coordination.spendJoinToken(hashJoinToken(request.joinToken), request.machineId);
+    if (record === undefined) {
+      throw new Refused("the join token is unknown, spent or expired: `slipway join-token create` makes one");
+    }
+    const certificate = await authority().issueMachine(request.machineId, key);
+    log.info("a machine joined", { machine: request.machineId, group: record.group });
+    return create(JoinResponseSchema, { certificate });
+  }
+
+  /** Throws `RefusedRequest`, `Refused`, `EtcdUnavailable`. */
+  async renew(identity: Identity, request: RenewRequest): Promise<RenewResponse> {
+    const { authority, log } = this.#options;
+    const { machineId } = identity;
+    if (machineId === undefined) throw new Refused("only a machine that joined has a certificate to renew");
+    const key = await authority().readRequest(request.certificateRequest);
+    if (!(await this.#knownMachines()).has(machineId)) throw new Refused("the machine was removed");
+    const certificate = await authority().issueMachine(machineId, key);
+    log.info("renewed a machine's certificate", { machine: machineId });
+    return create(RenewResponseSchema, { certificate });
+  }
+
+  #knownMachines(): Promise<ReadonlyMap<string, JoinRecord>> {
+    const now = this.#options.clock.monotonic();
+    if (this.#machines === undefined || this.#machines.until <= now) {
+      const entry = { records: this.#options.coordination.readMachines(), until: now + MACHINES_LIFE };
+      this.#machines = entry;
+      entry.records.catch(() => {
+        if (this.#machines === entry) this.#machines = undefined;
+      });
+    }
+    return this.#machines.records;
+  }
+}

@@ -1,0 +1,498 @@
+/** The agents' protocol over real TLS and HTTP/2 on loopback; etcd and the API server are in memory here. */
+import { mkdtemp, readFile, rm, unlink, writeFile } from "node:fs/promises";
+import { connect as connectHttp2 } from "node:http2";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create } from "@bufbuild/protobuf";
+import {
+  type ChannelCredentials,
+  Client,
+  type ClientDuplexStream,
+  credentials,
+  Metadata,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import "../reflect.ts";
+import { Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
+import type { Coordination } from "../../coordination/coordination.ts";
+import type { LeaseSession } from "../../coordination/etcd.ts";
+import { systemClock } from "../../ports/clock.ts";
+import { silentLogger } from "../../ports/log.ts";
+import { systemRandom } from "../../ports/random.ts";
+import {
+  DesiredSchema,
+  HelloSchema,
+  JoinRequestSchema,
+  ObservedSchema,
+  RenewRequestSchema,
+  type SessionRequest,
+  SessionRequestSchema,
+  type SessionResponse,
+} from "../../proto/gen/agent_pb.ts";
+import { agentGatewayService, type Method } from "../../proto/service.ts";
+import type { TokenReviewResult } from "../../runtime/client.ts";
+import { CertificateAuthority } from "../certificate-authority.ts";
+import { FakeCoordination } from "../fake-coordination.ts";
+import { type Gateway, type GatewayOptions, startGateway } from "../gateway.ts";
+import { hashJoinToken } from "./join.ts";
+
+const MACHINE = "0123456789abcdef0123456789abcdef";
+const WAIT = { timeout: 20_000, interval: 20 };
+
+/** A lease that a test can lose. */
+class Leases {
+  count = 0;
+  current: AbortController | undefined;
+
+  async lease(): Promise<LeaseSession> {
+    this.count += 1;
+    this.current = new AbortController();
+    return { id: String(this.count), lost: this.current.signal, close: async () => {} };
+  }
+}
+
+const reviews = {
+  asked: 0,
+  /** Tokens are `agent@NODE`. */
+  async tokenReview(token: string): Promise<TokenReviewResult> {
+    reviews.asked += 1;
+    const node = /^agent@(.+)$/.exec(token)?.[1];
+    return {
+      authenticated: node !== undefined,
+      username: "system:serviceaccount:slipway-system:slipway-agent",
+      extra: {
+        "authentication.kubernetes.io/node-name": [node ?? ""],
+        "authentication.kubernetes.io/node-uid": [`uid-${node}`],
+      },
+      audiences: ["slipway"],
+      error: "",
+    };
+  },
+};
+
+let directory: string;
+let coordination: FakeCoordination;
+let ca: Buffer;
+const clients: Client[] = [];
+const gateways: Gateway[] = [];
+const sockets: Socket[] = [];
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "slipway-gateway-"));
+  coordination = new FakeCoordination();
+});
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.close();
+  for (const socket of sockets.splice(0)) socket.destroy();
+  await Promise.all(gateways.splice(0).map((gateway) => gateway.stop()));
+  await rm(directory, { recursive: true });
+});
+
+async function start(options: Partial<GatewayOptions> = {}, leases = new Leases()): Promise<Gateway> {
+  const gateway = await startGateway({
+    client: reviews,
+    etcd: leases,
+    coordination: coordination as unknown as Coordination,
+    listen: { host: "127.0.0.1", port: 0 },
+    certificateDirectory: directory,
+    hosts: ["127.0.0.1", "localhost"],
+    serviceAccounts: ["slipway-system:slipway-agent"],
+    audience: "slipway",
+    name: "test",
+    clock: systemClock,
+    random: systemRandom,
+    log: silentLogger,
+    drainWithin: 3000,
+    ...options,
+  });
+  gateways.push(gateway);
+  ca = await readFile(join(directory, "ca.crt"));
+  return gateway;
+}
+
+function dial(gateway: Gateway, channel: ChannelCredentials = credentials.createSsl(ca)): Client {
+  const client = new Client(`127.0.0.1:${gateway.port}`, channel, {
+    "grpc.use_local_subchannel_pool": 1,
+    // Node refuses an IP address as TLS server name, which grpc-js would send.
+    "grpc.ssl_target_name_override": "localhost",
+  });
+  clients.push(client);
+  return client;
+}
+
+/** One agent's stream. */
+class Agent {
+  readonly got: SessionResponse["body"][] = [];
+  readonly stream: ClientDuplexStream<SessionRequest, SessionResponse>;
+  status: { code: status; details: string } | undefined;
+
+  constructor(client: Client, token: string | undefined) {
+    const metadata = new Metadata();
+    if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
+    const { session } = agentGatewayService;
+    this.stream = client.makeBidiStreamRequest(
+      session.path,
+      session.requestSerialize,
+      session.responseDeserialize,
+      metadata,
+    );
+    this.stream.on("data", (response: SessionResponse) => this.got.push(response.body));
+    this.stream.on("status", ({ code, details }) => {
+      this.status = { code, details };
+    });
+    this.stream.on("error", () => {});
+  }
+
+  hello(machineId = MACHINE): this {
+    const boot = { bootId: "b1", softReboots: 0 };
+    const value = create(HelloSchema, {
+      machineId,
+      boot,
+      observed: create(ObservedSchema, { boot, step: "Idle" }),
+    });
+    this.stream.write(create(SessionRequestSchema, { body: { case: "hello", value } }));
+    return this;
+  }
+
+  kinds(): (string | undefined)[] {
+    return this.got.map((body) => body.case);
+  }
+
+  goAway(): string | undefined {
+    const last = this.got.at(-1);
+    return last?.case === "goAway" ? last.value.reason : undefined;
+  }
+}
+
+function ask<I, O>(client: Client, method: Method<I, O>, request: I): Promise<O> {
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest(
+      method.path,
+      method.requestSerialize,
+      method.responseDeserialize,
+      request,
+      (error: ServiceError | null, answer?: O) => {
+        if (error !== null || answer === undefined) reject(error);
+        else resolve(answer);
+      },
+    );
+  });
+}
+
+const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+
+async function newRequest(): Promise<{ request: Uint8Array; key: Buffer }> {
+  const keys = await crypto.subtle.generateKey(P256, true, ["sign", "verify"]);
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    name: "CN=not-what-we-sign",
+    keys,
+    signingAlgorithm: P256,
+  });
+  const der = Buffer.from(await crypto.subtle.exportKey("pkcs8", keys.privateKey));
+  return {
+    request: new Uint8Array(request.rawData),
+    key: Buffer.from(`-----BEGIN PRIVATE KEY-----\n${der.toString("base64")}\n-----END PRIVATE KEY-----\n`),
+  };
+}
+
+async function joinMachine(
+  gateway: Gateway,
+  token = "secret",
+  machineId = MACHINE,
+): Promise<ChannelCredentials> {
+  const { request, key } = await newRequest();
+  const answer = await ask(
+    dial(gateway),
+    agentGatewayService.join,
+    create(JoinRequestSchema, { joinToken: token, machineId, certificateRequest: request }),
+  );
+  return credentials.createSsl(ca, key, Buffer.from(answer.certificate));
+}
+
+function allowJoin(token = "secret"): void {
+  coordination.joins.set(hashJoinToken(token), { group: "edge", labels: {}, expiresAt: Infinity });
+}
+
+describe("sessions", () => {
+  test("a node's agent is known by its token and gets its own records", async () => {
+    coordination.desired.set("uid-n1", create(DesiredSchema, { group: "workers" }));
+    coordination.desired.set("uid-n2", create(DesiredSchema, { group: "other" }));
+    const gateway = await start();
+    const agent = new Agent(dial(gateway), "agent@n1").hello();
+    await expect.poll(() => agent.kinds(), WAIT).toEqual(["welcome", "desired", "grant"]);
+    expect(agent.got[1]?.value).toMatchObject({ group: "workers" });
+    await expect.poll(() => coordination.observed.get("uid-n1")?.step, WAIT).toBe("Idle");
+    expect(coordination.observed.size).toBe(1);
+    agent.stream.end();
+    await expect.poll(() => coordination.present.size, WAIT).toBe(0);
+    expect(gateway.sessions()).toBe(0);
+  });
+
+  test.each([
+    ["no credentials", undefined],
+    ["a token of nobody", "garbage"],
+  ])("%s: refused", async (_, token) => {
+    const agent = new Agent(dial(await start()), token).hello();
+    await expect.poll(() => agent.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
+    expect(coordination.sessions.size).toBe(0);
+  });
+
+  test("an authority of somebody else's does not make a machine", async () => {
+    const gateway = await start();
+    const key = CertificateAuthority.makeKey();
+    const stranger = new CertificateAuthority({
+      bundle: await CertificateAuthority.makeCertificate(key, systemClock, systemRandom),
+      key,
+      clock: systemClock,
+      random: systemRandom,
+    });
+    const { request, key: clientKey } = await newRequest();
+    const certificate = await stranger.issueMachine(MACHINE, await stranger.readRequest(request));
+    const channel = credentials.createSsl(ca, clientKey, Buffer.from(certificate));
+    const agent = new Agent(dial(gateway, channel), undefined).hello();
+    await expect.poll(() => agent.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
+  });
+
+  test("two gateways, one etcd: the newest session wins", async () => {
+    const [first, second] = [await start(), await start()];
+    const older = new Agent(dial(first), "agent@n1").hello();
+    await expect.poll(() => older.kinds(), WAIT).toContain("welcome");
+    const newer = new Agent(dial(second), "agent@n1").hello();
+    await expect.poll(() => newer.kinds(), WAIT).toContain("welcome");
+    await expect.poll(() => older.goAway(), WAIT).toBe("NewerSession");
+    await expect.poll(() => older.status?.code, WAIT).toBe(status.OK);
+    expect(newer.goAway()).toBeUndefined();
+    expect(coordination.present.has("uid-n1")).toBe(true);
+  });
+
+  test("when the lease is lost all agents are sent away, and come back under a new one", async () => {
+    const leases = new Leases();
+    const gateway = await start({}, leases);
+    const agent = new Agent(dial(gateway), "agent@n1").hello();
+    await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+    leases.current?.abort();
+    await expect.poll(() => agent.goAway(), WAIT).toBe("PresenceLost");
+    await expect.poll(() => leases.count, WAIT).toBe(2);
+    const again = new Agent(dial(gateway), "agent@n1").hello();
+    await expect.poll(() => again.kinds(), WAIT).toContain("welcome");
+    expect(coordination.present.get("uid-n1")).toBe("2");
+  });
+
+  test("a message beyond the limit ends the stream, not the gateway", async () => {
+    const gateway = await start();
+    const agent = new Agent(dial(gateway), "agent@n1");
+    const value = create(HelloSchema, { agentVersion: "x".repeat(300 * 1024) });
+    agent.stream.write(create(SessionRequestSchema, { body: { case: "hello", value } }));
+    await expect.poll(() => agent.status?.code, WAIT).toBe(status.RESOURCE_EXHAUSTED);
+    const other = new Agent(dial(gateway), "agent@n2").hello();
+    await expect.poll(() => other.kinds(), WAIT).toContain("welcome");
+  });
+});
+
+describe("machines", () => {
+  test("join by a token, once; then the certificate is the identity", async () => {
+    allowJoin();
+    const gateway = await start();
+    const channel = await joinMachine(gateway);
+    await expect(joinMachine(gateway)).rejects.toMatchObject({ code: status.UNAUTHENTICATED });
+    const agent = new Agent(dial(gateway, channel), undefined).hello();
+    await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+    expect([...coordination.sessions.keys()]).toEqual([MACHINE]);
+  });
+
+  test("a machine can't speak for another one", async () => {
+    allowJoin();
+    const gateway = await start();
+    const agent = new Agent(dial(gateway, await joinMachine(gateway)), undefined).hello("f".repeat(32));
+    await expect.poll(() => agent.goAway(), WAIT).toBe("InvalidMessage");
+    expect(coordination.sessions.size).toBe(0);
+  });
+
+  test("a bad request spends no token", async () => {
+    allowJoin();
+    const client = dial(await start());
+    const { request } = await newRequest();
+    const flipped = request.slice();
+    flipped[flipped.length - 1] = (flipped.at(-1) ?? 0) ^ 1;
+    for (const [machineId, certificateRequest] of [
+      ["no machine id", request],
+      ["0F3C9E6E-3A4B-4B57-9A39-A0A5B2F5F6D1", request],
+      [MACHINE, new Uint8Array([1, 2, 3])],
+      [MACHINE, new Uint8Array(9000)],
+      [MACHINE, flipped],
+    ] as const) {
+      const join = create(JoinRequestSchema, { joinToken: "secret", machineId, certificateRequest });
+      await expect(ask(client, agentGatewayService.join, join)).rejects.toMatchObject({
+        code: status.INVALID_ARGUMENT,
+      });
+    }
+    expect(coordination.joins.size).toBe(1);
+  });
+
+  test("renew by their certificate, until they are removed", async () => {
+    allowJoin();
+    const gateway = await start();
+    const channel = await joinMachine(gateway);
+    const { request, key } = await newRequest();
+    const renew = create(RenewRequestSchema, { certificateRequest: request });
+    await expect(ask(dial(gateway), agentGatewayService.renew, renew)).rejects.toMatchObject({
+      code: status.UNAUTHENTICATED,
+    });
+    const { certificate } = await ask(dial(gateway, channel), agentGatewayService.renew, renew);
+    const renewed = credentials.createSsl(ca, key, Buffer.from(certificate));
+    const agent = new Agent(dial(gateway, renewed), undefined).hello();
+    await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+    coordination.machines.clear();
+    const later = await start();
+    await expect(ask(dial(later, renewed), agentGatewayService.renew, renew)).rejects.toMatchObject({
+      code: status.UNAUTHENTICATED,
+    });
+  });
+});
+
+describe("certificates", () => {
+  test("two gateways that start together in one directory have one authority", async () => {
+    const started = await Promise.all([start(), start(), start()]);
+    for (const [index, gateway] of started.entries()) {
+      const agent = new Agent(dial(gateway), `agent@n${index}`).hello();
+      await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+    }
+  });
+
+  test("new files are used without a restart, and sessions go on", async () => {
+    const clock = { ...systemClock, after: (ms: number, fn: () => void) => systemClock.after(ms / 50, fn) };
+    const gateway = await start({ clock: { ...clock, monotonic: () => performance.now() } });
+    const former = ca;
+    const before = new Agent(dial(gateway), "agent@n1").hello();
+    await expect.poll(() => before.kinds(), WAIT).toContain("welcome");
+    const key = CertificateAuthority.makeKey();
+    const certificate = await CertificateAuthority.makeCertificate(key, systemClock, systemRandom);
+    const authority = new CertificateAuthority({
+      bundle: certificate,
+      key,
+      clock: systemClock,
+      random: systemRandom,
+    });
+    const server = await authority.issueServer(["localhost"]);
+    await writeFile(join(directory, "tls.key"), server.key);
+    await writeFile(join(directory, "tls.crt"), server.certificate);
+    const trusting = (root: Buffer) => credentials.createSsl(root);
+    await expect
+      .poll(async () => {
+        const agent = new Agent(dial(gateway, trusting(Buffer.from(certificate))), "agent@n2").hello();
+        await expect.poll(() => agent.kinds().length > 0 || agent.status !== undefined, WAIT).toBe(true);
+        return agent.kinds()[0];
+      }, WAIT)
+      .toBe("welcome");
+    expect(before.status).toBeUndefined();
+    await unlink(join(directory, "tls.crt")); // half of a pair: the former stays
+    const still = new Agent(dial(gateway, trusting(Buffer.from(certificate))), "agent@n3").hello();
+    await expect.poll(() => still.kinds(), WAIT).toContain("welcome");
+    expect(former).toEqual(await readFile(join(directory, "ca.crt")));
+  });
+});
+
+describe("crowds", () => {
+  test("200 agents connect at once: all get in at last, and reviews are shared", async () => {
+    const gateway = await start({ serverLimits: { sessionsPerSecond: 40, sessionBurst: 40 } });
+    const names = Array.from({ length: 200 }, (_, index) => `n${index}`);
+    await Promise.all(
+      names.map((name) =>
+        expect
+          .poll(
+            async () => {
+              const agent = new Agent(dial(gateway), `agent@${name}`).hello();
+              await expect
+                .poll(() => agent.kinds().length > 0 || agent.status !== undefined, WAIT)
+                .toBe(true);
+              return agent.kinds()[0];
+            },
+            { timeout: 50_000, interval: 200 },
+          )
+          .toBe("welcome"),
+      ),
+    );
+    expect(gateway.sessions()).toBe(200);
+    const text = await gateway.metrics.registry.metrics();
+    expect(text).toMatch(/slipway_gateway_turned_away_total\{reason="Busy"\} [1-9]/);
+    expect(text).toMatch(/slipway_gateway_sessions 200/);
+  });
+
+  test("over its limits it says when to come back", async () => {
+    const gateway = await start({ serverLimits: { maxSessions: 1 } });
+    const first = new Agent(dial(gateway), "agent@n1").hello();
+    await expect.poll(() => first.kinds(), WAIT).toContain("welcome");
+    const asked = reviews.asked;
+    const second = new Agent(dial(gateway), "agent@n2").hello();
+    await expect.poll(() => second.goAway(), WAIT).toBe("Busy");
+    expect(reviews.asked).toBe(asked);
+  });
+
+  test("a peer that does not read is cut off", async () => {
+    const gateway = await start({ serverLimits: { stallAfter: 300 } });
+    coordination.desired.set("uid-slow", create(DesiredSchema, { group: "g".repeat(10_000) }));
+    const peer = connectHttp2(`https://localhost:${gateway.port}`, {
+      ca,
+      settings: { initialWindowSize: 100 },
+    });
+    peer.on("error", () => {});
+    const stream = peer.request({
+      ":method": "POST",
+      ":path": agentGatewayService.session.path,
+      "content-type": "application/grpc",
+      te: "trailers",
+      authorization: "Bearer agent@slow",
+    });
+    stream.on("error", () => {});
+    const boot = { bootId: "b1", softReboots: 0 };
+    const value = create(HelloSchema, { machineId: MACHINE, boot });
+    const hello = agentGatewayService.session.requestSerialize(
+      create(SessionRequestSchema, { body: { case: "hello", value } }),
+    );
+    const prefix = Buffer.alloc(5); // uncompressed, then the length (gRPC over HTTP/2)
+    prefix.writeUInt32BE(hello.length, 1);
+    stream.write(Buffer.concat([prefix, hello]));
+    await expect.poll(() => coordination.sessions.size, WAIT).toBe(1);
+    await expect.poll(() => peer.destroyed, WAIT).toBe(true);
+    await expect.poll(() => gateway.sessions() + coordination.present.size, WAIT).toBe(0);
+  });
+
+  test("a connection that says nothing is closed", async () => {
+    const gateway = await start({ serverLimits: { firstCallWithin: 200 } });
+    const socket = connect(gateway.port, "127.0.0.1");
+    sockets.push(socket);
+    socket.on("error", () => {});
+    await expect.poll(() => socket.closed, WAIT).toBe(true);
+  });
+});
+
+describe("stop", () => {
+  test("all agents hear of it, presence ends, readiness too, and nothing listens any more", async () => {
+    const gateway = await start({ health: { host: "127.0.0.1", port: 0 } });
+    const ready = async () => (await fetch(`http://127.0.0.1:${gateway.healthPort}/readyz`)).status;
+    expect(await ready()).toBe(200);
+    const agents = ["n1", "n2", "n3"].map((name) => new Agent(dial(gateway), `agent@${name}`).hello());
+    await expect.poll(() => coordination.present.size, WAIT).toBe(3);
+    const stopped = gateway.stop();
+    expect(await ready()).toBe(503);
+    await stopped;
+    for (const agent of agents) expect(agent.goAway()).toBe("Stopping");
+    expect(coordination.present.size).toBe(0);
+    const late = new Agent(dial(gateway), "agent@n4").hello();
+    await expect.poll(() => late.status?.code, WAIT).toBe(status.UNAVAILABLE);
+  });
+
+  test("a peer that never leaves does not hold it up", async () => {
+    const gateway = await start({ drainWithin: 200 });
+    const socket = connect(gateway.port, "127.0.0.1");
+    sockets.push(socket);
+    socket.on("error", () => {});
+    await expect.poll(() => socket.readyState, WAIT).toBe("open");
+    await gateway.stop();
+    await expect.poll(() => socket.closed, WAIT).toBe(true);
+  });
+});

@@ -1,0 +1,97 @@
+/** The sessions of one gateway: at most one per node, each told what the fleet view reads. */
+import type { Coordination } from "../../coordination/coordination.ts";
+import type { FleetRead } from "../fleet-view.ts";
+import type { Identity } from "./authenticate.ts";
+import type { EndReason } from "./go-away.ts";
+import { AgentSession, type SessionOptions } from "./session.ts";
+
+/** The options of a session that its table supplies. */
+export type TableOptions = Omit<SessionOptions, "identity" | "send" | "end" | "opened"> & {
+  coordination: Pick<Coordination, "closeSession">;
+  /** Asks for a new read of the fleet; gives the number of the first read that starts after the call. */
+  refresh: () => number;
+};
+
+interface Entry {
+  session: AgentSession;
+  /** Number of the first read that may be shown to it. */
+  from: number;
+}
+
+export class SessionTable {
+  readonly #options: TableOptions;
+  readonly #entries = new Map<string, Entry>();
+
+  constructor(options: TableOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** A new stream of `identity`; an older one of the same node ends. */
+  connect(identity: Identity, stream: Pick<SessionOptions, "send" | "end">): AgentSession {
+    this.#entries.get(identity.uid)?.session.end("NewerSession");
+    const entry: Entry = {
+      from: Infinity,
+      session: new AgentSession({
+        ...this.#options,
+        identity,
+        send: stream.send,
+        end: (reason) => {
+          this.#forget(entry);
+          stream.end(reason);
+        },
+        opened: () => {
+          entry.from = this.#options.refresh();
+        },
+      }),
+    };
+    this.#entries.set(identity.uid, entry);
+    return entry.session;
+  }
+
+  /** The stream of `session` is gone. */
+  disconnected(session: AgentSession): void {
+    session.closed();
+    const entry = this.#entries.get(session.identity.uid);
+    if (entry?.session === session) this.#forget(entry);
+  }
+
+  /** Hands each session its records, and ends the presence of agents that have none here. */
+  apply(read: FleetRead): void {
+    const { fleet } = read;
+    for (const [uid, entry] of this.#entries) {
+      if (read.number < entry.from) continue;
+      entry.session.update({
+        desired: fleet.desired.get(uid),
+        grant: fleet.grants.get(uid),
+        newest: fleet.sessions.get(uid)?.session,
+      });
+    }
+    this.#sweep(fleet);
+  }
+
+  /** Ends every session, with a GoAway. */
+  endAll(reason: EndReason): void {
+    for (const { session } of this.#entries.values()) session.end(reason);
+  }
+
+  /** Presence that hangs on our lease though its stream is gone: a close that got no answer. */
+  #sweep(fleet: FleetRead["fleet"]): void {
+    for (const uid of fleet.present) {
+      const record = fleet.sessions.get(uid);
+      if (record === undefined || record.gateway !== this.#options.gateway || this.#entries.has(uid))
+        continue;
+      this.#options.coordination.closeSession(uid, record.session).catch(() => {
+        this.#options.meter.unavailable("closeSession");
+      });
+    }
+  }
+
+  #forget(entry: Entry): void {
+    const { uid } = entry.session.identity;
+    if (this.#entries.get(uid) === entry) this.#entries.delete(uid);
+  }
+}

@@ -1,0 +1,429 @@
+/**
+ * One agent's session, whatever carries it. The agent speaks first (Hello); then it is
+ * told its desired state and its grant, and again whenever they change. What it observes
+ * is written to etcd, its requests become transactions. Where etcd gives no answer there
+ * is none for the agent either: it asks again.
+ */
+import { create, equals } from "@bufbuild/protobuf";
+import type { Coordination, LiveGrant } from "../../coordination/coordination.ts";
+import { EtcdUnavailable } from "../../coordination/etcd.ts";
+import { type Phase, sameToken, type Token } from "../../coordination/records.ts";
+import type { Cancel, Clock } from "../../ports/clock.ts";
+import type { Logger } from "../../ports/log.ts";
+import type { Random } from "../../ports/random.ts";
+import {
+  type CommitRequest,
+  type Desired,
+  DesiredSchema,
+  type Grant,
+  GrantSchema,
+  type Hello,
+  type Observed,
+  type ReturnRequest,
+  type SessionRequest,
+  type SessionResponse,
+  SessionResponseSchema,
+  type WithdrawRequest,
+} from "../../proto/gen/agent_pb.ts";
+import type { Identity } from "./authenticate.ts";
+import {
+  checkBoot,
+  checkHello,
+  checkObserved,
+  checkToken,
+  checkVerdict,
+  checkWhy,
+  MalformedMessage,
+} from "./form.ts";
+import { type EndReason, goAway } from "./go-away.ts";
+import { grantMessage, tokenMessage } from "./grant-message.ts";
+import { Newest } from "./newest.ts";
+import { TokenBucket } from "./token-bucket.ts";
+
+export interface SessionLimits {
+  /** From the stream's start to Hello, ms. */
+  helloWithin: number;
+  /** At least this long between two writes of what is observed, ms. */
+  observedSpacing: number;
+  messagesPerSecond: number;
+  messageBurst: number;
+  /** The session moves on after a time drawn between these, ms. */
+  maxAge: readonly [number, number];
+}
+
+export const defaultSessionLimits: SessionLimits = {
+  helloWithin: 10_000,
+  observedSpacing: 500,
+  messagesPerSecond: 20,
+  messageBurst: 60,
+  maxAge: [30 * 60_000, 60 * 60_000],
+};
+
+/** What a session counts; `gateway/metrics.ts` makes metrics of it. */
+export interface SessionMeter {
+  received(kind: string): void;
+  sent(kind: string): void;
+  commit(answer: "committed" | "refused", reason: string): void;
+  unavailable(call: string): void;
+  ended(reason: EndReason | "Closed"): void;
+}
+
+/** What a node's session is told when etcd changed. */
+export interface NodeRecords {
+  desired: Desired | undefined;
+  grant: LiveGrant | undefined;
+  /** The newest session of the node. */
+  newest: number | undefined;
+}
+
+export interface SessionOptions {
+  identity: Identity;
+  /** Name of this gateway, unique to its process. */
+  gateway: string;
+  coordination: Pick<
+    Coordination,
+    "openSession" | "closeSession" | "putObserved" | "commit" | "withdraw" | "reportReturn" | "readNode"
+  >;
+  /** The gateway's lease, for presence; undefined while there is none. */
+  lease: () => string | undefined;
+  clock: Clock;
+  random: Random;
+  log: Logger;
+  meter: SessionMeter;
+  limits: SessionLimits;
+  send: (response: SessionResponse) => void;
+  /** Ends the stream; GoAway has been sent. */
+  end: (reason: EndReason) => void;
+  /** The session is open: it wants its records, from a read that starts after this call. */
+  opened: () => void;
+}
+
+type Body = SessionResponse["body"];
+type Question =
+  | { case: "commit"; value: CommitRequest }
+  | { case: "withdraw"; value: WithdrawRequest }
+  | { case: "return"; value: ReturnRequest };
+
+export class AgentSession {
+  readonly identity: Identity;
+  readonly #options: SessionOptions;
+  readonly #log: Logger;
+  readonly #bucket: TokenBucket;
+  readonly #observed: Newest<Observed>;
+  readonly #timers: Cancel[] = [];
+  /** At most one question of each kind waits: the newest. They are asked one at a time. */
+  readonly #questions = new Map<Question["case"], Question>();
+  #state: "silent" | "opening" | "open" | "ended" = "silent";
+  #asking = false;
+  #session = 0;
+  #machineId = "";
+  /** The newest report from before the session was open. */
+  #early: Observed | undefined;
+  /** Token that the agent says it acts under. */
+  #acting: Token | undefined;
+  #desired: Desired | undefined;
+  #live: LiveGrant | undefined;
+  #grant: Grant | undefined;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.identity = options.identity;
+    this.#log = options.log.with({ node: options.identity.node, uid: options.identity.uid });
+    const { clock, limits, random } = options;
+    this.#bucket = new TokenBucket(clock, limits.messagesPerSecond, limits.messageBurst);
+    this.#observed = new Newest(clock, limits.observedSpacing, (observed) => this.#putObserved(observed));
+    const [youngest, oldest] = limits.maxAge;
+    this.#timers.push(
+      clock.after(limits.helloWithin, () => {
+        if (this.#state === "silent") this.end("HelloTimeout");
+      }),
+      clock.after(youngest + random.next() * (oldest - youngest), () => this.end("MaxAge")),
+    );
+  }
+
+  /** The session number in etcd; 0 before it is open. */
+  get session(): number {
+    return this.#session;
+  }
+
+  get open(): boolean {
+    return this.#state === "open";
+  }
+
+  receive(request: SessionRequest): void {
+    if (this.#state === "ended") return;
+    this.#options.meter.received(request.body.case ?? "unknown");
+    if (!this.#bucket.take()) {
+      this.end("TooManyMessages");
+      return;
+    }
+    try {
+      this.#accept(request.body);
+    } catch (error) {
+      if (!(error instanceof MalformedMessage)) throw error;
+      this.#log.error("refused a malformed message", error, { kind: request.body.case });
+      this.end("InvalidMessage");
+    }
+  }
+
+  /** `records` come from a read that started after `opened` was called. */
+  update(records: NodeRecords): void {
+    if (this.#state !== "open") return;
+    if (records.newest !== undefined && records.newest > this.#session) {
+      this.end("NewerSession");
+      return;
+    }
+    this.#pushDesired(records.desired);
+    if (this.#grant !== undefined && this.#live === records.grant) return;
+    this.#live = records.grant;
+    this.#pushGrant();
+  }
+
+  /** Says goodbye and ends the stream. */
+  end(reason: EndReason): void {
+    if (this.#state === "ended") return;
+    this.#send(goAway(reason, this.#options.random).body);
+    this.#finish(reason);
+    this.#options.end(reason);
+  }
+
+  /** The stream is gone. */
+  closed(): void {
+    if (this.#state !== "ended") this.#finish("Closed");
+  }
+
+  #finish(reason: EndReason | "Closed"): void {
+    const wasOpen = this.#state === "open";
+    this.#state = "ended";
+    for (const cancel of this.#timers) cancel();
+    const last = this.#observed.stop();
+    this.#questions.clear();
+    this.#options.meter.ended(reason);
+    this.#log.info("session ended", { session: this.#session, reason });
+    if (wasOpen) void this.#close(last);
+  }
+
+  /** Writes the last report, and ends the presence; where that fails, `SessionTable` sweeps. */
+  async #close(last?: Observed): Promise<void> {
+    if (last !== undefined) await this.#putObserved(last);
+    await this.#try("closeSession", () =>
+      this.#options.coordination.closeSession(this.identity.uid, this.#session),
+    );
+  }
+
+  #accept(body: SessionRequest["body"]): void {
+    if (body.case === "hello") {
+      if (this.#state !== "silent") throw new MalformedMessage("hello: expected once, first");
+      this.#hello(body.value);
+      return;
+    }
+    if (this.#state === "silent") throw new MalformedMessage("hello: expected first");
+    switch (body.case) {
+      case "observed":
+        this.#observe(body.value);
+        break;
+      case "commit":
+      case "withdraw":
+      case "return":
+        checkToken(`${body.case}.token`, body.value.token);
+        if (body.case !== "withdraw") checkBoot(`${body.case}.boot`, body.value.boot);
+        if (body.case === "return") checkVerdict(body.value.verdict);
+        this.#questions.set(body.case, body);
+        void this.#ask();
+        break;
+      default:
+        throw new MalformedMessage("a body of this protocol's version expected");
+    }
+  }
+
+  #hello(hello: Hello): void {
+    checkHello(hello, this.identity.machineId);
+    this.#machineId = hello.machineId;
+    this.#state = "opening";
+    if (hello.observed !== undefined) this.#observe(hello.observed);
+    void this.#open(hello);
+  }
+
+  async #open(hello: Hello): Promise<void> {
+    const { coordination, gateway, clock } = this.#options;
+    const lease = this.#options.lease();
+    if (lease === undefined) {
+      this.end("EtcdUnavailable");
+      return;
+    }
+    const session = await this.#try("openSession", () =>
+      coordination.openSession(this.identity.uid, gateway, lease),
+    );
+    if (session === undefined) {
+      this.end("EtcdUnavailable");
+      return;
+    }
+    this.#session = session;
+    if (this.#ended()) {
+      await this.#close();
+      return;
+    }
+    this.#state = "open";
+    this.#log.info("session opened", {
+      session,
+      agent: hello.agentVersion,
+      boot: checkBoot("hello.boot", hello.boot),
+    });
+    this.#send({
+      case: "welcome",
+      value: { $typeName: "slipway.agent.v1.Welcome", session: BigInt(session), nowMs: BigInt(clock.now()) },
+    });
+    if (this.#early !== undefined) this.#observed.offer(this.#early);
+    this.#early = undefined;
+    this.#options.opened();
+    void this.#ask();
+  }
+
+  /** The state as another task may have left it. */
+  #ended(): boolean {
+    return this.#state === "ended";
+  }
+
+  #observe(observed: Observed): void {
+    checkObserved(observed);
+    if (observed.machineId !== "" && observed.machineId !== this.#machineId) {
+      throw new MalformedMessage("observed.machine_id: not the machine of this session's Hello");
+    }
+    const acting = observed.token === undefined ? undefined : checkToken("observed.token", observed.token);
+    if (!sameToken(acting, this.#acting)) {
+      this.#acting = acting;
+      if (this.#grant !== undefined) this.#pushGrant();
+    }
+    if (this.#state === "open") this.#observed.offer(observed);
+    else this.#early = observed;
+  }
+
+  async #putObserved(observed: Observed): Promise<"done" | "again"> {
+    const newest = await this.#try("putObserved", () =>
+      this.#options.coordination.putObserved(this.identity.uid, this.#session, observed),
+    );
+    if (newest === false) this.end("NewerSession");
+    return newest === undefined ? "again" : "done";
+  }
+
+  async #ask(): Promise<void> {
+    if (this.#asking) return;
+    this.#asking = true;
+    while (this.#state === "open") {
+      const next = this.#questions.values().next();
+      if (next.done === true) break;
+      this.#questions.delete(next.value.case);
+      await this.#try(next.value.case, () => this.#answer(next.value));
+    }
+    this.#asking = false;
+  }
+
+  async #answer(question: Question): Promise<void> {
+    const { coordination } = this.#options;
+    const { uid } = this.identity;
+    const token = checkToken("token", question.value.token);
+    switch (question.case) {
+      case "commit": {
+        const boot = checkBoot("commit.boot", question.value.boot);
+        const result = await coordination.commit(uid, this.#session, token, boot);
+        const committed = result.outcome === "committed";
+        const reason = committed ? "Committed" : result.why.reason;
+        this.#options.meter.commit(result.outcome, reason);
+        this.#log.info("answered a commit", { outcome: result.outcome, reason, revision: token.revision });
+        this.#send({
+          case: "commit",
+          value: {
+            $typeName: "slipway.agent.v1.CommitResponse",
+            token: tokenMessage(token),
+            goodForSeconds: committed ? result.goodForSeconds : 0,
+            reason,
+            message: committed ? "" : result.why.message,
+          },
+        });
+        return;
+      }
+      case "withdraw": {
+        const { reason, message } = question.value;
+        const why = checkWhy(reason, message, "Withdrawn");
+        const fenced = await coordination.withdraw(uid, this.#session, token, why);
+        if (fenced === "stale" && !(await this.#settled(token))) return;
+        this.#send({
+          case: "withdraw",
+          value: { $typeName: "slipway.agent.v1.WithdrawResponse", token: tokenMessage(token) },
+        });
+        return;
+      }
+      case "return": {
+        const { reason, message } = question.value;
+        const verdict = checkVerdict(question.value.verdict);
+        const boot = checkBoot("return.boot", question.value.boot);
+        const why = checkWhy(reason, message, verdict);
+        const fenced = await coordination.reportReturn(uid, this.#session, token, boot, verdict, why);
+        if (fenced === "stale" && !(await this.#settled(token))) return;
+        this.#send({
+          case: "return",
+          value: { $typeName: "slipway.agent.v1.ReturnResponse", token: tokenMessage(token) },
+        });
+      }
+    }
+  }
+
+  /**
+   * Whether a stale token needs nothing more of the agent: its grant is gone, or its phase
+   * says that it returned or was withdrawn. In any other case an answer would be wrong.
+   */
+  async #settled(token: Token): Promise<boolean> {
+    const { grant, session } = await this.#options.coordination.readNode(this.identity.uid);
+    if (session !== undefined && session.session > this.#session) {
+      this.end("NewerSession");
+      return false;
+    }
+    const living =
+      grant !== undefined &&
+      (sameToken(grant.token, token) || sameToken(grant.grant.supersedes ?? undefined, token));
+    const over: Phase["phase"][] = ["Returned", "Withdrawn"];
+    const settled = !living || over.includes(grant.phase.phase);
+    if (!settled) {
+      this.#log.info("left a request unanswered", { revision: token.revision, phase: grant.phase.phase });
+    }
+    return settled;
+  }
+
+  #pushDesired(desired: Desired | undefined): void {
+    if (desired === this.#desired) return;
+    const next = desired ?? create(DesiredSchema);
+    if (this.#desired !== undefined && equals(DesiredSchema, this.#desired, next)) return;
+    this.#desired = next;
+    this.#send({ case: "desired", value: next });
+  }
+
+  #pushGrant(): void {
+    let next: Grant;
+    try {
+      next = grantMessage(this.#live, this.#acting);
+    } catch (error) {
+      this.#log.error("can't read the grant's record", error);
+      return;
+    }
+    if (this.#grant !== undefined && equals(GrantSchema, this.#grant, next)) return;
+    this.#grant = next;
+    this.#send({ case: "grant", value: next });
+  }
+
+  #send(body: Body): void {
+    if (this.#state === "ended") return;
+    this.#options.meter.sent(body.case ?? "unknown");
+    this.#options.send(create(SessionResponseSchema, { body }));
+  }
+
+  /** Undefined where the call gave no answer, which is counted and logged. */
+  async #try<R>(call: string, run: () => Promise<R>): Promise<R | undefined> {
+    try {
+      return await run();
+    } catch (error) {
+      if (error instanceof EtcdUnavailable) this.#options.meter.unavailable(call);
+      this.#log.error("a call to etcd failed", error, { call });
+      return undefined;
+    }
+  }
+}

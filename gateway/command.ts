@@ -1,0 +1,104 @@
+/** `slipway gateway`: the flags, and the process's own implementations of the ports. */
+import { hostname } from "node:os";
+import { Command } from "commander";
+import { z } from "zod";
+import { createCoordination } from "../coordination/create.ts";
+import { systemClock } from "../ports/clock.ts";
+import { jsonLogger } from "../ports/log.ts";
+import { systemRandom } from "../ports/random.ts";
+import { loadKubeConfig } from "../runtime/kubeconfig.ts";
+import { observeProcess } from "../runtime/metrics.ts";
+import { createRestClient } from "../runtime/rest-client.ts";
+import { parseAddress } from "./address.ts";
+import { addEtcdFlags, EtcdFlags, openEtcd } from "./etcd-flags.ts";
+import { startGateway } from "./gateway.ts";
+
+/** TokenReviews a second, and at once after a quiet time: when a fleet comes back, there is one for each agent. */
+const REVIEW_RATE = 100;
+const REVIEW_BURST = 300;
+
+const list = z.string().transform((text) =>
+  text
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== ""),
+);
+
+const Flags = EtcdFlags.and(
+  z.object({
+    listen: z.string().transform(parseAddress),
+    metrics: z.string().transform(parseAddress).optional(),
+    kubeconfig: z.string().optional(),
+    certDir: z.string(),
+    advertise: list,
+    serviceAccount: list.refine((accounts) => accounts.every((account) => /^[^:]+:[^:]+$/.test(account)), {
+      error: "--service-account: NAMESPACE:NAME expected",
+    }),
+    audience: z.string(),
+    name: z.string(),
+  }),
+);
+
+export function gatewayCommand(): Command {
+  const command = new Command("gateway")
+    .description("Terminates the protocols that machines speak.")
+    .option("--listen <address>", "[HOST]:PORT for agents", ":7443")
+    .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
+    .option("--kubeconfig <file>", "for TokenReview (default: the Pod's own service account)")
+    .requiredOption("--cert-dir <dir>", "ca.crt, ca.key and tls.crt, tls.key; what is missing is made")
+    .option(
+      "--advertise <list>",
+      "DNS names and addresses for a server certificate that we make",
+      "localhost",
+    )
+    .requiredOption("--service-account <list>", "NAMESPACE:NAME that agents run as, comma-separated")
+    .option("--audience <name>", "audience of the agents' tokens", "slipway")
+    .option("--name <name>", "name of this gateway in records and logs", hostname());
+  return addEtcdFlags(command).action(async (options: unknown) => {
+    const flags = Flags.safeParse(options);
+    if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));
+    await run(flags.data);
+  });
+}
+
+async function run(flags: z.output<typeof Flags>): Promise<void> {
+  const [clock, random] = [systemClock, systemRandom];
+  const log = jsonLogger(clock, (line) => process.stdout.write(line), { role: "gateway" });
+  const stop = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
+  const client = createRestClient(loadKubeConfig(flags.kubeconfig, { clock, log }), {
+    clock,
+    random,
+    rate: REVIEW_RATE,
+    burst: REVIEW_BURST,
+    userAgent: "slipway-gateway",
+  });
+  const etcd = openEtcd(flags, { clock, random });
+  try {
+    const gateway = await startGateway({
+      client,
+      etcd,
+      coordination: createCoordination({ etcd, clock, random, log }),
+      listen: flags.listen,
+      ...(flags.metrics === undefined ? {} : { health: flags.metrics }),
+      certificateDirectory: flags.certDir,
+      hosts: flags.advertise,
+      serviceAccounts: flags.serviceAccount,
+      audience: flags.audience,
+      name: flags.name,
+      clock,
+      random,
+      log,
+    });
+    const unobserve = observeProcess(gateway.metrics.registry, "0.1.0");
+    await new Promise<void>((resolve) => {
+      if (stop.signal.aborted) resolve();
+      stop.signal.addEventListener("abort", () => resolve(), { once: true });
+    });
+    await gateway.stop();
+    unobserve();
+  } finally {
+    await etcd.close();
+    await client.close();
+  }
+}

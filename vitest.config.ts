@@ -1,0 +1,36 @@
+/** Two projects: `pure` touches no socket and no process; `real` has a control plane and an etcd. */
+import { configDefaults, defineConfig } from "vitest/config";
+
+/** Set by `npm run test:long`: minutes instead of seconds. */
+const long = process.env.LONG === "1";
+const exclude = [...configDefaults.exclude, "dist/**", ...(long ? [] : ["test/long/**"])];
+
+export default defineConfig({
+  test: {
+    // Real tests share two cores with the control plane that they test.
+    maxWorkers: 2,
+    teardownTimeout: 30_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "pure",
+          include: ["**/*.test.ts"],
+          exclude: [...exclude, "**/*.real.test.ts"],
+          testTimeout: long ? 600_000 : 30_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "real",
+          include: ["**/*.real.test.ts"],
+          exclude,
+          globalSetup: ["test/real-setup.ts"],
+          testTimeout: long ? 600_000 : 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+    ],
+  },
+});
