@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { PolicySchema } from "../proto/gen/agent_pb.ts";
 import { ImageRefused } from "./driver.ts";

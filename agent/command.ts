@@ -1,10 +1,14 @@
 /** `slipway agent`: the flags, and the machine's own implementations of the ports. */
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, open, readFile, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { z } from "zod";
-import { openEngine } from "../fastpatch/engine.ts";
+import type { Disk } from "../fastpatch/disk.ts";
+import { type Engine, openEngine } from "../fastpatch/engine.ts";
 import { openFileDisk } from "../fastpatch/file-disk.ts";
+import { createGptPrio } from "../fastpatch/gptprio.ts";
+import { httpSource } from "../fastpatch/http-source.ts";
+import { parseTrust } from "../fastpatch/trust.ts";
 import { type Clock, systemClock } from "../ports/clock.ts";
 import { jsonLogger, type Logger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
@@ -20,6 +24,9 @@ import { bootSlotOf, versionOf } from "./machine-files.ts";
 import { serveMetrics } from "./metrics.ts";
 import { sentinelDriver } from "./sentinel-driver.ts";
 import { openSystemdHost } from "./systemd-host.ts";
+
+/** Size of a new --state-file. */
+const STATE_BYTES = 512 * 1024;
 
 const Flags = z.object({
   disk: z.string().optional(),
@@ -54,7 +61,10 @@ export function agentCommand(): Command {
     .option("--disk <path>", "disk with the two slots and the partition SLIPWAY-STATE")
     .option("--boot-slot <partuuid>", "unique GUID of the slot that runs (default: from --cmdline)")
     .option("--cmdline <file>", "kernel command line", "/proc/cmdline")
-    .option("--state-file <file>", "driver sentinel without --disk: file of 1 MiB for the agent's memory")
+    .option(
+      "--state-file <file>",
+      "driver sentinel without --disk: the agent's memory (default: /var/lib/slipway/state)",
+    )
     .option("--os-release <file>", "os-release(5) of the running system (default: /etc/os-release)")
     .option("--driver <name>", "fastpatch or sentinel", "fastpatch")
     .option("--sentinel-file <file>", "a file that says, by existing, that a reboot is needed")
@@ -140,20 +150,70 @@ async function openHost(flags: Flags): Promise<Host> {
   });
 }
 
-type Opened = { driver: Driver; state: Disk; close: () => Promise<void> };
+interface Opened {
+  driver: Driver;
+  state: Disk;
+  close: () => Promise<void>;
+}
 
 async function openDriver(flags: Flags, host: Host, clock: Clock, runningVersion: string): Promise<Opened> {
-  if (flags.driver === "sentinel") {
-    const { sentinelFile: file, sentinelCommand: command } = flags;
-    if ((file === undefined) === (command === undefined)) {
-      throw new Error("--driver sentinel needs one of --sentinel-file and --sentinel-command");
-    }
-    const sentinel = file !== undefined ? { file } : { command: command ?? "" };
-    const { state, close } = await openSentinelState(flags, clock);
-    return { driver: sentinelDriver(sentinel, host), state, close };
+  if (flags.driver === "fastpatch") {
+    const { engine, close } = await openSlots(flags, clock);
+    return { driver: fastpatchDriver(engine, runningVersion), state: engine.state, close };
   }
-  const { engine, close } = await openSlots(flags, clock);
-  return { driver: fastpatchDriver(engine, runningVersion), state: engine.state, close };
+  const { sentinelFile: file, sentinelCommand: command } = flags;
+  if ((file === undefined) === (command === undefined)) {
+    throw new Error("--driver sentinel needs one of --sentinel-file and --sentinel-command");
+  }
+  const driver = sentinelDriver(file !== undefined ? { file } : { command: command ?? "" }, host);
+  if (flags.disk !== undefined) {
+    const { engine, close } = await openSlots(flags, clock);
+    return { driver, state: engine.state, close };
+  }
+  const path = flags.stateFile ?? join(flags.hostRoot, "var/lib/slipway/state");
+  await mkdir(dirname(path), { recursive: true });
+  const handle = await open(path, "a", 0o600);
+  if ((await handle.stat()).size === 0) await handle.truncate(STATE_BYTES);
+  await handle.close();
+  const state = await openFileDisk(path, { claim: false });
+  return { driver, state, close: () => state.close() };
+}
+
+async function openSlots(
+  flags: Flags,
+  clock: Clock,
+): Promise<{ engine: Engine; close: () => Promise<void> }> {
+  const path = need(flags.disk, "--disk", `--driver ${flags.driver}`);
+  const runningPartition = flags.bootSlot ?? bootSlotOf(await readFile(flags.cmdline, "utf8"));
+  const trust =
+    flags.driver === "sentinel"
+      ? { keys: [], threshold: 1, allowUnsigned: false }
+      : parseTrust(await readFile(need(flags.trust, "--trust", "--driver fastpatch"), "utf8"));
+  const disk = await openFileDisk(path, { claim: await passiveNode(path, runningPartition) });
+  const source = httpSource({ clock });
+  const close = async (): Promise<void> => {
+    await source.close();
+    await disk.close();
+  };
+  try {
+    return { engine: await openEngine({ disk, runningPartition, clock, source, trust }), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The node of the passive slot, to be claimed: the disk itself can't be while other partitions are mounted. */
+async function passiveNode(path: string, runningPartition: string): Promise<string | false> {
+  const disk = await openFileDisk(path, { claim: false });
+  try {
+    const control = await createGptPrio({ disk, runningPartition });
+    const passive = (await control.slots()).find(({ name }) => name !== control.running);
+    const node = `/dev/disk/by-partuuid/${passive?.partition ?? ""}`;
+    return (await stat(node).catch(() => undefined))?.isBlockDevice() === true ? node : false;
+  } finally {
+    await disk.close();
+  }
 }
 
 function authentication(flags: Flags, host: Host, clock: Clock, log: Logger): () => Promise<Authentication> {

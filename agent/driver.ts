@@ -47,7 +47,7 @@ export interface StageOptions {
   floor: string;
   /** Version to which a person allowed a downgrade; "" if none. */
   allowDowngradeTo: string;
-  onProgress(progress: StageProgress): void;
+  onProgress: (progress: StageProgress) => void;
 }
 
 /** The image is not what was signed, or may not be installed here: trying again gives the same answer. */

@@ -1,6 +1,8 @@
 /** Driver `fastpatch`: our own A/B engine. */
 import type { Engine } from "../fastpatch/engine.ts";
 import { FastPatchError } from "../fastpatch/errors.ts";
+import type { InstallTarget } from "../fastpatch/install.ts";
+import type { Blob, Target } from "../proto/gen/agent_pb.ts";
 import { type Driver, ImageRefused } from "./driver.ts";
 
 /** `runningVersion`: VERSION_ID of os-release, for the oldest version that a release may be reached from. */
@@ -14,7 +16,7 @@ export function fastpatchDriver(engine: Engine, runningVersion: string): Driver 
     },
     stage: async (target, { signal, rateLimit, allowUnsigned, floor, allowDowngradeTo, onProgress }) => {
       try {
-        await engine.install(target, {
+        await engine.install(installTarget(target), {
           signal,
           rateLimit,
           allowUnsigned,
@@ -35,4 +37,24 @@ export function fastpatchDriver(engine: Engine, runningVersion: string): Driver 
     markGood: (slot) => bootControl.markGood(slot),
     markBad: (slot) => bootControl.markBad(slot),
   };
+}
+
+/** Rejects what a gateway must not leave out; the rest is checked by the engine. */
+function installTarget(target: Target): InstallTarget {
+  const { version, product, architecture, rootHash, updatesFrom, signatures } = target;
+  return {
+    version,
+    product,
+    architecture,
+    rootHash,
+    image: blob(target.image, "image"),
+    manifest: blob(target.manifest, "manifest"),
+    signatures: signatures.map(({ keyId, signature }) => ({ keyId, signature })),
+    updatesFrom,
+  };
+}
+
+function blob(from: Blob | undefined, name: string): InstallTarget["image"] {
+  if (from === undefined) throw new ImageRefused(`the target has no ${name}`);
+  return { urls: from.urls, size: Number(from.size), sha256: from.sha256 };
 }

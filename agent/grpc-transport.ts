@@ -29,7 +29,7 @@ export interface Authentication {
 export interface GrpcTransportOptions {
   /** `host:port`; each connection takes the next one. */
   servers: readonly string[];
-  authenticate(): Promise<Authentication>;
+  authenticate: () => Promise<Authentication>;
   clock: Clock;
 }
 

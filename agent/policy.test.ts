@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { BootSlot, SlotName } from "../fastpatch/boot-control.ts";
 import { DesiredSchema, GrantSchema, PolicySchema } from "../proto/gen/agent_pb.ts";
@@ -113,7 +113,11 @@ describe("a boot is judged by evidence", () => {
   });
 
   it("a verdict stands", () => {
-    const judged: Act = { ...act, step: "Committing", verdict: { verdict: "FellBack", reason: "BootChecksFailed", message: "" } };
+    const judged: Act = {
+      ...act,
+      step: "Committing",
+      verdict: { verdict: "FellBack", reason: "BootChecksFailed", message: "" },
+    };
     expect(judge(judged, boot, machine(good, [0, 0, false]))).toBe("Fell");
   });
 });

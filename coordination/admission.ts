@@ -7,6 +7,12 @@ import type { Why } from "../api/reasons.ts";
 import type { BudgetGate, Grant, GroupGate, Phase, Token } from "./records.ts";
 import { sameToken } from "./records.ts";
 
+/**
+ * Gates are valid for at least so long when a grant is sent, ms: its transaction, whose
+ * deadline is shorter, lands while they are.
+ */
+const LANDING = 6_000;
+
 /** A commit's answer is never good for longer, nor worth giving for less, seconds. */
 const COMMIT_AT_MOST = 30;
 const COMMIT_AT_LEAST = 5;
@@ -31,7 +37,7 @@ export interface GrantQuestion {
 
 /** Why the grant may not be taken now; undefined where it may. */
 export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined {
-  const closed = groupRefusal(asked.group, asked.gate, asked.release, now);
+  const closed = groupRefusal(asked.group, asked.gate, asked.release, now, LANDING);
   if (closed !== undefined) return closed;
   const left = timeLeft(asked.gate, now);
   if (left < asked.needs) {
@@ -49,7 +55,7 @@ export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined 
 
 /** Rule 1: a node that is unavailable already adds nothing, so a repair always fits. */
 function budgetRefusal({ budget, gate, holders }: BudgetView, uid: string, now: number): Why | undefined {
-  if (gate === undefined || gate.validUntil <= now) return staleGate(`budget ${budget}`, gate, now);
+  if (gate === undefined || gate.validUntil <= now + LANDING) return staleGate(`budget ${budget}`, gate, now);
   if (gate.unavailable.includes(uid)) return undefined;
   const away = new Set([...holders, ...gate.unavailable]);
   away.delete(uid);
@@ -103,7 +109,7 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
   if (phase.phase !== "Drained" && !again) {
     return { reason: "StaleToken", message: `the grant is past its commit: ${phase.phase}` };
   }
-  const closed = groupRefusal(grant.group, gate, grant.release, now);
+  const closed = groupRefusal(grant.group, gate, grant.release, now, 0);
   if (closed !== undefined) return closed;
   let valid = gate?.validUntil ?? now;
   for (const { budget, gate: budgetGate } of asked.budgets) {
@@ -132,8 +138,9 @@ function groupRefusal(
   gate: GroupGate | undefined,
   release: string,
   now: number,
+  validFor: number,
 ): Why | undefined {
-  if (gate === undefined || gate.validUntil <= now) return staleGate(`group ${group}`, gate, now);
+  if (gate === undefined || gate.validUntil <= now + validFor) return staleGate(`group ${group}`, gate, now);
   if (gate.deleting) return { reason: "Deleting", message: `group ${group} is being deleted` };
   if (gate.paused) return { reason: "Paused", message: `group ${group} is paused` };
   if (gate.halted) return { reason: "FailureThresholdReached", message: `group ${group} is halted` };
@@ -147,11 +154,13 @@ function groupRefusal(
 }
 
 function staleGate(what: string, gate: { validUntil: number } | undefined, now: number): Why {
-  const since =
+  const state =
     gate === undefined
       ? "has no gate that can be read"
-      : `was last renewed to ${seconds(now - gate.validUntil)} ago`;
-  return { reason: "WaitingForGates", message: `${what} ${since}; the manager renews it every 10 s` };
+      : gate.validUntil > now
+        ? `has a gate that is valid for ${seconds(gate.validUntil - now)} only`
+        : `has a gate that expired ${seconds(now - gate.validUntil)} ago`;
+  return { reason: "WaitingForGates", message: `${what} ${state}; the manager renews it every 10 s` };
 }
 
 /** Ms until the opening ends. */

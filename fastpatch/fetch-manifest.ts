@@ -16,8 +16,11 @@ import {
 import type { Source } from "./source.ts";
 import type { BlobRef } from "./statement.ts";
 
-/** First request: the head of most manifests fits. */
-const FIRST = 64 * 1024;
+/** Manifests up to this size are fetched whole. */
+const SMALL = 32 * 1024;
+/** Share of a larger one that is asked for first, in the hope that the head fits, and its bounds in bytes. */
+const FIRST_SHARE = 1 / 32;
+const FIRST_BOUNDS = [4 * 1024, 64 * 1024] as const;
 
 export interface ManifestRequest {
   source: Source;
@@ -41,7 +44,7 @@ export async function fetchManifest(request: ManifestRequest): Promise<Manifest>
   if (blob.size > MAX_MANIFEST_BYTES) {
     throw new FastPatchError("ManifestInvalid", `a manifest of ${blob.size} bytes is too large`);
   }
-  const short = blob.size > FIRST ? await fromHead(request) : undefined;
+  const short = blob.size > SMALL ? await fromHead(request) : undefined;
   if (short !== undefined) return short;
   let manifest: Manifest | undefined;
   await fetchPart(request, { offset: 0, length: blob.size }, async (bytes) => {
@@ -60,12 +63,14 @@ export async function fetchManifest(request: ManifestRequest): Promise<Manifest>
 
 /** Undefined where the head does not suffice. What it says is not signed, but what follows from it must give the root hash. */
 async function fromHead(request: ManifestRequest): Promise<Manifest | undefined> {
+  const [least, most] = FIRST_BOUNDS;
+  const start = Math.min(Math.max(Math.floor(request.blob.size * FIRST_SHARE), least), most);
   try {
-    const first = await fetchPart(request, { offset: 0, length: FIRST });
+    const first = await fetchPart(request, { offset: 0, length: start });
     const end = PREAMBLE + headLength(first);
     if (end > request.blob.size) return undefined;
     const rest =
-      end > FIRST ? await fetchPart(request, { offset: FIRST, length: end - FIRST }) : Buffer.alloc(0);
+      end > start ? await fetchPart(request, { offset: start, length: end - start }) : Buffer.alloc(0);
     const head: ManifestHead = await parseHead(Buffer.concat([first, rest]).subarray(PREAMBLE, end));
     if (head.base === undefined || head.rootHash !== request.rootHash) return undefined;
     const base = await request.known(head.base.rootHash, head.base.dataBlocks);

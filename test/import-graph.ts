@@ -202,7 +202,7 @@ const AMBIENT: readonly [RegExp, string][] = [
 /** Uses of the ambient world outside of the rim, one sentence each. */
 export function ambientUses(sources: readonly SourceFile[]): string[] {
   return sources
-    .filter(({ path }) => !isRim(path))
+    .filter((source) => !isRim(source))
     .flatMap(({ path, text }) =>
       withoutComments(text)
         .split("\n")
@@ -214,9 +214,11 @@ export function ambientUses(sources: readonly SourceFile[]): string[] {
     );
 }
 
-function isRim(path: string): boolean {
+/** Outermost rooms, the ports themselves, and files that define a command of the command line. */
+function isRim({ path, imports }: SourceFile): boolean {
   const name = path.split("/").at(-1);
-  return (
-    isTest(path) || [...OUTSIDE, "ports"].includes(room(path)) || name === "main.ts" || name === "command.ts"
-  );
+  const outermost = isTest(path) || [...OUTSIDE, "ports"].includes(room(path));
+  const command =
+    name === "main.ts" || name === "command.ts" || imports.some(({ target }) => target === "commander");
+  return outermost || command;
 }

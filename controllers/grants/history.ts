@@ -54,7 +54,9 @@ export function lastReturn(status: NodeUpdateStatus | undefined): number {
 
 /** Reboots that it came back from, or was given up on, since `from` (wall clock, ms). */
 export function rebootsSince(status: NodeUpdateStatus | undefined, from: number): number {
-  const ends: readonly string[] = ["VerifyingRelease", "Stolen", "HolderExpired"];
-  return (status?.transitions ?? []).filter(({ time, reason }) => Date.parse(time) > from && ends.includes(reason))
-    .length;
+  const transitions = status?.transitions ?? [];
+  return transitions.filter(({ step, time, reason }, index) => {
+    const back = step === "Verifying" && transitions[index + 1]?.step !== "Verifying";
+    return Date.parse(time) > from && (back || reason === "Stolen" || reason === "HolderExpired");
+  }).length;
 }

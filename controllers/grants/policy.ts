@@ -13,6 +13,7 @@ import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import { type BudgetTable, tabulate } from "../budget/policy.ts";
 import { isBarred, isHalted } from "../gates/policy.ts";
 import { needsOf } from "../node-update/deadlines.ts";
+import { stoppedBecause } from "../node-update/decision.ts";
 import { heldBecause, nodeOf, uidOf } from "../node-update/identity.ts";
 import { isReady, releaseNameOf, type Wanted, wantedOf } from "../node-update/target.ts";
 import { exposure } from "../rollout/exposure.ts";
@@ -145,15 +146,8 @@ function pickedBecause({ down, group, nodeUpdate }: Candidate): string {
 /** What forbids the node itself, whatever the others do. */
 function ownRefusal({ uid, nodeUpdate, node, group, wanted, budgets }: Candidate, snapshot: PlanSnapshot, now: number): Why | undefined {
   const say = (reason: Reason, message: string): Why => ({ reason, message });
-  const { name } = group.metadata;
-  const held = heldBecause(nodeUpdate, node);
-  if (held !== undefined) return say("Held", `A person holds the node${held === "" ? "" : `: ${held}`}.`);
-  if (group.metadata.deletionTimestamp !== undefined) return say("Deleting", `UpdateGroup ${name} is being deleted.`);
-  if (group.spec.paused) return say("Paused", `UpdateGroup ${name} is paused.`);
-  if (group.spec.strategy === "Off") {
-    return say("StrategyOff", `UpdateGroup ${name} has strategy Off: a person reboots, with kubectl slipway apply.`);
-  }
-  if (isHalted(group)) return say("FailureThresholdReached", `UpdateGroup ${name} stopped itself.`);
+  const stopped = stoppedBecause({ nodeUpdate, node, nodeGone: false, group });
+  if (stopped !== undefined) return stopped;
   if (!snapshot.fleet.present.has(uid)) return say("AgentLost", "The agent is not connected, so it could not commit.");
   if (wanted.kind === "image") {
     const desired = snapshot.fleet.desired.get(uid)?.target;

@@ -6,11 +6,10 @@ import type { GrantStatus, NodeUpdateStatus } from "../../api/node-update.ts";
 import { type Reason, reasons, type Why } from "../../api/reasons.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
 import type { Phase } from "../../coordination/records.ts";
-import { isBarred, isHalted } from "../gates/policy.ts";
+import { isBarred } from "../gates/policy.ts";
 import { planCordon } from "./cordon.ts";
 import { bootNeeds } from "./deadlines.ts";
-import { heldBecause } from "./identity.ts";
-import { type Act, decided, type NodeDecision, type NodeView, policyOf } from "./policy.ts";
+import { type Act, decided, type NodeDecision, type NodeView, policyOf, stoppedBecause } from "./decision.ts";
 import { missing } from "./release-check.ts";
 import { reasonOf } from "./idle.ts";
 import { withFailure } from "./status.ts";
@@ -99,20 +98,13 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
 
 /** Why a grant that is not committed must be taken back; undefined if it may go on. */
 function revokedBecause(view: NodeView, { grant, phase }: LiveGrant, now: number): Why | undefined {
-  const { nodeUpdate, node, nodeGone, group, releases } = view;
+  const { nodeUpdate, releases } = view;
   const say = (reason: Reason, message: string): Why => ({ reason, message });
-  if (nodeGone) return say("NodeGone", "The Node does not exist any more.");
-  if (nodeUpdate.metadata.deletionTimestamp !== undefined) return say("Deleting", "The NodeUpdate is being deleted.");
-  if (group === undefined) return say("Deleting", `UpdateGroup ${grant.group} does not exist any more.`);
-  if (group.metadata.deletionTimestamp !== undefined) return say("Deleting", `UpdateGroup ${grant.group} is being deleted.`);
+  const stopped = stoppedBecause(view);
+  if (stopped !== undefined) return stopped;
   if (nodeUpdate.spec.group !== grant.group) {
     return say("Revoked", `The node moved from UpdateGroup ${grant.group} to ${nodeUpdate.spec.group}.`);
   }
-  const held = heldBecause(nodeUpdate, node);
-  if (held !== undefined) return say("Held", `A person holds the node${held === "" ? "" : `: ${held}`}.`);
-  if (group.spec.paused) return say("Paused", `UpdateGroup ${grant.group} was paused.`);
-  if (group.spec.strategy === "Off") return say("StrategyOff", `UpdateGroup ${grant.group} was set to strategy Off.`);
-  if (isHalted(group)) return say("FailureThresholdReached", `UpdateGroup ${grant.group} stopped itself.`);
   const release = grant.release === "" ? undefined : releases.get(grant.release);
   if (grant.release !== "" && release === undefined) return say("ReleaseNotFound", `Release ${grant.release} was deleted.`);
   if (release !== undefined && isBarred(release)) return say("ReleaseQuarantined", `Release ${grant.release} was quarantined.`);

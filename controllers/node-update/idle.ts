@@ -2,7 +2,7 @@
 import type { Step } from "../../api/node-update.ts";
 import { type Reason, reasons, type Why } from "../../api/reasons.ts";
 import type { Observed } from "../../proto/gen/agent_pb.ts";
-import type { NodeView } from "./policy.ts";
+import type { NodeView } from "./decision.ts";
 import { isReady, type Wanted, wantedOf } from "./target.ts";
 
 interface Idle {

@@ -6,77 +6,16 @@
  */
 import { STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
-import type { FrozenPolicy, GrantStatus, NodeUpdate, NodeUpdateStatus, Step } from "../../api/node-update.ts";
+import type { GrantStatus, NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Why } from "../../api/reasons.ts";
-import type { Release } from "../../api/release.ts";
-import type { UpdateGroup } from "../../api/update-group.ts";
-import type { LiveGrant } from "../../coordination/coordination.ts";
 import type { Observed } from "../../proto/gen/agent_pb.ts";
-import type { Pod, Node } from "../../runtime/core.ts";
-import type { DrainDecision } from "../drain/policy.ts";
-import type { TakePlan } from "../grants/policy.ts";
 import { cordonOf } from "./cordon.ts";
 import { freeze } from "./deadlines.ts";
+import { type Act, decided, type NodeDecision, type NodeView, stoppedBecause } from "./decision.ts";
 import { decideGrant } from "./grant-policy.ts";
 import { idleStep } from "./idle.ts";
-import type { ReleaseLook } from "./release-check.ts";
-import { describe, withStep } from "./status.ts";
+import { describe } from "./status.ts";
 import { releaseNameOf, wantedOf } from "./target.ts";
-
-export interface NodeView {
-  nodeUpdate: NodeUpdate;
-  /** The Node with that UID; undefined for a plain machine, and where it is gone. */
-  node: Node | undefined;
-  /** The API server says that the Node with that UID does not exist. */
-  nodeGone: boolean;
-  group: UpdateGroup | undefined;
-  releases: { get(name: string): Release | undefined };
-  live: LiveGrant | undefined;
-  observed: Observed | undefined;
-  present: boolean;
-  /** Milliseconds for which this manager has seen no presence. */
-  absentFor: number;
-  /** The queue's word: a slot to take now, or why not. */
-  take: TakePlan | undefined;
-  waiting: Why | undefined;
-  /** Whether it may write its passive slot. */
-  mayStage: boolean;
-  /** Of a node under a grant that is not drained yet. */
-  drain: DrainDecision | undefined;
-  /** Of a node that came back. */
-  look: ReleaseLook | undefined;
-  /** Whether other nodes were verified on the granted release: then a power cut is forgiven once. */
-  othersVerified: boolean;
-  /** For a new grant. */
-  nonce: string;
-}
-
-export type Act =
-  | { do: "none" }
-  /** Ask etcd for the slot under the nonce in the status. */
-  | { do: "take"; take: TakePlan; nonce: string }
-  | { do: "cordon" }
-  | { do: "evict"; pods: readonly Pod[] }
-  | { do: "markDrained" }
-  | { do: "revoke"; why: Why }
-  /** Undo the cordon, then free the places. */
-  | { do: "finish" }
-  | { do: "free"; cause: "Stolen" | "HolderExpired" | "NodeGone" }
-  /** Undo a cordon that names no living grant. */
-  | { do: "uncordon" }
-  /** Remove its records and the finalizer. */
-  | { do: "forget" };
-
-export interface NodeDecision {
-  /** Written first. */
-  status: NodeUpdateStatus;
-  /** Done then. */
-  act: Act;
-  step: Step;
-  why: Why;
-  /** Milliseconds until it must be looked at again though nothing changes. */
-  again: number | undefined;
-}
 
 /** `now`: wall clock, ms. */
 export function decideNode(view: NodeView, now: number): NodeDecision {
@@ -87,12 +26,14 @@ export function decideNode(view: NodeView, now: number): NodeDecision {
 }
 
 function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): NodeDecision {
-  const { nodeUpdate, node, nodeGone, take } = view;
+  const { nodeUpdate, node, nodeGone } = view;
+  // The plan may be some seconds old; what was said since counts.
+  const take = stoppedBecause(view) === undefined ? view.take : undefined;
   const asked = base.grant;
   const leaving = nodeGone || nodeUpdate.metadata.deletionTimestamp !== undefined;
   const steal = nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
   const stolen = steal !== undefined && steal !== base.stolen;
-  if (asked?.phase === "Granting" && take !== undefined && !leaving) {
+  if (asked?.phase === "Granting" && take !== undefined) {
     return decided(view, base, "Granting", take.why, { do: "take", take, nonce: asked.nonce }, now);
   }
   if (asked !== undefined) {
@@ -178,28 +119,3 @@ function freedBecause(base: NodeUpdateStatus, asked: GrantStatus, steal: string 
   if (failure?.reason !== "HolderExpired" || Date.parse(failure.time) < Date.parse(asked.since)) return undefined;
   return { reason: "HolderExpired", message: failure.message };
 }
-
-/** The decision with its status complete. */
-export function decided(
-  { nodeUpdate }: Pick<NodeView, "nodeUpdate">,
-  status: NodeUpdateStatus,
-  step: Step,
-  why: Why,
-  act: Act,
-  now: number,
-  again?: number,
-): NodeDecision {
-  return { status: withStep(nodeUpdate, status, step, why, now), act, step, why, again };
-}
-
-/** The frozen policy of a grant; that of the group where a grant was found without status. */
-export function policyOf({ nodeUpdate, group }: NodeView): FrozenPolicy {
-  return nodeUpdate.status?.grant?.policy ?? (group === undefined ? FALLBACK : freeze(group));
-}
-
-/** For a grant that was found without status while its group is gone: the schema's defaults. */
-const FALLBACK: FrozenPolicy = {
-  drain: { enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" },
-  bootDeadline: "5m",
-  releaseDeadline: "10m",
-};

@@ -12,7 +12,16 @@ import type { Why } from "../../api/reasons.ts";
 import type { RebootWindow, RebootWindowStatus } from "../../api/reboot-window.ts";
 import { matches } from "../../api/selector.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
-import { endingAfter, HORIZON, openings, parseSchedule, rawSpans, type Schedule, spans } from "./schedule.ts";
+import {
+  endingAfter,
+  HORIZON,
+  openings,
+  parseSchedule,
+  rawSpans,
+  type Schedule,
+  spans,
+  together,
+} from "./schedule.ts";
 import { type Span, subtract, take, union } from "./span.ts";
 
 /** How many openings are looked at: those that a status shows. */
@@ -97,7 +106,11 @@ export function groupOpening(
     }
   }
   const end = now + HORIZON;
-  const denied = (): Generator<Span> => union(...deny.map(({ schedule }) => spans(schedule, now)));
+  const denied = (): Generator<Span> =>
+    together(
+      deny.map(({ schedule }) => spans(schedule, now)),
+      now,
+    );
   const allowed: Iterable<Span> =
     group.spec.windows === "Always" ? [{ start: now, end }] : allowedSpans(allow, now);
   const coming = take(endingAfter(subtract(allowed, denied()), now), LOOK_AHEAD + 1);
@@ -149,7 +162,8 @@ export function whyNotNow(opening: GroupOpening, needs: number, now: number): Wh
 
 function* allowedSpans(allow: readonly Schedule[], now: number): Generator<Span> {
   const excluded = allow.flatMap((schedule) => schedule.excluded).toSorted((a, b) => a.start - b.start);
-  yield* subtract(union(...allow.map((schedule) => rawSpans(schedule, now))), union(excluded));
+  const raw = allow.map((schedule) => rawSpans(schedule, now));
+  yield* subtract(together(raw, now), union([excluded]));
 }
 
 function isOpen(schedule: Schedule, now: number): boolean {

@@ -25,6 +25,8 @@ export interface Schedule {
 const DAY = 86_400_000;
 /** How far ahead openings are looked for: four years have every date of the calendar. */
 export const HORIZON = 1461 * DAY;
+/** An opening without a break of this time counts as one without an end: what is looked for fits in. */
+const ENDLESS = 100 * DAY;
 /** Longest opening that a window may ask for. */
 const LONGEST = 7 * DAY;
 /** How far back a day's starts may still matter: the longest opening, and a gap of a whole day. */
@@ -68,7 +70,7 @@ export function parseSchedule(
     });
   }
   const ascending = excluded.toSorted((a, b) => a.start - b.start);
-  return { start, duration, zone: spec.timeZone, excluded: [...union(ascending)] };
+  return { start, duration, zone: spec.timeZone, excluded: [...union([ascending])] };
 }
 
 /**
@@ -103,13 +105,18 @@ export function openAt(
     lists.push(endingAfter(spans(schedule, now), now));
   }
   if (by.length === 0) return { open: false, until: undefined, by };
-  const [first] = take(union(...lists), 1);
+  const [first] = take(together(lists, now), 1);
   return { open: true, until: first?.end, by };
 }
 
 /** As `spans`, before exclusions. A chain of openings without a break in the look-back begins there. */
 export function rawSpans(schedule: Schedule, from: number): Generator<Span> {
-  return union(startSpans(schedule, from));
+  return together([startSpans(schedule, from)], from);
+}
+
+/** The union of openings that are looked at from `from`: one that goes on for `ENDLESS` lasts to the horizon. */
+export function together(lists: readonly Iterable<Span>[], from: number): Generator<Span> {
+  return union(lists, { length: ENDLESS, end: from + HORIZON });
 }
 
 function* startSpans({ start, duration, zone }: Schedule, from: number): Generator<Span> {
@@ -154,7 +161,7 @@ function runsOf(start: Start, duration: number): Span[] {
     start: minute * 60_000,
     end: minute * 60_000 + duration,
   }));
-  return [...union(each)];
+  return [...union([each])];
 }
 
 function plainDate(day: number): Temporal.PlainDate {

@@ -22,7 +22,7 @@ function apart(list: readonly Span[]): boolean {
 test("a union holds what any list holds, in spans that never touch", () => {
   fc.assert(
     fc.property(spans, spans, (a, b) => {
-      const both = [...union(a, b)];
+      const both = [...union([a, b])];
       expect(apart(both)).toBe(true);
       for (let instant = 0; instant < MAX + 12; instant++) {
         expect(inside(both, instant)).toBe(inside(a, instant) || inside(b, instant));
@@ -34,13 +34,22 @@ test("a union holds what any list holds, in spans that never touch", () => {
 test("a difference holds what the first holds and the second doesn't", () => {
   fc.assert(
     fc.property(spans, spans, (a, b) => {
-      const rest = [...subtract(union(a), union(b))];
+      const rest = [...subtract(union([a]), union([b]))];
       expect(rest.every((span) => span.start < span.end)).toBe(true);
       for (let instant = 0; instant < MAX + 12; instant++) {
         expect(inside(rest, instant)).toBe(inside(a, instant) && !inside(b, instant));
       }
     }),
   );
+});
+
+test("a span of a union that is longer than anybody looks is given the end of all, and is the last", () => {
+  const daily = [0, 10, 20, 30].map((start) => ({ start, end: start + 10 }));
+  expect([...union([daily], { length: 15, end: 99 })]).toEqual([{ start: 0, end: 99 }]);
+  expect([...union([[{ start: 0, end: 5 }], daily.slice(1)], { length: 15, end: 99 })]).toEqual([
+    { start: 0, end: 5 },
+    { start: 10, end: 99 },
+  ]);
 });
 
 test("no more is taken of an endless list than is asked for", () => {

@@ -9,10 +9,17 @@ export interface Span {
   end: number;
 }
 
-/** What lies in any of `lists` (each ascending by start). */
-export function* union(...lists: Iterable<Span>[]): Generator<Span> {
+/**
+ * What lies in any of `lists` (each ascending by start). A span longer than
+ * `endless.length` is the last one, and is given `endless.end`: nobody waits for its end.
+ */
+export function* union(
+  lists: readonly Iterable<Span>[],
+  endless = { length: Infinity, end: Infinity },
+): Generator<Span> {
   let open: Span | undefined;
   for (const span of ascending(lists)) {
+    if (open !== undefined && open.end - open.start > endless.length) break;
     if (open === undefined || span.start > open.end) {
       if (open !== undefined) yield open;
       open = { ...span };
@@ -20,7 +27,7 @@ export function* union(...lists: Iterable<Span>[]): Generator<Span> {
       open.end = span.end;
     }
   }
-  if (open !== undefined) yield open;
+  if (open !== undefined) yield open.end - open.start > endless.length ? { ...open, end: endless.end } : open;
 }
 
 /** What lies in `list` and not in `cuts` (both disjoint and ascending). */

@@ -5,18 +5,8 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
-import {
-  type ChannelCredentials,
-  Client,
-  type ClientDuplexStream,
-  credentials,
-  Metadata,
-  type ServiceError,
-  status,
-} from "@grpc/grpc-js";
+import { type ChannelCredentials, Client, credentials, status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import "../reflect.ts";
-import { Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
 import type { Coordination } from "../../coordination/coordination.ts";
 import type { LeaseSession } from "../../coordination/etcd.ts";
 import { systemClock } from "../../ports/clock.ts";
@@ -26,20 +16,17 @@ import {
   DesiredSchema,
   HelloSchema,
   JoinRequestSchema,
-  ObservedSchema,
   RenewRequestSchema,
-  type SessionRequest,
   SessionRequestSchema,
-  type SessionResponse,
 } from "../../proto/gen/agent_pb.ts";
-import { agentGatewayService, type Method } from "../../proto/service.ts";
+import { agentGatewayService } from "../../proto/service.ts";
 import type { TokenReviewResult } from "../../runtime/client.ts";
 import { CertificateAuthority } from "../certificate-authority.ts";
 import { FakeCoordination } from "../fake-coordination.ts";
 import { type Gateway, type GatewayOptions, startGateway } from "../gateway.ts";
+import { ask, FakeAgent, MACHINE, newCertificateRequest, openChannel } from "./fake-agent.ts";
 import { hashJoinToken } from "./join.ts";
 
-const MACHINE = "0123456789abcdef0123456789abcdef";
 const WAIT = { timeout: 20_000, interval: 20 };
 
 /** A lease that a test can lose. */
@@ -115,88 +102,9 @@ async function start(options: Partial<GatewayOptions> = {}, leases = new Leases(
 }
 
 function dial(gateway: Gateway, channel: ChannelCredentials = credentials.createSsl(ca)): Client {
-  const client = new Client(`127.0.0.1:${gateway.port}`, channel, {
-    "grpc.use_local_subchannel_pool": 1,
-    // Node refuses an IP address as TLS server name, which grpc-js would send.
-    "grpc.ssl_target_name_override": "localhost",
-  });
+  const client = openChannel(gateway.port, channel);
   clients.push(client);
   return client;
-}
-
-/** One agent's stream. */
-class Agent {
-  readonly got: SessionResponse["body"][] = [];
-  readonly stream: ClientDuplexStream<SessionRequest, SessionResponse>;
-  status: { code: status; details: string } | undefined;
-
-  constructor(client: Client, token: string | undefined) {
-    const metadata = new Metadata();
-    if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
-    const { session } = agentGatewayService;
-    this.stream = client.makeBidiStreamRequest(
-      session.path,
-      session.requestSerialize,
-      session.responseDeserialize,
-      metadata,
-    );
-    this.stream.on("data", (response: SessionResponse) => this.got.push(response.body));
-    this.stream.on("status", ({ code, details }) => {
-      this.status = { code, details };
-    });
-    this.stream.on("error", () => {});
-  }
-
-  hello(machineId = MACHINE): this {
-    const boot = { bootId: "b1", softReboots: 0 };
-    const value = create(HelloSchema, {
-      machineId,
-      boot,
-      observed: create(ObservedSchema, { boot, step: "Idle" }),
-    });
-    this.stream.write(create(SessionRequestSchema, { body: { case: "hello", value } }));
-    return this;
-  }
-
-  kinds(): (string | undefined)[] {
-    return this.got.map((body) => body.case);
-  }
-
-  goAway(): string | undefined {
-    const last = this.got.at(-1);
-    return last?.case === "goAway" ? last.value.reason : undefined;
-  }
-}
-
-function ask<I, O>(client: Client, method: Method<I, O>, request: I): Promise<O> {
-  return new Promise((resolve, reject) => {
-    client.makeUnaryRequest(
-      method.path,
-      method.requestSerialize,
-      method.responseDeserialize,
-      request,
-      (error: ServiceError | null, answer?: O) => {
-        if (error !== null || answer === undefined) reject(error);
-        else resolve(answer);
-      },
-    );
-  });
-}
-
-const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
-
-async function newRequest(): Promise<{ request: Uint8Array; key: Buffer }> {
-  const keys = await crypto.subtle.generateKey(P256, true, ["sign", "verify"]);
-  const request = await Pkcs10CertificateRequestGenerator.create({
-    name: "CN=not-what-we-sign",
-    keys,
-    signingAlgorithm: P256,
-  });
-  const der = Buffer.from(await crypto.subtle.exportKey("pkcs8", keys.privateKey));
-  return {
-    request: new Uint8Array(request.rawData),
-    key: Buffer.from(`-----BEGIN PRIVATE KEY-----\n${der.toString("base64")}\n-----END PRIVATE KEY-----\n`),
-  };
 }
 
 async function joinMachine(
@@ -204,7 +112,7 @@ async function joinMachine(
   token = "secret",
   machineId = MACHINE,
 ): Promise<ChannelCredentials> {
-  const { request, key } = await newRequest();
+  const { request, key } = await newCertificateRequest();
   const answer = await ask(
     dial(gateway),
     agentGatewayService.join,
@@ -222,7 +130,7 @@ describe("sessions", () => {
     coordination.desired.set("uid-n1", create(DesiredSchema, { group: "workers" }));
     coordination.desired.set("uid-n2", create(DesiredSchema, { group: "other" }));
     const gateway = await start();
-    const agent = new Agent(dial(gateway), "agent@n1").hello();
+    const agent = new FakeAgent(dial(gateway), "agent@n1").hello();
     await expect.poll(() => agent.kinds(), WAIT).toEqual(["welcome", "desired", "grant"]);
     expect(agent.got[1]?.value).toMatchObject({ group: "workers" });
     await expect.poll(() => coordination.observed.get("uid-n1")?.step, WAIT).toBe("Idle");
@@ -236,7 +144,7 @@ describe("sessions", () => {
     ["no credentials", undefined],
     ["a token of nobody", "garbage"],
   ])("%s: refused", async (_, token) => {
-    const agent = new Agent(dial(await start()), token).hello();
+    const agent = new FakeAgent(dial(await start()), token).hello();
     await expect.poll(() => agent.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
     expect(coordination.sessions.size).toBe(0);
   });
@@ -250,18 +158,18 @@ describe("sessions", () => {
       clock: systemClock,
       random: systemRandom,
     });
-    const { request, key: clientKey } = await newRequest();
+    const { request, key: clientKey } = await newCertificateRequest();
     const certificate = await stranger.issueMachine(MACHINE, await stranger.readRequest(request));
     const channel = credentials.createSsl(ca, clientKey, Buffer.from(certificate));
-    const agent = new Agent(dial(gateway, channel), undefined).hello();
+    const agent = new FakeAgent(dial(gateway, channel), undefined).hello();
     await expect.poll(() => agent.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
   });
 
   test("two gateways, one etcd: the newest session wins", async () => {
     const [first, second] = [await start(), await start()];
-    const older = new Agent(dial(first), "agent@n1").hello();
+    const older = new FakeAgent(dial(first), "agent@n1").hello();
     await expect.poll(() => older.kinds(), WAIT).toContain("welcome");
-    const newer = new Agent(dial(second), "agent@n1").hello();
+    const newer = new FakeAgent(dial(second), "agent@n1").hello();
     await expect.poll(() => newer.kinds(), WAIT).toContain("welcome");
     await expect.poll(() => older.goAway(), WAIT).toBe("NewerSession");
     await expect.poll(() => older.status?.code, WAIT).toBe(status.OK);
@@ -272,23 +180,23 @@ describe("sessions", () => {
   test("when the lease is lost all agents are sent away, and come back under a new one", async () => {
     const leases = new Leases();
     const gateway = await start({}, leases);
-    const agent = new Agent(dial(gateway), "agent@n1").hello();
+    const agent = new FakeAgent(dial(gateway), "agent@n1").hello();
     await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
     leases.current?.abort();
     await expect.poll(() => agent.goAway(), WAIT).toBe("PresenceLost");
     await expect.poll(() => leases.count, WAIT).toBe(2);
-    const again = new Agent(dial(gateway), "agent@n1").hello();
+    const again = new FakeAgent(dial(gateway), "agent@n1").hello();
     await expect.poll(() => again.kinds(), WAIT).toContain("welcome");
     expect(coordination.present.get("uid-n1")).toBe("2");
   });
 
   test("a message beyond the limit ends the stream, not the gateway", async () => {
     const gateway = await start();
-    const agent = new Agent(dial(gateway), "agent@n1");
+    const agent = new FakeAgent(dial(gateway), "agent@n1");
     const value = create(HelloSchema, { agentVersion: "x".repeat(300 * 1024) });
     agent.stream.write(create(SessionRequestSchema, { body: { case: "hello", value } }));
     await expect.poll(() => agent.status?.code, WAIT).toBe(status.RESOURCE_EXHAUSTED);
-    const other = new Agent(dial(gateway), "agent@n2").hello();
+    const other = new FakeAgent(dial(gateway), "agent@n2").hello();
     await expect.poll(() => other.kinds(), WAIT).toContain("welcome");
   });
 });
@@ -299,7 +207,7 @@ describe("machines", () => {
     const gateway = await start();
     const channel = await joinMachine(gateway);
     await expect(joinMachine(gateway)).rejects.toMatchObject({ code: status.UNAUTHENTICATED });
-    const agent = new Agent(dial(gateway, channel), undefined).hello();
+    const agent = new FakeAgent(dial(gateway, channel), undefined).hello();
     await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
     expect([...coordination.sessions.keys()]).toEqual([MACHINE]);
   });
@@ -307,7 +215,7 @@ describe("machines", () => {
   test("a machine can't speak for another one", async () => {
     allowJoin();
     const gateway = await start();
-    const agent = new Agent(dial(gateway, await joinMachine(gateway)), undefined).hello("f".repeat(32));
+    const agent = new FakeAgent(dial(gateway, await joinMachine(gateway)), undefined).hello("f".repeat(32));
     await expect.poll(() => agent.goAway(), WAIT).toBe("InvalidMessage");
     expect(coordination.sessions.size).toBe(0);
   });
@@ -315,7 +223,7 @@ describe("machines", () => {
   test("a bad request spends no token", async () => {
     allowJoin();
     const client = dial(await start());
-    const { request } = await newRequest();
+    const { request } = await newCertificateRequest();
     const flipped = request.slice();
     flipped[flipped.length - 1] = (flipped.at(-1) ?? 0) ^ 1;
     for (const [machineId, certificateRequest] of [
@@ -337,14 +245,14 @@ describe("machines", () => {
     allowJoin();
     const gateway = await start();
     const channel = await joinMachine(gateway);
-    const { request, key } = await newRequest();
+    const { request, key } = await newCertificateRequest();
     const renew = create(RenewRequestSchema, { certificateRequest: request });
     await expect(ask(dial(gateway), agentGatewayService.renew, renew)).rejects.toMatchObject({
       code: status.UNAUTHENTICATED,
     });
     const { certificate } = await ask(dial(gateway, channel), agentGatewayService.renew, renew);
     const renewed = credentials.createSsl(ca, key, Buffer.from(certificate));
-    const agent = new Agent(dial(gateway, renewed), undefined).hello();
+    const agent = new FakeAgent(dial(gateway, renewed), undefined).hello();
     await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
     coordination.machines.clear();
     const later = await start();
@@ -358,7 +266,7 @@ describe("certificates", () => {
   test("two gateways that start together in one directory have one authority", async () => {
     const started = await Promise.all([start(), start(), start()]);
     for (const [index, gateway] of started.entries()) {
-      const agent = new Agent(dial(gateway), `agent@n${index}`).hello();
+      const agent = new FakeAgent(dial(gateway), `agent@n${index}`).hello();
       await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
     }
   });
@@ -367,7 +275,7 @@ describe("certificates", () => {
     const clock = { ...systemClock, after: (ms: number, fn: () => void) => systemClock.after(ms / 50, fn) };
     const gateway = await start({ clock: { ...clock, monotonic: () => performance.now() } });
     const former = ca;
-    const before = new Agent(dial(gateway), "agent@n1").hello();
+    const before = new FakeAgent(dial(gateway), "agent@n1").hello();
     await expect.poll(() => before.kinds(), WAIT).toContain("welcome");
     const key = CertificateAuthority.makeKey();
     const certificate = await CertificateAuthority.makeCertificate(key, systemClock, systemRandom);
@@ -383,14 +291,14 @@ describe("certificates", () => {
     const trusting = (root: Buffer) => credentials.createSsl(root);
     await expect
       .poll(async () => {
-        const agent = new Agent(dial(gateway, trusting(Buffer.from(certificate))), "agent@n2").hello();
+        const agent = new FakeAgent(dial(gateway, trusting(Buffer.from(certificate))), "agent@n2").hello();
         await expect.poll(() => agent.kinds().length > 0 || agent.status !== undefined, WAIT).toBe(true);
         return agent.kinds()[0];
       }, WAIT)
       .toBe("welcome");
     expect(before.status).toBeUndefined();
     await unlink(join(directory, "tls.crt")); // half of a pair: the former stays
-    const still = new Agent(dial(gateway, trusting(Buffer.from(certificate))), "agent@n3").hello();
+    const still = new FakeAgent(dial(gateway, trusting(Buffer.from(certificate))), "agent@n3").hello();
     await expect.poll(() => still.kinds(), WAIT).toContain("welcome");
     expect(former).toEqual(await readFile(join(directory, "ca.crt")));
   });
@@ -405,7 +313,7 @@ describe("crowds", () => {
         expect
           .poll(
             async () => {
-              const agent = new Agent(dial(gateway), `agent@${name}`).hello();
+              const agent = new FakeAgent(dial(gateway), `agent@${name}`).hello();
               await expect
                 .poll(() => agent.kinds().length > 0 || agent.status !== undefined, WAIT)
                 .toBe(true);
@@ -424,10 +332,10 @@ describe("crowds", () => {
 
   test("over its limits it says when to come back", async () => {
     const gateway = await start({ serverLimits: { maxSessions: 1 } });
-    const first = new Agent(dial(gateway), "agent@n1").hello();
+    const first = new FakeAgent(dial(gateway), "agent@n1").hello();
     await expect.poll(() => first.kinds(), WAIT).toContain("welcome");
     const asked = reviews.asked;
-    const second = new Agent(dial(gateway), "agent@n2").hello();
+    const second = new FakeAgent(dial(gateway), "agent@n2").hello();
     await expect.poll(() => second.goAway(), WAIT).toBe("Busy");
     expect(reviews.asked).toBe(asked);
   });
@@ -475,14 +383,14 @@ describe("stop", () => {
     const gateway = await start({ health: { host: "127.0.0.1", port: 0 } });
     const ready = async () => (await fetch(`http://127.0.0.1:${gateway.healthPort}/readyz`)).status;
     expect(await ready()).toBe(200);
-    const agents = ["n1", "n2", "n3"].map((name) => new Agent(dial(gateway), `agent@${name}`).hello());
+    const agents = ["n1", "n2", "n3"].map((name) => new FakeAgent(dial(gateway), `agent@${name}`).hello());
     await expect.poll(() => coordination.present.size, WAIT).toBe(3);
     const stopped = gateway.stop();
     expect(await ready()).toBe(503);
     await stopped;
     for (const agent of agents) expect(agent.goAway()).toBe("Stopping");
     expect(coordination.present.size).toBe(0);
-    const late = new Agent(dial(gateway), "agent@n4").hello();
+    const late = new FakeAgent(dial(gateway), "agent@n4").hello();
     await expect.poll(() => late.status?.code, WAIT).toBe(status.UNAVAILABLE);
   });
 

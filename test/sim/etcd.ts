@@ -42,6 +42,9 @@ interface Lease {
   cancel: Cancel;
 }
 
+/** The changed keys, and whose transaction changed them: nobody's where a lease ended. */
+export type Observer = (changed: readonly string[], by: EtcdPort | undefined) => void;
+
 /** All data at one moment, as `etcdctl snapshot save` takes it. */
 export interface SimSnapshot {
   readonly revision: number;
@@ -57,7 +60,7 @@ export class SimEtcd {
   #revision = 1;
   #nextLease = 7_000_000_000_000_001n;
   readonly #clients = new Set<SimClient>();
-  readonly #observers = new Set<(changed: readonly string[]) => void>();
+  readonly #observers = new Set<Observer>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -74,8 +77,8 @@ export class SimEtcd {
     return client;
   }
 
-  /** Calls `observer` with the changed keys after each revision, before anybody else can act. */
-  observe(observer: (changed: readonly string[]) => void): () => void {
+  /** Calls `observer` after each revision, before anybody else can act. */
+  observe(observer: Observer): () => void {
     this.#observers.add(observer);
     return () => void this.#observers.delete(observer);
   }
@@ -115,7 +118,7 @@ export class SimEtcd {
     return { revision: this.#revision, results };
   }
 
-  txn(compares: readonly Compare[], operations: readonly Operation[]): TxnResult {
+  txn(compares: readonly Compare[], operations: readonly Operation[], by: EtcdPort): TxnResult {
     refuseOverlaps(operations);
     if (!compares.every((compare) => this.#holds(compare))) return { outcome: "refused" };
     for (const operation of operations) {
@@ -132,7 +135,7 @@ export class SimEtcd {
         const createRevision = this.#records.get(key)?.createRevision ?? revision;
         this.#records.set(key, { key, value, createRevision, modRevision: revision, lease });
       }
-      this.#changed([...deleted, ...puts.map(({ put }) => put)]);
+      this.#changed([...deleted, ...puts.map(({ put }) => put)], by);
     }
     return { outcome: "committed", revision: this.#revision };
   }
@@ -159,7 +162,7 @@ export class SimEtcd {
     if (keys.length === 0) return;
     this.#revision++;
     for (const key of keys) this.#records.delete(key);
-    this.#changed(keys);
+    this.#changed(keys, undefined);
   }
 
   #arm(id: string, ttl: number): void {
@@ -167,8 +170,8 @@ export class SimEtcd {
     this.#leases.set(id, { ttl, expires: this.#clock.monotonic() + ttl * 1000, cancel });
   }
 
-  #changed(keys: readonly string[]): void {
-    for (const observer of this.#observers) observer(keys);
+  #changed(keys: readonly string[], by: EtcdPort | undefined): void {
+    for (const observer of this.#observers) observer(keys, by);
     for (const client of this.#clients) client.notify(keys);
   }
 
@@ -244,7 +247,7 @@ export class SimClient implements EtcdPort {
     if (compares.length > MAX_OPERATIONS || operations.length > MAX_OPERATIONS) {
       throw new RangeError(`a transaction has at most ${MAX_OPERATIONS} compares and operations`);
     }
-    const result = await this.#call("txn", () => this.#etcd.txn(compares, operations));
+    const result = await this.#call("txn", () => this.#etcd.txn(compares, operations, this));
     return result ?? { outcome: "unknown", cause: "etcd gave no answer to a transaction" };
   }
 

@@ -1,0 +1,125 @@
+/** Carries out drains: asks for the Pods, evicts, and remembers how each drain gets on. */
+import { parseDuration } from "../../api/duration.ts";
+import type { Why } from "../../api/reasons.ts";
+import type { UpdateGroupSpec } from "../../api/update-group.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { KubeClient } from "../../runtime/client.ts";
+import { type Pod, PODS } from "../../runtime/core.ts";
+import { decideDrain, type DrainDecision, type DrainView, dryVerdict, GATEWAY_LABEL, isStuck, leaving } from "./policy.ts";
+
+/** Evictions under way at once, for one node. */
+const PARALLEL = 8;
+
+interface Course {
+  /** Pods seen last, by UID; true once they were told to go. */
+  left: Map<string, boolean>;
+  /** Monotonic: when a Pod last left or was told to. */
+  movedAt: number;
+  refusals: Map<string, string>;
+}
+
+type View = Pick<
+  DrainView,
+  "node" | "policy" | "startedAt" | "now" | "open" | "closes" | "bootNeeds" | "revision"
+> & { uid: string; rivals: readonly { uid: string; node: string; revision: number }[] };
+
+export class Drainer {
+  readonly #client: KubeClient;
+  readonly #clock: Clock;
+  /** By uid of the node. Bounded by the grants that there are: `forget` ends one. */
+  readonly #courses = new Map<string, Course>();
+
+  constructor(client: KubeClient, clock: Clock) {
+    this.#client = client;
+    this.#clock = clock;
+  }
+
+  /** Looks at the node's Pods and says what comes next. */
+  async decide(view: View, signal: AbortSignal): Promise<DrainDecision> {
+    const { pods, gateways } = await this.#look(view.node, signal);
+    const course = this.#follow(view.uid, leaving({ pods, gateways, node: view.node }));
+    return decideDrain({
+      ...view,
+      pods,
+      gateways,
+      refusals: course.refusals,
+      idleFor: this.#clock.monotonic() - course.movedAt,
+      rivals: view.rivals.map((rival) => ({ ...rival, stuck: this.#isStuck(rival.uid) })),
+    });
+  }
+
+  /** Evicts, and remembers who refused. */
+  async evict(
+    uid: string,
+    pods: readonly Pod[],
+    { gracePeriod }: UpdateGroupSpec["drain"],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const course = this.#follow(uid, undefined);
+    const options = gracePeriod === undefined ? {} : { gracePeriodSeconds: parseDuration(gracePeriod) / 1000 };
+    const refusals = await this.#ask(pods, { ...options, signal });
+    for (const { metadata } of pods) {
+      const key = metadata.uid ?? "";
+      const said = refusals.get(key);
+      if (said !== undefined) course.refusals.set(key, said);
+      else course.refusals.delete(key);
+    }
+  }
+
+  /** Tries every eviction dry: why a slot would be held in vain, or undefined. */
+  async dryRun(node: string, signal: AbortSignal): Promise<Why | undefined> {
+    const { pods, gateways } = await this.#look(node, signal);
+    const going = leaving({ pods, gateways, node });
+    return dryVerdict(going, await this.#ask(going, { dryRun: true, signal }));
+  }
+
+  forget(uid: string): void {
+    this.#courses.delete(uid);
+  }
+
+  async #ask(
+    pods: readonly Pod[],
+    options: { signal: AbortSignal; dryRun?: boolean; gracePeriodSeconds?: number },
+  ): Promise<Map<string, string>> {
+    const refusals = new Map<string, string>();
+    const queue = pods.filter(({ metadata }) => metadata.deletionTimestamp === undefined).values();
+    const worker = async (): Promise<void> => {
+      for (const { metadata } of queue) {
+        const { name, namespace = "", uid = "" } = metadata;
+        const result = await this.#client.evict({ name, namespace, uid }, options);
+        if (result.outcome === "blocked") refusals.set(uid, result.message);
+      }
+    };
+    await Promise.all(Array.from({ length: PARALLEL }, worker));
+    return refusals;
+  }
+
+  async #look(node: string, signal: AbortSignal): Promise<{ pods: Pod[]; gateways: Pod[] }> {
+    const [pods, gateways] = await Promise.all([
+      this.#client.list<Pod>(PODS, { fieldSelector: `spec.nodeName=${node}`, signal }),
+      this.#client.list<Pod>(PODS, { labelSelector: `${GATEWAY_LABEL.key}=${GATEWAY_LABEL.value}`, signal }),
+    ]);
+    return { pods: pods.items, gateways: gateways.items };
+  }
+
+  #follow(uid: string, left: readonly Pod[] | undefined): Course {
+    const now = this.#clock.monotonic();
+    let course = this.#courses.get(uid);
+    if (course === undefined) {
+      course = { left: new Map(), movedAt: now, refusals: new Map() };
+      this.#courses.set(uid, course);
+    }
+    if (left === undefined) return course;
+    const seen = new Map(left.map(({ metadata }) => [metadata.uid ?? "", metadata.deletionTimestamp !== undefined]));
+    const moved = [...course.left].some(([pod, told]) => seen.get(pod) === undefined || (!told && seen.get(pod) === true));
+    if (moved) course.movedAt = now;
+    course.left = seen;
+    for (const pod of course.refusals.keys()) if (seen.get(pod) !== false) course.refusals.delete(pod);
+    return course;
+  }
+
+  #isStuck(uid: string): boolean {
+    const course = this.#courses.get(uid);
+    return course !== undefined && isStuck(this.#clock.monotonic() - course.movedAt, course.refusals.size);
+  }
+}

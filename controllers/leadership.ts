@@ -1,0 +1,146 @@
+/**
+ * Leading the fleet is more than holding the Lease (design, rules 2 and 9): the epoch in
+ * etcd is raised from what it was *before* the Lease was ours, and if etcd's data is not
+ * what the Lease remembers, holders are rebuilt from the API before anything is granted.
+ */
+import { GROUP } from "../api/meta.ts";
+import { type NodeUpdate, nodeUpdate as kind } from "../api/node-update.ts";
+import type { Coordination, FleetSnapshot, Leadership, RebuiltGrant } from "../coordination/coordination.ts";
+import { REBUILDING } from "../coordination/records.ts";
+import type { Logger } from "../ports/log.ts";
+import type { KubeClient } from "../runtime/client.ts";
+import { LeadershipLost, type Tenure } from "../runtime/leader-election.ts";
+import { uidOf } from "./node-update/identity.ts";
+
+/** On the leader Lease: what this etcd was, and how far it had come. */
+const INCARNATION = `${GROUP}/etcd-incarnation`;
+const REVISION = `${GROUP}/etcd-revision`;
+
+/** Reads `readEpoch` gives. */
+type Epoch = Awaited<ReturnType<Coordination["readEpoch"]>>;
+
+/** What is remembered of etcd outside it. */
+export interface Memory {
+  incarnation: string | undefined;
+  revision: number;
+}
+
+export interface FleetLeadershipDeps {
+  client: Pick<KubeClient, "list">;
+  coordination: Pick<Coordination, "readEpoch" | "raiseEpoch" | "rebuild">;
+  log: Logger;
+}
+
+export class FleetLeadership {
+  readonly #deps: FleetLeadershipDeps;
+  #before: Epoch | undefined;
+  #leader: Leadership | undefined;
+  #tenure: Tenure | undefined;
+  #highest = 0;
+
+  constructor(deps: FleetLeadershipDeps) {
+    this.#deps = deps;
+  }
+
+  /** For leader election's `beforeAcquire`. Throws `EtcdUnavailable`: without etcd nobody leads. */
+  async beforeAcquire(): Promise<void> {
+    this.#before = await this.#deps.coordination.readEpoch();
+  }
+
+  /** For `onElected`: raises the epoch, or rebuilds the holders first. Throws `LeadershipLost` where another was faster. */
+  async onElected(tenure: Tenure): Promise<void> {
+    const { client, coordination, log } = this.#deps;
+    const before = this.#before;
+    if (before === undefined) throw new LeadershipLost("the epoch was not read before the Lease");
+    const { items } = await client.list<NodeUpdate>(kind);
+    const known = memoryOf(tenure.annotations);
+    const lost = lostBecause(before, known, items);
+    let leader: Leadership | undefined;
+    if (lost === undefined) {
+      leader = await coordination.raiseEpoch(before, before.incarnation === undefined);
+    } else {
+      log.error("rebuilding the holders from the API", new Error(lost), { nodes: items.length });
+      leader = await coordination.rebuild(before, rebuiltGrants(items));
+    }
+    if (leader === undefined) throw new LeadershipLost("another manager raised the epoch first");
+    this.#tenure = tenure;
+    this.#highest = lost === undefined ? Math.max(before.revision, known.revision) : 0;
+    await tenure.annotate({ [INCARNATION]: leader.incarnation, [REVISION]: String(this.#highest) });
+    this.#leader = leader;
+    log.info("leads the fleet", { epoch: leader.epoch, incarnation: leader.incarnation });
+  }
+
+  /** Proof of leadership for every write. Throws `LeadershipLost`. */
+  current(): Leadership {
+    if (this.#leader === undefined || this.#tenure?.signal.aborted === true) {
+      throw new LeadershipLost("this manager does not lead");
+    }
+    return this.#leader;
+  }
+
+  /** Checks a read against what is remembered. Throws `LeadershipLost` where etcd's data is another, or older, or another leads. */
+  check({ incarnation, revision, epoch }: Pick<FleetSnapshot, "incarnation" | "revision" | "epoch">): void {
+    const leader = this.current();
+    if (incarnation !== leader.incarnation || revision < this.#highest || epoch !== leader.epoch) {
+      this.#leader = undefined;
+      throw new LeadershipLost(
+        `etcd is at revision ${revision}, epoch ${epoch}, of ${incarnation ?? "no data"}; expected ${leader.incarnation} at ${this.#highest} or later, epoch ${leader.epoch}`,
+      );
+    }
+    this.#highest = revision;
+  }
+
+  /** Writes how far etcd has come into the Lease. */
+  async remember(): Promise<void> {
+    await this.#tenure?.annotate({ [REVISION]: String(this.#highest) });
+  }
+}
+
+function memoryOf(annotations: Readonly<Record<string, string>>): Memory {
+  const revision = Number.parseInt(annotations[REVISION] ?? "0", 10);
+  return { incarnation: annotations[INCARNATION], revision: Number.isSafeInteger(revision) ? revision : 0 };
+}
+
+/** Why etcd's data is not the one that the API remembers; undefined if it is, or if there never was any. */
+export function lostBecause(found: Epoch, known: Memory, nodeUpdates: readonly NodeUpdate[]): string | undefined {
+  const grants = nodeUpdates.flatMap(({ status }) => (status?.grant === undefined ? [] : [status.grant]));
+  if (found.incarnation?.startsWith(REBUILDING) === true) return "A rebuild of the holders did not end.";
+  if (found.incarnation === undefined) {
+    if (known.incarnation === undefined && grants.length === 0) return undefined;
+    return "etcd has lost its data.";
+  }
+  if (known.incarnation !== undefined && known.incarnation !== found.incarnation) {
+    return `etcd has other data than before: ${found.incarnation}, not ${known.incarnation}.`;
+  }
+  const foreign = grants.some(({ incarnation }) => incarnation !== undefined && incarnation !== found.incarnation);
+  if (known.incarnation === undefined && foreign) return "etcd has other data than the grants in the API.";
+  const newest = Math.max(known.revision, ...grants.map(({ incarnation, revision = 0 }) => (incarnation === found.incarnation ? revision : 0)));
+  if (found.revision >= newest) return undefined;
+  return `etcd is at revision ${found.revision} but was at ${newest}: an old snapshot was restored.`;
+}
+
+/**
+ * The grants that the statuses tell of. A drained node may have committed since, so it
+ * counts as committed: then only its return, or its end, frees the slot.
+ */
+export function rebuiltGrants(nodeUpdates: readonly NodeUpdate[]): RebuiltGrant[] {
+  return nodeUpdates.flatMap((nodeUpdate) => {
+    const uid = uidOf(nodeUpdate);
+    const grant = nodeUpdate.status?.grant;
+    if (uid === undefined || grant === undefined) return [];
+    const { incarnation, revision, phase } = grant;
+    return [
+      {
+        uid,
+        node: nodeUpdate.metadata.name,
+        group: nodeUpdate.spec.group,
+        release: grant.release ?? "",
+        budgets: grant.budgets,
+        nonce: grant.nonce,
+        phase: phase === "Returned" ? phase : phase === "Granting" || phase === "Granted" ? "Granted" : "Committed",
+        supersedes: incarnation === undefined || revision === undefined ? null : { incarnation, revision },
+        at: Date.parse(grant.since),
+      } satisfies RebuiltGrant,
+    ];
+  });
+}

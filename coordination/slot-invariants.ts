@@ -1,0 +1,231 @@
+/**
+ * The invariants of design section 5, rules 1 to 4 and 9, checked against the records of a
+ * simulated etcd after every revision, whoever wrote it. For tests; it reads records and
+ * knows nothing of the code that writes them.
+ */
+import type { SimEtcd } from "../test/sim/etcd.ts";
+import type { EtcdPort, KeyValue } from "./etcd.ts";
+import { keys, lastPart } from "./keys.ts";
+import { BudgetGate, Epoch, Grant, GroupGate, Phase, REBUILDING, Session } from "./records.ts";
+
+/** Something that happened to the grant whose create revision is `grant`. */
+export interface SlotEvent {
+  uid: string;
+  grant: number;
+  what: "made" | "ended" | Phase["phase"];
+  revision: number;
+  /** Committed: the earliest end of its gates, and of its opening less the boot, wall clock ms. */
+  until?: number;
+}
+
+const MOVES: Record<Phase["phase"], readonly Phase["phase"][]> = {
+  Granted: ["Drained", "Withdrawn"],
+  Drained: ["Committed", "Withdrawn"],
+  Committed: ["Committed", "Returned", "Withdrawn"],
+  Returned: [],
+  Withdrawn: [],
+};
+
+export class SlotInvariants {
+  readonly breaches: string[] = [];
+  readonly events: SlotEvent[] = [];
+  readonly #etcd: SimEtcd;
+  #before: ReadonlyMap<string, KeyValue>;
+  /** Who raised each epoch. */
+  readonly #leaders = new Map<number, EtcdPort | undefined>();
+
+  constructor(etcd: SimEtcd) {
+    this.#etcd = etcd;
+    this.#before = new Map(etcd.records);
+    etcd.observe((changed, by) => {
+      this.#check(changed, by);
+      this.#before = new Map(etcd.records);
+    });
+  }
+
+  /** Whether the grant lives that was made at `revision`. */
+  lives(uid: string, revision: number): boolean {
+    return this.#etcd.records.get(keys.grant(uid))?.createRevision === revision;
+  }
+
+  #check(changed: readonly string[], by: EtcdPort | undefined): void {
+    this.#checkEpoch(changed, by);
+    this.#checkHolders();
+    this.#checkSeq(changed);
+    for (const key of changed) {
+      if (key.startsWith(keys.grants)) this.#checkGrant(key);
+      if (key.startsWith(keys.phases)) this.#checkPhase(key);
+    }
+  }
+
+  #breach(text: string): void {
+    this.breaches.push(`revision ${this.#etcd.revision}: ${text}`);
+  }
+
+  #get(key: string): KeyValue | undefined {
+    return this.#etcd.records.get(key);
+  }
+
+  #under(prefix: string): KeyValue[] {
+    return [...this.#etcd.records.values()].filter((kv) => kv.key.startsWith(prefix));
+  }
+
+  get #rebuilding(): boolean {
+    return this.#get(keys.incarnation)?.value.startsWith(REBUILDING) ?? false;
+  }
+
+  /** "An older epoch writes nothing": what only a leader writes is written by the leader. */
+  #checkEpoch(changed: readonly string[], by: EtcdPort | undefined): void {
+    const record = this.#get(keys.epoch);
+    const epoch = record === undefined ? 0 : Epoch.parse(JSON.parse(record.value)).epoch;
+    if (changed.includes(keys.epoch)) {
+      const former = this.#before.get(keys.epoch);
+      const last = former === undefined ? 0 : Epoch.parse(JSON.parse(former.value)).epoch;
+      if (epoch !== last + 1) this.#breach(`the epoch went from ${last} to ${epoch}`);
+      this.#leaders.set(epoch, by);
+    }
+    if (by === undefined) return;
+    const led = changed.some(
+      (key) =>
+        key.startsWith(keys.gates) ||
+        key.startsWith(keys.grants) ||
+        key.startsWith(keys.budgets) ||
+        key.startsWith(keys.desired) ||
+        key === keys.incarnation,
+    );
+    if (led && this.#leaders.get(epoch) !== by) this.#breach(`a manager wrote that epoch ${epoch} is not of`);
+  }
+
+  /** Holders of a uid exist exactly while its grant does, for exactly its budgets; so does its phase. */
+  #checkHolders(): void {
+    const wanted = new Set<string>();
+    for (const kv of this.#under(keys.grants)) {
+      const grant = Grant.parse(JSON.parse(kv.value));
+      for (const budget of grant.budgets) wanted.add(keys.holder(budget, grant.uid));
+      if (this.#get(keys.phase(grant.uid)) === undefined)
+        this.#breach(`${grant.uid}: a grant without a phase`);
+    }
+    for (const kv of this.#under(keys.phases)) {
+      if (this.#get(keys.grant(lastPart(kv.key))) === undefined)
+        this.#breach(`${kv.key}: a phase without a grant`);
+    }
+    for (const kv of this.#under(keys.budgets)) {
+      if (kv.key.endsWith("/seq") || wanted.delete(kv.key)) continue;
+      this.#breach(`${kv.key}: a holder without a grant`);
+    }
+    for (const key of wanted) this.#breach(`${key}: a grant without its holder`);
+  }
+
+  #checkSeq(changed: readonly string[]): void {
+    for (const key of changed) {
+      const at = key.indexOf("/holders/");
+      if (at >= 0 && !changed.includes(`${key.slice(0, at)}/seq`)) this.#breach(`${key}: seq stood still`);
+    }
+  }
+
+  #checkGrant(key: string): void {
+    const now = this.#get(key);
+    const was = this.#before.get(key);
+    const uid = lastPart(key);
+    if (was !== undefined && now?.createRevision !== was.createRevision) {
+      this.events.push({ uid, grant: was.createRevision, what: "ended", revision: this.#etcd.revision });
+    }
+    if (now === undefined) return;
+    if (now.createRevision !== now.modRevision) {
+      if (!this.#rebuilding) this.#breach(`${uid}: a living grant was written over`);
+      return;
+    }
+    this.events.push({ uid, grant: now.createRevision, what: "made", revision: this.#etcd.revision });
+    const grant = Grant.parse(JSON.parse(now.value));
+    if (grant.reason === "rebuilt") return;
+    if (this.#rebuilding) this.#breach(`${uid}: granted during a rebuild`);
+    if (grant.incarnation !== this.#get(keys.incarnation)?.value)
+      this.#breach(`${uid}: of another incarnation`);
+    const desired = this.#get(keys.desiredOf(uid));
+    if (desired === undefined) this.#breach(`${uid}: granted without a desired record`);
+    this.#checkGroup(uid, grant, "granted");
+    for (const budget of grant.budgets) this.#checkBudget(uid, budget);
+  }
+
+  #checkGroup(uid: string, grant: Grant, what: string): GroupGate | undefined {
+    const record = this.#get(keys.groupGate(grant.group));
+    if (record === undefined) {
+      this.#breach(`${uid}: ${what} without a gate`);
+      return undefined;
+    }
+    const gate = GroupGate.parse(JSON.parse(record.value));
+    if (
+      gate.paused ||
+      gate.halted ||
+      gate.deleting ||
+      !gate.open ||
+      gate.quarantined.includes(grant.release)
+    ) {
+      this.#breach(`${uid}: ${what} through a closed gate`);
+    }
+    return gate;
+  }
+
+  /** Rule 1, at the moment of the grant. */
+  #checkBudget(uid: string, budget: string): void {
+    const record = this.#get(keys.budgetGate(budget));
+    if (record === undefined) return this.#breach(`${uid}: granted without a gate of ${budget}`);
+    const gate = BudgetGate.parse(JSON.parse(record.value));
+    if (gate.unavailable.includes(uid)) return;
+    const away = new Set([
+      ...gate.unavailable,
+      ...this.#under(keys.holders(budget)).map((kv) => lastPart(kv.key)),
+    ]);
+    if (away.size > gate.max) this.#breach(`${uid}: ${budget} allows ${gate.max} and has ${away.size}`);
+  }
+
+  #checkPhase(key: string): void {
+    const uid = lastPart(key);
+    const grant = this.#get(keys.grant(uid));
+    const now = this.#get(key);
+    const was = this.#before.get(key);
+    if (grant === undefined || now === undefined) return;
+    const phase = Phase.parse(JSON.parse(now.value));
+    const event: SlotEvent = {
+      uid,
+      grant: grant.createRevision,
+      what: phase.phase,
+      revision: this.#etcd.revision,
+    };
+    this.events.push(event);
+    if (this.#rebuilding && grant.modRevision !== this.#etcd.revision) {
+      this.#breach(`${uid}: ${phase.phase} during a rebuild`);
+    }
+    // A rebuild may write the same grant twice, where it did not see that it had.
+    if (this.#rebuilding) return;
+    if (this.#before.get(keys.grant(uid))?.createRevision !== grant.createRevision || was === undefined)
+      return;
+    const former = Phase.parse(JSON.parse(was.value));
+    if (!MOVES[former.phase].includes(phase.phase))
+      this.#breach(`${uid}: ${former.phase} became ${phase.phase}`);
+    if (phase.phase === "Committed")
+      event.until = this.#checkCommit(uid, Grant.parse(JSON.parse(grant.value)), phase);
+    if (
+      phase.phase === "Returned" &&
+      phase.committedBoot === undefined &&
+      former.committedBoot !== undefined
+    ) {
+      this.#breach(`${uid}: the commit's boot was forgotten`);
+    }
+  }
+
+  /** Until when the gates that stood at this commit permit a reboot. */
+  #checkCommit(uid: string, grant: Grant, phase: Phase): number {
+    if (grant.incarnation !== this.#get(keys.incarnation)?.value)
+      this.#breach(`${uid}: committed a dead incarnation`);
+    const session = Session.parse(JSON.parse(this.#get(keys.session(uid))?.value ?? "null"));
+    if (session.session !== phase.committedSession) this.#breach(`${uid}: committed in an older session`);
+    const gate = this.#checkGroup(uid, grant, "committed");
+    const ends = [gate?.validUntil ?? 0, (gate?.openUntil ?? Number.POSITIVE_INFINITY) - grant.bootNeeds];
+    for (const budget of grant.budgets) {
+      const record = this.#get(keys.budgetGate(budget));
+      ends.push(record === undefined ? 0 : BudgetGate.parse(JSON.parse(record.value)).validUntil);
+    }
+    return Math.min(...ends);
+  }
+}

@@ -1,0 +1,401 @@
+/**
+ * Managers and gateways that do everything that the Coordination allows, at once, over a
+ * simulated etcd whose links lose, delay and reorder. For tests.
+ */
+import { create } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import type { Clock } from "../ports/clock.ts";
+import { silentLogger } from "../ports/log.ts";
+import { DesiredSchema } from "../proto/gen/agent_pb.ts";
+import { SimClock } from "../test/sim/clock.ts";
+import { type Fate, SimEtcd } from "../test/sim/etcd.ts";
+import { SeededRandom } from "../test/sim/random.ts";
+import type { Coordination, Leadership, RebuiltGrant } from "./coordination.ts";
+import { createCoordination } from "./create.ts";
+import { type EtcdPort, EtcdUnavailable } from "./etcd.ts";
+import type { Token } from "./records.ts";
+import { SlotInvariants } from "./slot-invariants.ts";
+
+const UIDS = ["n1", "n2", "n3"];
+const BUDGETS = [["group/g"], ["budget/z/a"], ["group/g", "budget/z/a"]];
+const RELEASES = ["r1", "r2"];
+const WHY = { reason: "Withdrawn", message: "for the model" } as const;
+
+const index = fc.nat({ max: 5 });
+const uid = fc.nat({ max: UIDS.length - 1 });
+const mostlyFalse = fc.nat({ max: 5 }).map((n) => n === 0);
+const mostlyTrue = mostlyFalse.map((b) => !b);
+
+/** What a manager does; numbers pick from what there is. */
+const managerAct = fc.oneof(
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("lead" as const) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant("gates" as const),
+      paused: mostlyFalse,
+      halted: mostlyFalse,
+      quarantined: mostlyFalse,
+      open: mostlyTrue,
+      closesIn: fc.option(fc.nat({ max: 120_000 })),
+      max: fc.nat({ max: 2 }),
+      unavailable: fc.subarray(UIDS, { maxLength: 1 }),
+      validFor: fc.integer({ min: 6_000, max: 30_000 }),
+    }),
+  },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant("take" as const),
+      uid,
+      budgets: fc.nat({ max: BUDGETS.length - 1 }),
+      needs: fc.constantFrom(1_000, 60_000),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant("desire" as const), uid, release: fc.nat({ max: 1 }) }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constantFrom("drained", "revoke", "release"), uid, token: index }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("free" as const),
+      uid,
+      token: index,
+      cause: fc.constantFrom("Stolen", "HolderExpired", "NodeGone"),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("rebuild" as const), keep: fc.boolean() }) },
+);
+
+const gatewayAct = fc.oneof(
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("session" as const), uid }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constantFrom("commit", "withdraw", "return"),
+      uid,
+      token: index,
+      boot: fc.nat({ max: 1 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant("pass" as const), milliseconds: fc.nat({ max: 12_000 }) }),
+  },
+);
+
+type Value<A> = A extends fc.Arbitrary<infer V> ? V : never;
+type ManagerAct = Value<typeof managerAct>;
+type GatewayAct = Value<typeof gatewayAct>;
+
+export interface Plan {
+  seed: number;
+  /** Of 100 requests, so many are lost, unanswered or late. */
+  faults: number;
+  managers: ManagerAct[][];
+  gateways: GatewayAct[][];
+}
+
+const acts = <T>(act: fc.Arbitrary<T>): fc.Arbitrary<T[]> => fc.array(act, { minLength: 1, maxLength: 14 });
+
+export const plans: fc.Arbitrary<Plan> = fc.record({
+  seed: fc.nat(),
+  faults: fc.constantFrom(0, 0, 10, 30),
+  managers: fc.tuple(acts(managerAct), acts(managerAct)),
+  gateways: fc.tuple(acts(gatewayAct), acts(gatewayAct)),
+});
+
+/** Lets callers go on one at a time, in an order that the seed decides. */
+class Interleaver {
+  readonly #random: SeededRandom;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(random: SeededRandom) {
+    this.#random = random;
+  }
+
+  turn(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  async run(work: Promise<unknown>): Promise<void> {
+    let ended = false;
+    const end = work.finally(() => {
+      ended = true;
+    });
+    for (;;) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.#waiting.length > 0) this.#waiting.splice(this.#random.below(this.#waiting.length), 1)[0]?.();
+      else if (ended) break;
+    }
+    await end;
+  }
+}
+
+/** Wraps the port of every client: how a bug is planted. */
+export type Plant = (port: EtcdPort) => EtcdPort;
+
+class World {
+  readonly sim = new SimClock();
+  readonly clock: Clock = this.sim.process();
+  readonly etcd = new SimEtcd(this.clock);
+  readonly invariants = new SlotInvariants(this.etcd);
+  readonly random: SeededRandom;
+  readonly turns: Interleaver;
+  /** Every token that was ever given out, per uid. */
+  readonly tokens = new Map<string, Token[]>();
+  readonly sessions = new Map<string, number>();
+  readonly #plan: Plan;
+  readonly #plant: Plant;
+  quiet = true;
+
+  constructor(plan: Plan, plant: Plant) {
+    this.#plan = plan;
+    this.#plant = plant;
+    this.random = new SeededRandom(plan.seed);
+    this.turns = new Interleaver(this.random.fork());
+  }
+
+  client(): Coordination & { lease(): Promise<string> } {
+    const turn = (): Promise<void> => (this.quiet ? Promise.resolve() : this.turns.turn());
+    const port = this.etcd.connect({
+      send: async () => {
+        await turn();
+        return this.#fate();
+      },
+      receive: turn,
+      later: turn,
+    });
+    const etcd = this.#plant(port);
+    const parts = { etcd, clock: this.clock, random: this.random, log: silentLogger };
+    return { ...createCoordination(parts), lease: () => etcd.leaseOnce(3600) };
+  }
+
+  token(of: string, pick: number): Token | undefined {
+    const known = this.tokens.get(of) ?? [];
+    return known[known.length - 1 - (pick % Math.max(1, known.length))];
+  }
+
+  learn(of: string, token: Token): void {
+    this.tokens.set(of, [...(this.tokens.get(of) ?? []), token]);
+  }
+
+  pass(milliseconds: number): void {
+    let passed = false;
+    this.sim.at(milliseconds, () => {
+      passed = true;
+    });
+    while (!passed) this.sim.step();
+  }
+
+  /** What was done under `token` must have happened to its grant; under a dead one nothing is done. */
+  effect(of: string, token: Token, alive: boolean, done: boolean, what: readonly string[]): void {
+    if (!done) return;
+    const { events, breaches } = this.invariants;
+    if (!alive) breaches.push(`${of}: a dead token did ${what.join("/")}`);
+    const happened = events.some((e) => e.uid === of && e.grant === token.revision && what.includes(e.what));
+    if (!happened) breaches.push(`${of}: ${what.join("/")} was answered and did not happen`);
+  }
+
+  #fate(): Fate {
+    if (this.quiet || this.random.below(100) >= this.#plan.faults) return "ok";
+    return this.random.pick(["lost", "unanswered", "late"] as const);
+  }
+}
+
+/** Runs the plan and gives what was breached. */
+export async function runPlan(plan: Plan, plant: Plant = (port) => port): Promise<string[]> {
+  const world = new World(plan, plant);
+  const managers = plan.managers.map(() => world.client());
+  const gateways = plan.gateways.map(() => world.client());
+  const [first] = managers;
+  if (first === undefined) throw new RangeError("a plan has a manager");
+  const leader = await first.raiseEpoch(await first.readEpoch(), true);
+  for (const of of UIDS) {
+    if (leader !== undefined) await first.putDesired(leader, of, desired(0));
+    world.sessions.set(of, (await gateways[0]?.openSession(of, "x", await gateways[0].lease())) ?? 0);
+  }
+  if (leader !== undefined) await writeGates(world, first, leader, {});
+  world.quiet = false;
+  await world.turns.run(
+    Promise.all([
+      ...plan.managers.map((list, i) =>
+        manage(world, managers[i] ?? first, list, i === 0 ? leader : undefined),
+      ),
+      ...plan.gateways.map((list, i) => serve(world, gateways[i], list)),
+    ]),
+  );
+  return world.invariants.breaches;
+}
+
+function desired(release: number) {
+  const name = RELEASES[release] ?? "";
+  return create(DesiredSchema, { group: "g", mayStage: true, target: { release: name, version: name } });
+}
+
+type Gates = Partial<Extract<ManagerAct, { do: "gates" }>>;
+
+function writeGates(world: World, manager: Coordination, leader: Leadership, gates: Gates): Promise<boolean> {
+  const now = world.clock.now();
+  const validUntil = now + (gates.validFor ?? 30_000);
+  const { max = 1, unavailable = [], closesIn } = gates;
+  return manager.writeGates(leader, {
+    groups: [
+      {
+        group: "g",
+        paused: gates.paused ?? false,
+        halted: gates.halted ?? false,
+        deleting: false,
+        quarantined: gates.quarantined ? ["r1"] : [],
+        open: gates.open ?? true,
+        openUntil: closesIn === undefined || closesIn === null ? null : now + closesIn,
+        validUntil,
+      },
+    ],
+    budgets: ["group/g", "budget/z/a"].map((budget) => ({ budget, max, unavailable, validUntil })),
+  });
+}
+
+async function manage(
+  world: World,
+  manager: Coordination,
+  list: readonly ManagerAct[],
+  first: Leadership | undefined,
+): Promise<void> {
+  let leader = first;
+  for (const act of list) {
+    try {
+      if (act.do === "lead") {
+        leader = (await manager.raiseEpoch(await manager.readEpoch(), false)) ?? leader;
+      } else if (act.do === "rebuild") {
+        leader = (await rebuild(world, manager, act.keep)) ?? leader;
+      } else if (leader !== undefined) {
+        await lead(world, manager, leader, act);
+      }
+    } catch (error) {
+      if (!(error instanceof EtcdUnavailable)) throw error;
+    }
+  }
+}
+
+async function rebuild(world: World, manager: Coordination, keep: boolean): Promise<Leadership | undefined> {
+  const { epoch, incarnation, grants } = await manager.readFleet();
+  const rebuilt = [...grants.values()].map(({ grant, token, phase }): RebuiltGrant => {
+    const { uid: of, node, group, release, budgets, nonce, at } = grant;
+    return { uid: of, node, group, release, budgets, nonce, at, phase: phase.phase, supersedes: token };
+  });
+  const leader = await manager.rebuild({ epoch, incarnation }, keep ? rebuilt : []);
+  for (const { token, grant } of (await manager.readFleet()).grants.values()) world.learn(grant.uid, token);
+  return leader;
+}
+
+async function lead(
+  world: World,
+  manager: Coordination,
+  leader: Leadership,
+  act: Exclude<ManagerAct, { do: "lead" | "rebuild" }>,
+): Promise<void> {
+  if (act.do === "gates") {
+    await writeGates(world, manager, leader, act);
+    return;
+  }
+  const of = UIDS[act.uid] ?? "";
+  if (act.do === "desire") {
+    await manager.putDesired(leader, of, desired(act.release));
+    return;
+  }
+  if (act.do === "take") {
+    const result = await manager.takeGrant(leader, {
+      uid: of,
+      node: of,
+      group: "g",
+      release: "r1",
+      budgets: BUDGETS[act.budgets] ?? [],
+      desired: desired(0),
+      nonce: world.random.uuid(),
+      needs: act.needs,
+      bootNeeds: act.needs / 2,
+      reason: "picked",
+    });
+    if (result.outcome === "granted") {
+      world.learn(of, result.token);
+      world.effect(of, result.token, true, true, ["made"]);
+    }
+    return;
+  }
+  const token = world.token(of, act.token);
+  if (token === undefined) return;
+  const alive = world.invariants.lives(of, token.revision);
+  const done = async (what: readonly string[], answer: Promise<"done" | "stale">): Promise<void> =>
+    world.effect(of, token, alive, (await answer) === "done", what);
+  if (act.do === "drained") await done(["Drained"], manager.markDrained(leader, of, token));
+  else if (act.do === "revoke") await done(["Withdrawn"], manager.revoke(leader, of, token, WHY));
+  else if (act.do === "release") await done(["ended"], manager.release(leader, of, token));
+  else if (act.do === "free") await done(["ended"], manager.free(leader, of, token, act.cause));
+}
+
+async function serve(
+  world: World,
+  gateway: (Coordination & { lease(): Promise<string> }) | undefined,
+  list: readonly GatewayAct[],
+): Promise<void> {
+  if (gateway === undefined) return;
+  for (const act of list) {
+    try {
+      await answer(world, gateway, act);
+    } catch (error) {
+      if (!(error instanceof EtcdUnavailable)) throw error;
+    }
+  }
+}
+
+async function answer(
+  world: World,
+  gateway: Coordination & { lease(): Promise<string> },
+  act: GatewayAct,
+): Promise<void> {
+  if (act.do === "pass") {
+    await world.turns.turn();
+    world.pass(act.milliseconds);
+    return;
+  }
+  const of = UIDS[act.uid] ?? "";
+  if (act.do === "session") {
+    world.sessions.set(of, await gateway.openSession(of, "x", await gateway.lease()));
+    return;
+  }
+  const token = world.token(of, act.token);
+  const session = world.sessions.get(of) ?? 0;
+  if (token === undefined) return;
+  const { invariants } = world;
+  // After a rebuild the agent's token names its successor: withdrawals and returns pass.
+  const alive = invariants.lives(of, token.revision) || act.do !== "commit";
+  const boot = `boot${act.boot}/0`;
+  if (act.do !== "commit") {
+    const result =
+      act.do === "withdraw"
+        ? await gateway.withdraw(of, session, token, WHY)
+        : await gateway.reportReturn(of, session, token, boot, "Updated", WHY);
+    const successor = invariants.events.some(
+      (e) => e.uid === of && e.grant === token.revision && e.what === "ended",
+    );
+    if (!successor) world.effect(of, token, alive, result === "done", ["Withdrawn", "Returned"]);
+    return;
+  }
+  const sent = world.clock.now();
+  const result = await gateway.commit(of, session, token, boot);
+  world.effect(of, token, alive, result.outcome === "committed", ["Committed"]);
+  if (result.outcome !== "committed") return;
+  const { goodForSeconds } = result;
+  if (goodForSeconds < 5 || goodForSeconds > 30)
+    invariants.breaches.push(`${of}: good for ${goodForSeconds} s`);
+  const commits = invariants.events.filter((e) => e.uid === of && e.grant === token.revision && e.until);
+  if (!commits.some((e) => sent + goodForSeconds * 1000 <= (e.until ?? 0) + 1)) {
+    invariants.breaches.push(`${of}: a commit is good beyond its gates`);
+  }
+}
