@@ -1,12 +1,12 @@
 /** Holders anew from what Kubernetes remembers, after etcd lost its data or went back in time (rule 9). */
 import type { Leadership, RebuiltGrant } from "./coordination.ts";
 import { epochText, LEADERSHIP, viewEpoch } from "./epoch.ts";
-import type { Compare, Operation } from "./etcd.ts";
+import type { Operation } from "./etcd.ts";
 import { MAX_BUDGETS, phaseText } from "./grants.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { type Grant, type Holder, REBUILDING } from "./records.ts";
-import { type Ports, type Step, transact } from "./transact.ts";
+import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
 /** Operations in one transaction, of etcd's 128. */
 const BATCH = 120;
@@ -63,22 +63,25 @@ export async function rebuild(
   return leader;
 }
 
-/** Writes while the mark is ours, and `next` as the incarnation; false if another manager took over. */
+/**
+ * Writes while the mark is ours, and `next` as the incarnation; false if another manager
+ * took over. A batch that landed unanswered is not written again: an agent may have
+ * withdrawn or returned under it since.
+ */
 function underMark(
   etcd: Ports["etcd"],
   mark: string,
   next: string,
   operations: readonly Operation[],
 ): Promise<boolean> {
+  let compared: number | undefined;
   return transact(etcd, async (uncertain): Promise<Step<boolean>> => {
     const found = (await etcd.read([{ key: keys.incarnation }])).results[0]?.[0];
-    if (uncertain && next !== mark && found?.value === next) return { answer: true };
+    if (uncertain && found?.value === next && found.modRevision !== compared) return { answer: true };
     if (found?.value !== mark) return { answer: false };
-    const compares: Compare[] = [
-      { key: keys.incarnation, target: "mod", is: "equal", revision: found.modRevision },
-    ];
+    compared = found.modRevision;
     return {
-      compares,
+      compares: [unchanged(keys.incarnation, found)],
       operations: [...operations, { put: keys.incarnation, value: next }],
       committed: () => true,
     };

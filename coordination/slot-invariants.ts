@@ -132,7 +132,7 @@ export class SlotInvariants {
     }
     if (now === undefined) return;
     if (now.createRevision !== now.modRevision) {
-      if (!this.#rebuilding) this.#breach(`${uid}: a living grant was written over`);
+      this.#breach(`${uid}: a living grant was written over`);
       return;
     }
     this.events.push({ uid, grant: now.createRevision, what: "made", revision: this.#etcd.revision });
@@ -193,11 +193,6 @@ export class SlotInvariants {
       revision: this.#etcd.revision,
     };
     this.events.push(event);
-    if (this.#rebuilding && grant.modRevision !== this.#etcd.revision) {
-      this.#breach(`${uid}: ${phase.phase} during a rebuild`);
-    }
-    // A rebuild may write the same grant twice, where it did not see that it had.
-    if (this.#rebuilding) return;
     if (this.#before.get(keys.grant(uid))?.createRevision !== grant.createRevision || was === undefined)
       return;
     const former = Phase.parse(JSON.parse(was.value));

@@ -1,0 +1,382 @@
+/**
+ * Carries one node through its update. Observes NodeUpdates, Nodes, UpdateGroups,
+ * Releases, RebootWindows, etcd and the plan; writes `NodeUpdate.status`, the cordon, evictions,
+ * and in etcd `desired` and the node's grant. Each act may be cut short anywhere: the next
+ * look decides anew from what is there.
+ */
+import { equals } from "@bufbuild/protobuf";
+import { SLOT_FINALIZER } from "../../api/labels.ts";
+import type { NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
+import { nodeUpdate as kind } from "../../api/node-update.ts";
+import type { RebootWindow } from "../../api/reboot-window.ts";
+import type { Why } from "../../api/reasons.ts";
+import type { Release } from "../../api/release.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
+import type { Coordination, FleetSnapshot, Leadership, LiveGrant } from "../../coordination/coordination.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { Logger } from "../../ports/log.ts";
+import type { Random } from "../../ports/random.ts";
+import { type Desired, DesiredSchema } from "../../proto/gen/agent_pb.ts";
+import { sameJson } from "../../runtime/apply-status.ts";
+import { isApiError, type KubeClient, type Patch } from "../../runtime/client.ts";
+import { type Lease, LEASES, type Node, NODES } from "../../runtime/core.ts";
+import type { EventRecorder } from "../../runtime/events.ts";
+import type { Reconciler, Result } from "../../runtime/reconciler.ts";
+import type { Store } from "../../runtime/store.ts";
+import type { Drainer } from "../drain/drainer.ts";
+import type { DrainDecision } from "../drain/policy.ts";
+import type { Planner } from "../grants/planner.ts";
+import type { TakePlan } from "../grants/policy.ts";
+import { groupOpening } from "../window/policy.ts";
+import { cordonOf, planCordon, planUncordon } from "./cordon.ts";
+import { bootNeeds } from "./deadlines.ts";
+import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision.ts";
+import { desiredOf } from "./desired.ts";
+import { isPlain, nodeOf, uidOf } from "./identity.ts";
+import { NodeMemory } from "./memory.ts";
+import { decideNode } from "./policy.ts";
+import { wantedOf } from "./target.ts";
+
+export interface NodeUpdateStores {
+  nodeUpdates: Store<NodeUpdate>;
+  nodes: Store<Node>;
+  groups: Store<UpdateGroup>;
+  releases: Store<Release>;
+  windows: Store<RebootWindow>;
+}
+
+export interface NodeUpdateDeps {
+  client: KubeClient;
+  stores: NodeUpdateStores;
+  coordination: Coordination;
+  leader: () => Leadership;
+  /** The newest read of etcd. */
+  fleet: () => FleetSnapshot | undefined;
+  planner: Planner;
+  drainer: Drainer;
+  recorder: EventRecorder;
+  clock: Clock;
+  random: Random;
+  log: Logger;
+  /** Counts what was decided, by step and reason. */
+  onTransition: (step: string, why: Why) => void;
+}
+
+const FIELD_MANAGER = "slipway-node-update";
+/** Namespace of the kubelets' Leases (k8s.io/api/core/v1: NamespaceNodeLease). */
+const NODE_LEASES = "kube-node-lease";
+/** Acts of one reconciliation: the longest way without waiting is take, cordon, evict. */
+const MAX_ACTS = 8;
+/** Wait where a store or etcd has not been read yet, ms. */
+const UNSYNCED = 1000;
+/** Shortest and longest time to the next look of a node under a grant, ms. */
+const LOOK = { least: 500, most: 60_000 } as const;
+
+/** Keys are names of NodeUpdates. */
+export class NodeUpdateReconciler implements Reconciler {
+  readonly #deps: NodeUpdateDeps;
+  readonly #memory: NodeMemory;
+
+  constructor(deps: NodeUpdateDeps) {
+    this.#deps = deps;
+    this.#memory = new NodeMemory(deps.clock);
+  }
+
+  async reconcile(key: string, signal: AbortSignal): Promise<Result> {
+    const { stores, planner, fleet } = this.#deps;
+    const synced = Object.values(stores).every((store: Store<never>) => store.synced);
+    const snapshot = fleet();
+    if (!synced || snapshot === undefined) return { requeueAfter: UNSYNCED };
+    const nodeUpdate = stores.nodeUpdates.get(key);
+    const uid = nodeUpdate === undefined ? undefined : uidOf(nodeUpdate);
+    if (nodeUpdate === undefined || uid === undefined) {
+      this.#memory.forget(key);
+      return {};
+    }
+    const take = planner.claim(uid);
+    try {
+      return await this.#work({ key, uid, nodeUpdate, take, snapshot, signal });
+    } finally {
+      if (take !== undefined) planner.settle(uid);
+    }
+  }
+
+  async #work(work: Work): Promise<Result> {
+    const { clock } = this.#deps;
+    let current = work;
+    for (let acts = 0; acts < MAX_ACTS; acts++) {
+      current.signal.throwIfAborted();
+      const seen = await this.#look(current);
+      if (seen.view.live === undefined && (await this.#putDesired(current, seen))) continue;
+      const decision = decideNode(seen.view, clock.now());
+      const nodeUpdate = await this.#writeStatus(current, decision);
+      current = { ...current, nodeUpdate };
+      const go = await this.#perform(current, seen, decision);
+      if (go === "again") continue;
+      if (go === "refused") {
+        current = { ...current, take: undefined };
+        continue;
+      }
+      if (decision.again === undefined) return {};
+      if (decision.again > 0 || acts > 0) {
+        return { requeueAfter: Math.min(LOOK.most, Math.max(LOOK.least, decision.again)) };
+      }
+    }
+    return { requeueAfter: LOOK.least };
+  }
+
+  /** Reads what the decision rests on: from etcd where a slot is at stake, else from the copies. */
+  async #look({ key, uid, nodeUpdate, take, snapshot, signal }: Work): Promise<Seen> {
+    const { stores, coordination, planner, random, fleet } = this.#deps;
+    const newest = fleet() ?? snapshot;
+    const atStake =
+      newest.grants.has(uid) || nodeUpdate.status?.grant !== undefined || take !== undefined ||
+      nodeUpdate.metadata.deletionTimestamp !== undefined;
+    const truth = atStake ? await coordination.readNode(uid) : undefined;
+    const live = truth?.grant;
+    const desired = truth === undefined ? newest.desired.get(uid) : truth.desired;
+    let node = nodeOf(nodeUpdate, stores.nodes);
+    let nodeGone = false;
+    const { nodeName } = nodeUpdate.spec;
+    if (nodeName !== undefined && (take !== undefined || node === undefined || live?.phase.phase === "Returned")) {
+      node = await this.#readNode(nodeUpdate, nodeName, signal);
+      nodeGone = node === undefined;
+    }
+    const present = newest.present.has(uid);
+    const view: NodeView = {
+      nodeUpdate,
+      node,
+      nodeGone,
+      group: stores.groups.get(nodeUpdate.spec.group),
+      releases: stores.releases,
+      live,
+      observed: newest.observed.get(uid),
+      present,
+      absentFor: this.#memory.absentFor(key, present),
+      take,
+      waiting: planner.waiting(uid),
+      mayStage: planner.mayStage(uid),
+      drain: undefined,
+      look: undefined,
+      othersVerified: this.#othersVerified(key, live),
+      nonce: random.uuid(),
+    };
+    if (live?.phase.phase === "Returned") {
+      const lease = node === undefined ? undefined : await this.#readLease(node.metadata.name, signal);
+      view.look = this.#memory.look(key, live.token.revision, heartbeatOf(node, lease));
+    }
+    view.drain = await this.#drain(uid, view, newest, signal);
+    return { view, desired };
+  }
+
+  async #drain(uid: string, view: NodeView, fleet: FleetSnapshot, signal: AbortSignal): Promise<DrainDecision | undefined> {
+    const { stores, clock, drainer } = this.#deps;
+    const { live, node, group } = view;
+    const ours = node !== undefined && cordonOf(node) !== undefined;
+    if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined) return undefined;
+    const now = clock.now();
+    const opening = groupOpening(group, stores.windows.list(), now);
+    const policy = policyOf(view);
+    return drainer.decide(
+      {
+        uid,
+        node: node.metadata.name,
+        policy: policy.drain,
+        startedAt: live.phase.at,
+        now,
+        open: opening.open,
+        closes: opening.openUntil,
+        bootNeeds: bootNeeds(policy),
+        revision: live.token.revision,
+        rivals: [...fleet.grants].flatMap(([rival, { grant, phase, token }]) =>
+          rival === uid || phase.phase !== "Granted" ? [] : [{ uid: rival, node: grant.node, revision: token.revision }],
+        ),
+      },
+      signal,
+    );
+  }
+
+  #othersVerified(key: string, live: LiveGrant | undefined): boolean {
+    if (live?.phase.phase !== "Returned" || live.grant.release === "") return false;
+    return this.#deps.stores.nodeUpdates
+      .list()
+      .some(({ metadata, status }) => metadata.name !== key && status?.verifiedRelease === live.grant.release);
+  }
+
+  /** True if `desired` had to be written: look again, what was planned rests on it. */
+  async #putDesired({ uid, nodeUpdate }: Work, { view, desired }: Seen): Promise<boolean> {
+    if (view.nodeGone || nodeUpdate.metadata.deletionTimestamp !== undefined) return false;
+    const next = nextDesired(view);
+    if (desired !== undefined && equals(DesiredSchema, desired, next)) return false;
+    const { coordination, leader } = this.#deps;
+    if (!(await coordination.putDesired(leader(), uid, next))) leader();
+    return view.take !== undefined;
+  }
+
+  async #writeStatus({ key, nodeUpdate, signal }: Work, { status, step, why }: NodeDecision): Promise<NodeUpdate> {
+    if (sameJson(nodeUpdate.status, status)) return nodeUpdate;
+    const { client, recorder, log, onTransition } = this.#deps;
+    const { name, uid, resourceVersion } = nodeUpdate.metadata;
+    const { apiVersion, spec } = nodeUpdate;
+    // Compared by resourceVersion: a manager that was deposed must not undo what its follower wrote.
+    const metadata = { name, ...(uid === undefined ? {} : { uid }), ...(resourceVersion === undefined ? {} : { resourceVersion }) };
+    const body = { apiVersion, kind: kind.kind, metadata, status } as NodeUpdate;
+    const options = { fieldManager: FIELD_MANAGER, force: true, subresource: "status", signal } as const;
+    const stored = await client.apply<NodeUpdate>(kind, body, options);
+    const before: NodeUpdateStatus = nodeUpdate.status ?? {};
+    if (before.step !== step || before.reason !== why.reason) {
+      log.info("step", { node: name, step, reason: why.reason, why: why.message });
+      onTransition(step, why);
+      if (before.step !== step || status.grant !== undefined) {
+        recorder.record(nodeUpdate, why, step);
+        await this.#journal(key, nodeUpdate, step, why);
+      }
+    }
+    return { ...stored, spec: stored.spec ?? spec };
+  }
+
+  async #journal(key: string, nodeUpdate: NodeUpdate, what: string, { reason, message }: Why): Promise<void> {
+    const { coordination, clock, log } = this.#deps;
+    const uid = uidOf(nodeUpdate) ?? "";
+    try {
+      await coordination.append({ at: clock.now(), uid, node: key, group: nodeUpdate.spec.group, what, reason, message });
+    } catch (error) {
+      log.error("a line of the journal was lost", error, { node: key });
+    }
+  }
+
+  /** Whether to look again at once. */
+  async #perform(work: Work, seen: Seen, { act }: NodeDecision): Promise<"again" | "refused" | "wait"> {
+    const { coordination, leader, drainer } = this.#deps;
+    const { uid, signal } = work;
+    const { live } = seen.view;
+    switch (act.do) {
+      case "none":
+        return "wait";
+      case "take":
+        return (await this.#take(work, seen, act)) ? "again" : "refused";
+      case "uncordon":
+        if ((await coordination.readNode(uid)).grant === undefined) await this.#uncordon(work);
+        return "wait";
+      case "forget":
+        await this.#forget(work);
+        return "wait";
+      default:
+    }
+    if (live === undefined) return "wait";
+    const { token } = live;
+    switch (act.do) {
+      case "cordon":
+        await this.#patchNode(work, (node) => planCordon(node, token));
+        return "wait";
+      case "evict":
+        await drainer.evict(uid, act.pods, policyOf(seen.view).drain, signal);
+        return "wait";
+      case "markDrained":
+        drainer.forget(uid);
+        await coordination.markDrained(leader(), uid, token);
+        return "again";
+      case "revoke":
+        await coordination.revoke(leader(), uid, token, act.why);
+        return "again";
+      case "finish":
+        drainer.forget(uid);
+        await this.#uncordon(work);
+        await coordination.release(leader(), uid, token);
+        return "again";
+      case "free":
+        drainer.forget(uid);
+        return (await coordination.free(leader(), uid, token, act.cause)) === "done" ? "again" : "wait";
+    }
+  }
+
+  /** Tries the drain dry, then asks etcd. False where the slot was not given. */
+  async #take(work: Work, { view }: Seen, { take, nonce }: Extract<Act, { do: "take" }>): Promise<boolean> {
+    const { coordination, leader, drainer, planner, log } = this.#deps;
+    const { uid, signal } = work;
+    const { node, group } = view;
+    if (node !== undefined && group?.spec.drain.enabled === true && group.spec.drain.onTimeout === "Abort") {
+      const blocked = await drainer.dryRun(node.metadata.name, signal);
+      if (blocked !== undefined) {
+        planner.block(uid, blocked);
+        return false;
+      }
+    }
+    const { why, ...request } = take;
+    const desired = nextDesired(view);
+    const result = await coordination.takeGrant(leader(), { ...request, desired, nonce, reason: why.message });
+    if (result.outcome === "refused") log.info("no slot", { node: take.node, reason: result.why.reason, why: result.why.message });
+    return result.outcome === "granted";
+  }
+
+  async #forget(work: Work): Promise<void> {
+    const { coordination, leader, client } = this.#deps;
+    const { uid, key, signal } = work;
+    const { finalizers = [], resourceVersion } = work.nodeUpdate.metadata;
+    if (!finalizers.includes(SLOT_FINALIZER)) return;
+    // Another NodeUpdate may have taken the machine over: then its records are not ours to remove.
+    const others = this.#deps.stores.nodeUpdates.list().some((other) => other.metadata.name !== key && uidOf(other) === uid);
+    if (!others && !(await coordination.forgetNode(leader(), uid))) leader();
+    const left = finalizers.filter((finalizer) => finalizer !== SLOT_FINALIZER);
+    const body = { metadata: { resourceVersion, finalizers: left } };
+    await client.patch(kind, { name: key }, { type: "merge", body }, { signal });
+    this.#memory.forget(key);
+  }
+
+  async #uncordon(work: Work): Promise<void> {
+    await this.#patchNode(work, (node) => planUncordon(node, []));
+  }
+
+  /** Patches the Node that stands behind the NodeUpdate, from a fresh read; nothing if it is gone. */
+  async #patchNode({ nodeUpdate, signal }: Work, plan: (node: Node) => Patch | undefined): Promise<void> {
+    const { nodeName } = nodeUpdate.spec;
+    if (nodeName === undefined || isPlain(nodeUpdate)) return;
+    const node = await this.#readNode(nodeUpdate, nodeName, signal);
+    const patch = node === undefined ? undefined : plan(node);
+    if (patch !== undefined) await this.#deps.client.patch(NODES, { name: nodeName }, patch, { signal });
+  }
+
+  /** The Node of that UID, from a consistent read. */
+  async #readNode({ spec }: NodeUpdate, name: string, signal: AbortSignal): Promise<Node | undefined> {
+    try {
+      const node = await this.#deps.client.get<Node>(NODES, { name }, { signal });
+      return node.metadata.uid === spec.nodeUID ? node : undefined;
+    } catch (error) {
+      if (isApiError(error, "NotFound")) return undefined;
+      throw error;
+    }
+  }
+
+  async #readLease(name: string, signal: AbortSignal): Promise<Lease | undefined> {
+    try {
+      return await this.#deps.client.get<Lease>(LEASES, { name, namespace: NODE_LEASES }, { signal });
+    } catch (error) {
+      if (isApiError(error, "NotFound")) return undefined;
+      throw error;
+    }
+  }
+}
+
+interface Work {
+  key: string;
+  uid: string;
+  nodeUpdate: NodeUpdate;
+  take: TakePlan | undefined;
+  snapshot: FleetSnapshot;
+  signal: AbortSignal;
+}
+
+interface Seen {
+  view: NodeView;
+  desired: Desired | undefined;
+}
+
+function nextDesired({ nodeUpdate, group, releases, observed, mayStage }: NodeView): Desired {
+  return desiredOf(nodeUpdate, group, wantedOf(nodeUpdate, group, releases, observed), observed, mayStage);
+}
+
+/** What changes whenever the kubelet gives a sign. */
+function heartbeatOf(node: Node | undefined, lease: Lease | undefined): string {
+  const ready = node?.status?.conditions?.find(({ type }) => type === "Ready");
+  return `${lease?.spec?.renewTime ?? ""} ${ready?.lastHeartbeatTime ?? ""}`;
+}
