@@ -2,12 +2,12 @@
 import { mkdir, open, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
-import { z } from "zod";
+import * as z from "zod";
 import type { Disk } from "../fastpatch/disk.ts";
 import { type Engine, openEngine } from "../fastpatch/engine.ts";
 import { openFileDisk } from "../fastpatch/file-disk.ts";
 import { createGptPrio } from "../fastpatch/gptprio.ts";
-import { httpSource } from "../fastpatch/http-source.ts";
+import type { HttpSource } from "../fastpatch/http-source.ts";
 import { parseTrust } from "../fastpatch/trust.ts";
 import { type Clock, systemClock } from "../ports/clock.ts";
 import { jsonLogger, type Logger } from "../ports/log.ts";
@@ -190,7 +190,7 @@ async function openSlots(
       ? { keys: [], threshold: 1, allowUnsigned: false }
       : parseTrust(await readFile(need(flags.trust, "--trust", "--driver fastpatch"), "utf8"));
   const disk = await openFileDisk(path, { claim: await passiveNode(path, runningPartition) });
-  const source = httpSource({ clock });
+  const source = lazySource(clock);
   const close = async (): Promise<void> => {
     await source.close();
     await disk.close();
@@ -201,6 +201,18 @@ async function openSlots(
     await close();
     throw error;
   }
+}
+
+/** The HTTP client is loaded with the first image: until then the agent is that much smaller. */
+function lazySource(clock: Clock): HttpSource {
+  let source: Promise<HttpSource> | undefined;
+  return {
+    async *fetch(url, range, signal) {
+      source ??= import("../fastpatch/http-source.ts").then(({ httpSource }) => httpSource({ clock }));
+      yield* (await source).fetch(url, range, signal);
+    },
+    close: async () => (await source)?.close(),
+  };
 }
 
 /** The node of the passive slot, to be claimed: the disk itself can't be while other partitions are mounted. */

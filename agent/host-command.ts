@@ -1,6 +1,6 @@
 /** Programs on the host: run without a shell, each with a deadline. */
 import { execFile } from "node:child_process";
-import { z } from "zod";
+import * as z from "zod";
 
 export interface Ran {
   /** Undefined where the deadline ended it. */

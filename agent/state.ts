@@ -10,7 +10,7 @@
  */
 import { createHash } from "node:crypto";
 import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
-import { z } from "zod";
+import * as z from "zod";
 import type { Reason } from "../api/reasons.ts";
 import type { Disk } from "../fastpatch/disk.ts";
 import { PolicySchema } from "../proto/gen/agent_pb.ts";

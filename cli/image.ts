@@ -247,7 +247,7 @@ async function checkRuns(path: string, manifest: Manifest): Promise<void> {
   const object = await open(path);
   try {
     for (const run of manifest.runs) {
-      const blocks = await decodeRun(await readExactly(object, run.offset, run.length), run);
+      const blocks = decodeRun(await readExactly(object, run.offset, run.length), run);
       if (blocks === undefined)
         throw new Error(`${path}: bytes ${run.offset} to ${run.offset + run.length} are damaged`);
       hashBlocks(blocks, hashes, run.first);

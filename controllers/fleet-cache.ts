@@ -51,7 +51,11 @@ export class FleetCache {
     const fleet = await this.#deps.coordination.readFleet();
     this.#deps.check(fleet);
     const before = this.#snapshot;
-    if (before !== undefined && before.incarnation === fleet.incarnation && before.revision > fleet.revision) {
+    if (
+      before !== undefined &&
+      before.incarnation === fleet.incarnation &&
+      before.revision > fleet.revision
+    ) {
       return fleet;
     }
     this.#snapshot = fleet;
@@ -102,16 +106,22 @@ export function isLost(error: unknown): boolean {
 
 /** uids whose grant, phase, report or presence differ. */
 export function changedUids(before: FleetSnapshot | undefined, after: FleetSnapshot): string[] {
-  const maps = (fleet: FleetSnapshot): Iterable<string>[] => [fleet.grants.keys(), fleet.observed.keys(), fleet.present];
+  const maps = (fleet: FleetSnapshot): Iterable<string>[] => [
+    fleet.grants.keys(),
+    fleet.observed.keys(),
+    fleet.present,
+  ];
   const all = new Set<string>();
-  for (const keys of [...maps(after), ...(before === undefined ? [] : maps(before))]) for (const uid of keys) all.add(uid);
+  for (const keys of [...maps(after), ...(before === undefined ? [] : maps(before))])
+    for (const uid of keys) all.add(uid);
   if (before === undefined) return [...all];
   return [...all].filter((uid) => {
     const [old, now] = [before.grants.get(uid), after.grants.get(uid)];
     const [seen, sees] = [before.observed.get(uid), after.observed.get(uid)];
     const grant = (old === undefined && now === undefined) || sameToken(old?.token, now?.token);
     const phase = old?.phase.phase === now?.phase.phase && old?.phase.at === now?.phase.at;
-    const report = seen === sees || (seen !== undefined && sees !== undefined && equals(ObservedSchema, seen, sees));
+    const report =
+      seen === sees || (seen !== undefined && sees !== undefined && equals(ObservedSchema, seen, sees));
     return !grant || !phase || !report || before.present.has(uid) !== after.present.has(uid);
   });
 }

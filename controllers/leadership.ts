@@ -102,7 +102,11 @@ function memoryOf(annotations: Readonly<Record<string, string>>): Memory {
 }
 
 /** Why etcd's data is not the one that the API remembers; undefined if it is, or if there never was any. */
-export function lostBecause(found: Epoch, known: Memory, nodeUpdates: readonly NodeUpdate[]): string | undefined {
+export function lostBecause(
+  found: Epoch,
+  known: Memory,
+  nodeUpdates: readonly NodeUpdate[],
+): string | undefined {
   const grants = nodeUpdates.flatMap(({ status }) => (status?.grant === undefined ? [] : [status.grant]));
   if (found.incarnation?.startsWith(REBUILDING) === true) return "A rebuild of the holders did not end.";
   if (found.incarnation === undefined) {
@@ -112,9 +116,14 @@ export function lostBecause(found: Epoch, known: Memory, nodeUpdates: readonly N
   if (known.incarnation !== undefined && known.incarnation !== found.incarnation) {
     return `etcd has other data than before: ${found.incarnation}, not ${known.incarnation}.`;
   }
-  const foreign = grants.some(({ incarnation }) => incarnation !== undefined && incarnation !== found.incarnation);
+  const foreign = grants.some(
+    ({ incarnation }) => incarnation !== undefined && incarnation !== found.incarnation,
+  );
   if (known.incarnation === undefined && foreign) return "etcd has other data than the grants in the API.";
-  const newest = Math.max(known.revision, ...grants.map(({ incarnation, revision = 0 }) => (incarnation === found.incarnation ? revision : 0)));
+  const newest = Math.max(
+    known.revision,
+    ...grants.map(({ incarnation, revision = 0 }) => (incarnation === found.incarnation ? revision : 0)),
+  );
   if (found.revision >= newest) return undefined;
   return `etcd is at revision ${found.revision} but was at ${newest}: an old snapshot was restored.`;
 }
@@ -137,7 +146,12 @@ export function rebuiltGrants(nodeUpdates: readonly NodeUpdate[]): RebuiltGrant[
         release: grant.release ?? "",
         budgets: grant.budgets,
         nonce: grant.nonce,
-        phase: phase === "Returned" ? phase : phase === "Granting" || phase === "Granted" ? "Granted" : "Committed",
+        phase:
+          phase === "Returned"
+            ? phase
+            : phase === "Granting" || phase === "Granted"
+              ? "Granted"
+              : "Committed",
         supersedes: incarnation === undefined || revision === undefined ? null : { incarnation, revision },
         at: Date.parse(grant.since),
       } satisfies RebuiltGrant,

@@ -12,6 +12,8 @@ import { BLOCK, DIGEST, hashBlocks, readLeafHashes, readThrough } from "./verity
 
 /** Blocks copied or zeroed at once. */
 const COPY_BLOCKS = 256;
+/** Stretches that are copied at once. */
+const COPIES = 6;
 /** Bytes after which what was written is flushed: the kernel then writes while we fetch, and a restart finds it. */
 const FLUSH_EVERY = 64 * 1024 * 1024;
 
@@ -73,15 +75,27 @@ export async function copyBlocks(options: StagingOptions, index: BlockIndex | un
   const { manifest, slots, signal } = options;
   const missing = new Uint8Array(manifest.dataBlocks);
   const zeros = Buffer.alloc(COPY_BLOCKS * BLOCK);
-  for (let block = 0; block < manifest.dataBlocks; ) {
-    signal.throwIfAborted();
-    const stretch = stretchAt(manifest, index, block);
-    const { count, from } = stretch;
-    if (from === "zero") await slots.passive.write(block * BLOCK, zeros.subarray(0, count * BLOCK));
+  const flight = new Set<Promise<void>>();
+  let failure: { error: unknown } | undefined;
+  const start = (work: Promise<void>): void => {
+    const tracked = work
+      .catch((error: unknown) => {
+        failure ??= { error };
+      })
+      .finally(() => flight.delete(tracked));
+    flight.add(tracked);
+  };
+  for (let block = 0; block < manifest.dataBlocks && failure === undefined && !signal.aborted; ) {
+    const { count, from } = stretchAt(manifest, index, block);
+    if (from === "zero") start(slots.passive.write(block * BLOCK, zeros.subarray(0, count * BLOCK)));
     else if (from === "missing") missing.fill(1, block, block + count);
-    else if (from !== "inPlace") await copy(options, block, count, slots[from.slot], from.block, missing);
+    else if (from !== "inPlace") start(copy(options, block, count, slots[from.slot], from.block, missing));
     block += count;
+    while (flight.size >= COPIES) await Promise.race(flight);
   }
+  await Promise.all(flight);
+  signal.throwIfAborted();
+  if (failure !== undefined) throw (failure as { error: unknown }).error;
   const runs: Run[] = [];
   let left = 0;
   for (const run of manifest.runs) {
@@ -156,7 +170,7 @@ export async function fetchRuns(options: StagingOptions, runs: readonly Run[]): 
   let unflushed = 0;
   let flushing = Promise.resolve();
   const consume = async (run: Run, bytes: Buffer): Promise<void> => {
-    const blocks = await decodeRun(bytes, run);
+    const blocks = decodeRun(bytes, run);
     const digests = Buffer.allocUnsafe(run.count * DIGEST);
     if (blocks !== undefined) hashBlocks(blocks, digests, 0);
     const wanted = manifest.hashes.subarray(run.first * DIGEST, (run.first + run.count) * DIGEST);

@@ -20,10 +20,7 @@ async function newAuthority(
 async function request(
   algorithm: webcrypto.EcKeyGenParams | webcrypto.RsaHashedKeyGenParams,
 ): Promise<Uint8Array> {
-  const keys = (await crypto.subtle.generateKey(algorithm, true, [
-    "sign",
-    "verify",
-  ])) as webcrypto.CryptoKeyPair;
+  const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   const signingAlgorithm = { ...algorithm, hash: "SHA-256" };
   const made = await Pkcs10CertificateRequestGenerator.create({ name: "CN=root", keys, signingAlgorithm });
   return new Uint8Array(made.rawData);

@@ -166,9 +166,7 @@ export function decideBudgetStatus(
     unavailable: sum(({ unavailable }) => unavailable),
     holders: sum((domain) => domain.holders.length),
     waiting: parts.reduce((total, part) => total + waiting(part.name), 0),
-    domains: shown
-      .slice(0, SHOWN)
-      .map((domain) => ({ ...domain, holders: domain.holders.slice(0, SHOWN) })),
+    domains: shown.slice(0, SHOWN).map((domain) => ({ ...domain, holders: domain.holders.slice(0, SHOWN) })),
   };
   if (budget.metadata.generation !== undefined) status.observedGeneration = budget.metadata.generation;
   return status;

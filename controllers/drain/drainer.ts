@@ -5,7 +5,15 @@ import type { UpdateGroupSpec } from "../../api/update-group.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { KubeClient } from "../../runtime/client.ts";
 import { type Pod, PODS } from "../../runtime/core.ts";
-import { decideDrain, type DrainDecision, type DrainView, dryVerdict, GATEWAY_LABEL, isStuck, leaving } from "./policy.ts";
+import {
+  decideDrain,
+  type DrainDecision,
+  type DrainView,
+  dryVerdict,
+  GATEWAY_LABEL,
+  isStuck,
+  leaving,
+} from "./policy.ts";
 
 /** Evictions under way at once, for one node. */
 const PARALLEL = 8;
@@ -56,7 +64,8 @@ export class Drainer {
     signal: AbortSignal,
   ): Promise<void> {
     const course = this.#follow(uid, undefined);
-    const options = gracePeriod === undefined ? {} : { gracePeriodSeconds: parseDuration(gracePeriod) / 1000 };
+    const options =
+      gracePeriod === undefined ? {} : { gracePeriodSeconds: parseDuration(gracePeriod) / 1000 };
     const refusals = await this.#ask(pods, { ...options, signal });
     for (const { metadata } of pods) {
       const key = metadata.uid ?? "";
@@ -110,8 +119,12 @@ export class Drainer {
       this.#courses.set(uid, course);
     }
     if (left === undefined) return course;
-    const seen = new Map(left.map(({ metadata }) => [metadata.uid ?? "", metadata.deletionTimestamp !== undefined]));
-    const moved = [...course.left].some(([pod, told]) => seen.get(pod) === undefined || (!told && seen.get(pod) === true));
+    const seen = new Map(
+      left.map(({ metadata }) => [metadata.uid ?? "", metadata.deletionTimestamp !== undefined]),
+    );
+    const moved = [...course.left].some(
+      ([pod, told]) => seen.get(pod) === undefined || (!told && seen.get(pod) === true),
+    );
     if (moved) course.movedAt = now;
     course.left = seen;
     for (const pod of course.refusals.keys()) if (seen.get(pod) !== false) course.refusals.delete(pod);

@@ -67,12 +67,18 @@ export function decideDrain(view: DrainView): DrainDecision {
       const message = `${count(left)} stayed beyond ${policy.timeout}: ${names(left)}; the drain is Force.`;
       return { act: "done", why: say("Drained", message) };
     }
-    return { act: "abort", why: say("DrainTimedOut", `After ${policy.timeout} ${stillThere(left, blocked, view)}`) };
+    return {
+      act: "abort",
+      why: say("DrainTimedOut", `After ${policy.timeout} ${stillThere(left, blocked, view)}`),
+    };
   }
   const closing = !view.open || (view.closes !== null && now + view.bootNeeds > view.closes);
   if (closing && policy.onWindowClose === "Abort") {
     const when = view.closes === null || !view.open ? "has closed" : `closes at ${timestamp(view.closes)}`;
-    return { act: "abort", why: say("WindowClosing", `The window ${when}, and ${stillThere(left, blocked, view)}`) };
+    return {
+      act: "abort",
+      why: say("WindowClosing", `The window ${when}, and ${stillThere(left, blocked, view)}`),
+    };
   }
   const elder = yieldsTo(view, blocked);
   if (elder !== undefined) {
@@ -123,7 +129,10 @@ export function isGateway({ metadata }: Pod): boolean {
 }
 
 function isReadyPod({ status }: Pod): boolean {
-  return status?.conditions?.some((condition) => condition.type === "Ready" && condition.status === "True") === true;
+  return (
+    status?.conditions?.some((condition) => condition.type === "Ready" && condition.status === "True") ===
+    true
+  );
 }
 
 /**

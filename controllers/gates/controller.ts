@@ -113,7 +113,11 @@ export class GatesController {
   }
 
   /** Says in each group since when what binds: a pause binds once it is in the gates. */
-  async #tell(groups: readonly UpdateGroup[], gates: readonly GroupGate[], signal: AbortSignal): Promise<void> {
+  async #tell(
+    groups: readonly UpdateGroup[],
+    gates: readonly GroupGate[],
+    signal: AbortSignal,
+  ): Promise<void> {
     const { client, clock, log } = this.#deps;
     for (const { metadata, apiVersion, kind, status } of groups) {
       const gate = gates.find(({ group }) => group === metadata.name);
@@ -132,7 +136,12 @@ export class GatesController {
       const next: UpdateGroupStatus = {
         gate: { generation, paused, halted, open, since: timestamp(clock.now()) },
       };
-      const body = { apiVersion, kind, metadata: { name, ...(uid === undefined ? {} : { uid }) }, status: next };
+      const body = {
+        apiVersion,
+        kind,
+        metadata: { name, ...(uid === undefined ? {} : { uid }) },
+        status: next,
+      };
       try {
         await client.apply(updateGroup, body, {
           fieldManager: FIELD_MANAGER,

@@ -20,7 +20,8 @@ function attempts(status: NodeUpdateStatus | undefined): Attempt[] {
   for (const [index, { step, time }] of transitions.entries()) {
     if (step === "Verifying") break;
     const before = transitions[index + 1];
-    if (before === undefined || BEFORE_REBOOT.includes(step) || !BEFORE_REBOOT.includes(before.step)) continue;
+    if (before === undefined || BEFORE_REBOOT.includes(step) || !BEFORE_REBOOT.includes(before.step))
+      continue;
     if (step !== "Suspect") found.push({ at: Date.parse(time), reason: before.reason });
   }
   return found;

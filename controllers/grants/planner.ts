@@ -10,8 +10,6 @@ import { type Plan, planGrants, planStaging, type TakePlan } from "./policy.ts";
 
 /** A plan older than this takes nothing, ms: it rests on a read like the gates do. */
 const FRESH = 20_000;
-/** How long a node whose evictions were refused loses its place, ms. */
-const BLOCKED = 60_000;
 
 export class Planner {
   readonly #clock: Clock;
@@ -40,8 +38,10 @@ export class Planner {
 
   /** `startedAt`: monotonic ms when the reads began. `now`: wall clock, ms. */
   make(world: World, fleet: FleetSnapshot, startedAt: number, now: number): Plan {
-    for (const [uid, ended] of this.#claims) if (ended !== undefined && ended < startedAt) this.#claims.delete(uid);
-    for (const [uid, { until }] of this.#blocked) if (until <= this.#clock.monotonic()) this.#blocked.delete(uid);
+    for (const [uid, ended] of this.#claims)
+      if (ended !== undefined && ended < startedAt) this.#claims.delete(uid);
+    for (const [uid, { until }] of this.#blocked)
+      if (until <= this.#clock.monotonic()) this.#blocked.delete(uid);
     const blocked = new Map([...this.#blocked].map(([uid, { why }]) => [uid, why]));
     const snapshot = { ...world, fleet, claims: new Set(this.#claims.keys()), blocked };
     const before = { plan: this.#plan, take: this.#take, staging: this.#staging };
@@ -50,7 +50,12 @@ export class Planner {
     this.#staging = planStaging(snapshot, now);
     this.#startedAt = startedAt;
     const { waiting } = this.#plan;
-    const uids = new Set([...waiting.keys(), ...before.plan.waiting.keys(), ...before.staging, ...this.#staging]);
+    const uids = new Set([
+      ...waiting.keys(),
+      ...before.plan.waiting.keys(),
+      ...before.staging,
+      ...this.#staging,
+    ]);
     const changed = [...uids].filter(
       (uid) =>
         before.staging.has(uid) !== this.#staging.has(uid) ||
@@ -87,8 +92,8 @@ export class Planner {
     return this.#staging.has(uid);
   }
 
-  /** `uid` waits for a while: a slot would be held in vain. */
-  block(uid: string, why: Why): void {
-    this.#blocked.set(uid, { why, until: this.#clock.monotonic() + BLOCKED });
+  /** `uid` loses its place in the queue for `milliseconds`. */
+  block(uid: string, why: Why, milliseconds: number): void {
+    this.#blocked.set(uid, { why, until: this.#clock.monotonic() + milliseconds });
   }
 }

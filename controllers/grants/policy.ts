@@ -17,7 +17,7 @@ import { stoppedBecause } from "../node-update/decision.ts";
 import { heldBecause, nodeOf, uidOf } from "../node-update/identity.ts";
 import { isReady, releaseNameOf, type Wanted, wantedOf } from "../node-update/target.ts";
 import { exposure } from "../rollout/exposure.ts";
-import { thresholdIn } from "../rollout/stage.ts";
+import { thresholdOf } from "../rollout/stage.ts";
 import { type GroupOpening, groupOpening, whyNotNow } from "../window/policy.ts";
 import type { Node } from "../../runtime/core.ts";
 import type { World } from "../world.ts";
@@ -113,7 +113,8 @@ function candidates(snapshot: PlanSnapshot, table: BudgetTable): Candidate[] {
   return snapshot.nodeUpdates.flatMap((nodeUpdate) => {
     const uid = uidOf(nodeUpdate);
     const group = groups.get(nodeUpdate.spec.group);
-    if (uid === undefined || group === undefined || nodeUpdate.metadata.deletionTimestamp !== undefined) return [];
+    if (uid === undefined || group === undefined || nodeUpdate.metadata.deletionTimestamp !== undefined)
+      return [];
     if (grants.has(uid) || snapshot.claims.has(uid)) return [];
     const member = table.members.get(uid);
     const wanted = wantedOf(nodeUpdate, group, releases, observed.get(uid));
@@ -126,7 +127,13 @@ function candidates(snapshot: PlanSnapshot, table: BudgetTable): Candidate[] {
 /** A status that says `Granting` first (its slot may exist), then repairs, then as people asked, then who waited longest. */
 function inOrder(a: Candidate, b: Candidate): number {
   const rank = ({ nodeUpdate, down, group }: Candidate): number =>
-    nodeUpdate.status?.grant !== undefined ? 0 : down !== undefined ? 1 : group.spec.strategy === "Immediate" ? 2 : 3;
+    nodeUpdate.status?.grant !== undefined
+      ? 0
+      : down !== undefined
+        ? 1
+        : group.spec.strategy === "Immediate"
+          ? 2
+          : 3;
   const since = ({ nodeUpdate }: Candidate): number => waitingSince(nodeUpdate.status);
   return (
     rank(a) - rank(b) ||
@@ -140,21 +147,30 @@ function pickedBecause({ down, group, nodeUpdate }: Candidate): string {
   if (down !== undefined) return `It ${down} already, so its update disrupts nothing more.`;
   if (group.spec.strategy === "Immediate") return "The group's strategy is Immediate.";
   const since = waitingSince(nodeUpdate.status);
-  return Number.isFinite(since) ? `It has waited longest, since ${timestamp(since)}.` : "It is ready and nothing stands in its way.";
+  return Number.isFinite(since)
+    ? `It has waited longest, since ${timestamp(since)}.`
+    : "It is ready and nothing stands in its way.";
 }
 
 /** What forbids the node itself, whatever the others do. */
-function ownRefusal({ uid, nodeUpdate, node, group, wanted, budgets }: Candidate, snapshot: PlanSnapshot, now: number): Why | undefined {
+function ownRefusal(
+  { uid, nodeUpdate, node, group, wanted, budgets }: Candidate,
+  snapshot: PlanSnapshot,
+  now: number,
+): Why | undefined {
   const say = (reason: Reason, message: string): Why => ({ reason, message });
   const stopped = stoppedBecause({ nodeUpdate, node, nodeGone: false, group });
   if (stopped !== undefined) return stopped;
-  if (!snapshot.fleet.present.has(uid)) return say("AgentLost", "The agent is not connected, so it could not commit.");
+  if (!snapshot.fleet.present.has(uid))
+    return say("AgentLost", "The agent is not connected, so it could not commit.");
   if (wanted.kind === "image") {
     const desired = snapshot.fleet.desired.get(uid)?.target;
-    if (desired?.rootHash !== wanted.payload.rootHash) return say("WaitingForTurn", "What it should run changed just now.");
+    if (desired?.rootHash !== wanted.payload.rootHash)
+      return say("WaitingForTurn", "What it should run changed just now.");
   }
   const until = backOffUntil(nodeUpdate.status, now);
-  if (until !== undefined) return say("BackingOff", `It gave its slot back; it asks again at ${timestamp(until)}.`);
+  if (until !== undefined)
+    return say("BackingOff", `It gave its slot back; it asks again at ${timestamp(until)}.`);
   const blocked = snapshot.blocked.get(uid);
   if (blocked !== undefined) return blocked;
   if (budgets.length > MAX_BUDGETS) {
@@ -169,7 +185,6 @@ class Ledger {
   readonly #table: BudgetTable;
   readonly #now: number;
   readonly #openings = new Map<string, GroupOpening>();
-  readonly #releases: ReadonlyMap<string, Release>;
   /** By budget: uids that count against it. */
   readonly #down = new Map<string, Set<string>>();
   readonly #planned = new Map<string, Set<string>>();
@@ -185,7 +200,6 @@ class Ledger {
     this.#snapshot = snapshot;
     this.#table = table;
     this.#now = now;
-    this.#releases = new Map(snapshot.releases.map((release) => [release.metadata.name, release]));
     this.#members = Map.groupBy(snapshot.nodeUpdates, ({ spec }) => spec.group);
     for (const { name, members } of table.budgets.values()) {
       const held = snapshot.fleet.budgets.get(name)?.holders.keys() ?? [];
@@ -198,8 +212,8 @@ class Ledger {
   #countFlying(nodeUpdate: NodeUpdate): void {
     const uid = uidOf(nodeUpdate);
     if (uid === undefined) return;
-    const { grants, claims } = { grants: this.#snapshot.fleet.grants, claims: this.#snapshot.claims };
-    const grant = grants.get(uid)?.grant;
+    const { fleet, claims } = this.#snapshot;
+    const grant = fleet.grants.get(uid)?.grant;
     const asked = nodeUpdate.status?.grant;
     const flies = grant !== undefined || claims.has(uid);
     if (!flies) return;
@@ -233,7 +247,10 @@ class Ledger {
     if (settle > 0) {
       const until = Math.max(...members.map(({ status }) => lastReturn(status))) + settle;
       if (until > this.#now) {
-        return { reason: "WaitingForSettle", message: `UpdateGroup ${metadata.name} settles until ${timestamp(until)}.` };
+        return {
+          reason: "WaitingForSettle",
+          message: `UpdateGroup ${metadata.name} settles until ${timestamp(until)}.`,
+        };
       }
     }
     if (spec.rate === undefined) return undefined;
@@ -257,12 +274,14 @@ class Ledger {
     };
   }
 
-  #room(group: UpdateGroup, release: Release): { threshold: number; room: number } {
-    const { failureThreshold, stages } = group.spec;
-    const passed = group.status?.target === release.metadata.name && group.status.stages?.[0]?.passedAt !== undefined;
-    const threshold = thresholdIn(passed ? 1 : 0, { failureThreshold, declared: stages.length > 0 });
-    const key = `${release.metadata.name}/${threshold}`;
-    const room = this.#rooms.get(key) ?? exposure(this.#snapshot.nodeUpdates, release, threshold).room;
+  #room({ spec, status }: UpdateGroup, release: Release): { threshold: number; room: number } {
+    const { name } = release.metadata;
+    // The stages in the status are those of the target: a stepping stone starts like a new release.
+    const threshold = thresholdOf({ spec, status: status?.target === name ? status : undefined });
+    const resumedAt = status?.resumedAt === undefined ? undefined : Date.parse(status.resumedAt);
+    const key = `${name}/${threshold}/${resumedAt}`;
+    const room =
+      this.#rooms.get(key) ?? exposure(this.#snapshot.nodeUpdates, release, threshold, resumedAt).room;
     this.#rooms.set(key, room);
     return { threshold, room };
   }
@@ -280,7 +299,8 @@ class Ledger {
     const [name = ""] = full;
     const max = this.#table.budgets.get(name)?.max ?? 0;
     const others = full.length > 1 ? ` (and ${full.length - 1} more budgets are full)` : "";
-    if (max === 0) return { reason: "WaitingForBudget", message: `Budget ${name} allows no node to be down${others}.` };
+    if (max === 0)
+      return { reason: "WaitingForBudget", message: `Budget ${name} allows no node to be down${others}.` };
     const who = [...(this.#down.get(name) ?? [])].map((uid) => this.#whoIs(uid, name));
     const shown = who.slice(0, 3).join(", ") + (who.length > 3 ? ` and ${who.length - 3} more` : "");
     const before = this.#queued.get(name) ?? 0;
@@ -329,7 +349,8 @@ export function planStaging(snapshot: PlanSnapshot, now: number): Set<string> {
   const may = new Set<string>();
   for (const group of snapshot.groups) {
     const closed = group.spec.stageInWindow && !groupOpening(group, snapshot.windows, now).open;
-    if (group.spec.paused || group.metadata.deletionTimestamp !== undefined || isHalted(group) || closed) continue;
+    if (group.spec.paused || group.metadata.deletionTimestamp !== undefined || isHalted(group) || closed)
+      continue;
     const open = (byGroup.get(group.metadata.name) ?? []).flatMap((nodeUpdate) => {
       const uid = uidOf(nodeUpdate);
       if (uid === undefined || heldBecause(nodeUpdate, nodeOf(nodeUpdate, nodes)) !== undefined) return [];
@@ -344,7 +365,8 @@ export function planStaging(snapshot: PlanSnapshot, now: number): Set<string> {
       return [{ uid, busy, present: snapshot.fleet.present.has(uid) }];
     });
     const order = open.toSorted(
-      (a, b) => Number(b.busy) - Number(a.busy) || Number(b.present) - Number(a.present) || (a.uid < b.uid ? -1 : 1),
+      (a, b) =>
+        Number(b.busy) - Number(a.busy) || Number(b.present) - Number(a.present) || (a.uid < b.uid ? -1 : 1),
     );
     for (const { uid } of order.slice(0, group.spec.transfer.concurrency ?? order.length)) may.add(uid);
   }

@@ -18,9 +18,10 @@ import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { type Desired, DesiredSchema } from "../../proto/gen/agent_pb.ts";
 import { sameJson } from "../../runtime/apply-status.ts";
-import { isApiError, type KubeClient, type Patch } from "../../runtime/client.ts";
-import { type Lease, LEASES, type Node, NODES } from "../../runtime/core.ts";
+import type { KubeClient } from "../../runtime/client.ts";
+import type { Node } from "../../runtime/core.ts";
 import type { EventRecorder } from "../../runtime/events.ts";
+import { LeadershipLost } from "../../runtime/leader-election.ts";
 import type { Reconciler, Result } from "../../runtime/reconciler.ts";
 import type { Store } from "../../runtime/store.ts";
 import type { Drainer } from "../drain/drainer.ts";
@@ -28,12 +29,13 @@ import type { DrainDecision } from "../drain/policy.ts";
 import type { Planner } from "../grants/planner.ts";
 import type { TakePlan } from "../grants/policy.ts";
 import { groupOpening } from "../window/policy.ts";
-import { cordonOf, planCordon, planUncordon } from "./cordon.ts";
+import { cordonOf, planCordon } from "./cordon.ts";
 import { bootNeeds } from "./deadlines.ts";
 import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision.ts";
 import { desiredOf } from "./desired.ts";
-import { isPlain, nodeOf, uidOf } from "./identity.ts";
+import { nodeOf, uidOf } from "./identity.ts";
 import { NodeMemory } from "./memory.ts";
+import { heartbeatOf, NodeApi } from "./node-api.ts";
 import { decideNode } from "./policy.ts";
 import { wantedOf } from "./target.ts";
 
@@ -63,10 +65,11 @@ export interface NodeUpdateDeps {
 }
 
 const FIELD_MANAGER = "slipway-node-update";
-/** Namespace of the kubelets' Leases (k8s.io/api/core/v1: NamespaceNodeLease). */
-const NODE_LEASES = "kube-node-lease";
 /** Acts of one reconciliation: the longest way without waiting is take, cordon, evict. */
 const MAX_ACTS = 8;
+/** How long a node loses its place in the queue: where its Pods may not leave, and where etcd refused the slot, ms. */
+const BLOCKED = 60_000;
+const REFUSED = 5000;
 /** Wait where a store or etcd has not been read yet, ms. */
 const UNSYNCED = 1000;
 /** Shortest and longest time to the next look of a node under a grant, ms. */
@@ -76,10 +79,12 @@ const LOOK = { least: 500, most: 60_000 } as const;
 export class NodeUpdateReconciler implements Reconciler {
   readonly #deps: NodeUpdateDeps;
   readonly #memory: NodeMemory;
+  readonly #nodes: NodeApi;
 
   constructor(deps: NodeUpdateDeps) {
     this.#deps = deps;
     this.#memory = new NodeMemory(deps.clock);
+    this.#nodes = new NodeApi(deps.client);
   }
 
   async reconcile(key: string, signal: AbortSignal): Promise<Result> {
@@ -103,7 +108,7 @@ export class NodeUpdateReconciler implements Reconciler {
 
   async #work(work: Work): Promise<Result> {
     const { clock } = this.#deps;
-    let current = work;
+    let current = { ...work, nodeUpdate: await this.#holdBack(work) };
     for (let acts = 0; acts < MAX_ACTS; acts++) {
       current.signal.throwIfAborted();
       const seen = await this.#look(current);
@@ -125,12 +130,22 @@ export class NodeUpdateReconciler implements Reconciler {
     return { requeueAfter: LOOK.least };
   }
 
+  /** The NodeUpdate with the finalizer that keeps it until its slot is free. */
+  async #holdBack({ key, nodeUpdate, signal }: Work): Promise<NodeUpdate> {
+    const { finalizers = [], resourceVersion, deletionTimestamp } = nodeUpdate.metadata;
+    if (deletionTimestamp !== undefined || finalizers.includes(SLOT_FINALIZER)) return nodeUpdate;
+    const body = { metadata: { resourceVersion, finalizers: [...finalizers, SLOT_FINALIZER] } };
+    return this.#deps.client.patch<NodeUpdate>(kind, { name: key }, { type: "merge", body }, { signal });
+  }
+
   /** Reads what the decision rests on: from etcd where a slot is at stake, else from the copies. */
   async #look({ key, uid, nodeUpdate, take, snapshot, signal }: Work): Promise<Seen> {
     const { stores, coordination, planner, random, fleet } = this.#deps;
     const newest = fleet() ?? snapshot;
     const atStake =
-      newest.grants.has(uid) || nodeUpdate.status?.grant !== undefined || take !== undefined ||
+      newest.grants.has(uid) ||
+      nodeUpdate.status?.grant !== undefined ||
+      take !== undefined ||
       nodeUpdate.metadata.deletionTimestamp !== undefined;
     const truth = atStake ? await coordination.readNode(uid) : undefined;
     const live = truth?.grant;
@@ -138,11 +153,22 @@ export class NodeUpdateReconciler implements Reconciler {
     let node = nodeOf(nodeUpdate, stores.nodes);
     let nodeGone = false;
     const { nodeName } = nodeUpdate.spec;
-    if (nodeName !== undefined && (take !== undefined || node === undefined || live?.phase.phase === "Returned")) {
-      node = await this.#readNode(nodeUpdate, nodeName, signal);
+    if (
+      nodeName !== undefined &&
+      (take !== undefined || node === undefined || live?.phase.phase === "Returned")
+    ) {
+      node = await this.#nodes.read(nodeUpdate, signal);
       nodeGone = node === undefined;
     }
     const present = newest.present.has(uid);
+    let asks = take;
+    if (take !== undefined && live === undefined && nodeUpdate.status?.grant === undefined) {
+      const blocked = node === undefined ? undefined : await this.#dryRun(nodeUpdate, node, signal);
+      if (blocked !== undefined) {
+        planner.block(uid, blocked, BLOCKED);
+        asks = undefined;
+      }
+    }
     const view: NodeView = {
       nodeUpdate,
       node,
@@ -153,7 +179,7 @@ export class NodeUpdateReconciler implements Reconciler {
       observed: newest.observed.get(uid),
       present,
       absentFor: this.#memory.absentFor(key, present),
-      take,
+      take: asks,
       waiting: planner.waiting(uid),
       mayStage: planner.mayStage(uid),
       drain: undefined,
@@ -162,18 +188,24 @@ export class NodeUpdateReconciler implements Reconciler {
       nonce: random.uuid(),
     };
     if (live?.phase.phase === "Returned") {
-      const lease = node === undefined ? undefined : await this.#readLease(node.metadata.name, signal);
+      const lease = node === undefined ? undefined : await this.#nodes.readLease(node.metadata.name, signal);
       view.look = this.#memory.look(key, live.token.revision, heartbeatOf(node, lease));
     }
     view.drain = await this.#drain(uid, view, newest, signal);
     return { view, desired };
   }
 
-  async #drain(uid: string, view: NodeView, fleet: FleetSnapshot, signal: AbortSignal): Promise<DrainDecision | undefined> {
+  async #drain(
+    uid: string,
+    view: NodeView,
+    fleet: FleetSnapshot,
+    signal: AbortSignal,
+  ): Promise<DrainDecision | undefined> {
     const { stores, clock, drainer } = this.#deps;
     const { live, node, group } = view;
     const ours = node !== undefined && cordonOf(node) !== undefined;
-    if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined) return undefined;
+    if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined)
+      return undefined;
     const now = clock.now();
     const opening = groupOpening(group, stores.windows.list(), now);
     const policy = policyOf(view);
@@ -189,7 +221,9 @@ export class NodeUpdateReconciler implements Reconciler {
         bootNeeds: bootNeeds(policy),
         revision: live.token.revision,
         rivals: [...fleet.grants].flatMap(([rival, { grant, phase, token }]) =>
-          rival === uid || phase.phase !== "Granted" ? [] : [{ uid: rival, node: grant.node, revision: token.revision }],
+          rival === uid || phase.phase !== "Granted"
+            ? []
+            : [{ uid: rival, node: grant.node, revision: token.revision }],
         ),
       },
       signal,
@@ -200,7 +234,9 @@ export class NodeUpdateReconciler implements Reconciler {
     if (live?.phase.phase !== "Returned" || live.grant.release === "") return false;
     return this.#deps.stores.nodeUpdates
       .list()
-      .some(({ metadata, status }) => metadata.name !== key && status?.verifiedRelease === live.grant.release);
+      .some(
+        ({ metadata, status }) => metadata.name !== key && status?.verifiedRelease === live.grant.release,
+      );
   }
 
   /** True if `desired` had to be written: look again, what was planned rests on it. */
@@ -209,17 +245,24 @@ export class NodeUpdateReconciler implements Reconciler {
     const next = nextDesired(view);
     if (desired !== undefined && equals(DesiredSchema, desired, next)) return false;
     const { coordination, leader } = this.#deps;
-    if (!(await coordination.putDesired(leader(), uid, next))) leader();
+    must(await coordination.putDesired(leader(), uid, next));
     return view.take !== undefined;
   }
 
-  async #writeStatus({ key, nodeUpdate, signal }: Work, { status, step, why }: NodeDecision): Promise<NodeUpdate> {
+  async #writeStatus(
+    { key, nodeUpdate, signal }: Work,
+    { status, step, why }: NodeDecision,
+  ): Promise<NodeUpdate> {
     if (sameJson(nodeUpdate.status, status)) return nodeUpdate;
     const { client, recorder, log, onTransition } = this.#deps;
     const { name, uid, resourceVersion } = nodeUpdate.metadata;
     const { apiVersion, spec } = nodeUpdate;
     // Compared by resourceVersion: a manager that was deposed must not undo what its follower wrote.
-    const metadata = { name, ...(uid === undefined ? {} : { uid }), ...(resourceVersion === undefined ? {} : { resourceVersion }) };
+    const metadata = {
+      name,
+      ...(uid === undefined ? {} : { uid }),
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    };
     const body = { apiVersion, kind: kind.kind, metadata, status } as NodeUpdate;
     const options = { fieldManager: FIELD_MANAGER, force: true, subresource: "status", signal } as const;
     const stored = await client.apply<NodeUpdate>(kind, body, options);
@@ -239,7 +282,15 @@ export class NodeUpdateReconciler implements Reconciler {
     const { coordination, clock, log } = this.#deps;
     const uid = uidOf(nodeUpdate) ?? "";
     try {
-      await coordination.append({ at: clock.now(), uid, node: key, group: nodeUpdate.spec.group, what, reason, message });
+      await coordination.append({
+        at: clock.now(),
+        uid,
+        node: key,
+        group: nodeUpdate.spec.group,
+        what,
+        reason,
+        message,
+      });
     } catch (error) {
       log.error("a line of the journal was lost", error, { node: key });
     }
@@ -256,7 +307,8 @@ export class NodeUpdateReconciler implements Reconciler {
       case "take":
         return (await this.#take(work, seen, act)) ? "again" : "refused";
       case "uncordon":
-        if ((await coordination.readNode(uid)).grant === undefined) await this.#uncordon(work);
+        if ((await coordination.readNode(uid)).grant === undefined)
+          await this.#nodes.uncordon(work.nodeUpdate, signal);
         return "wait";
       case "forget":
         await this.#forget(work);
@@ -267,7 +319,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const { token } = live;
     switch (act.do) {
       case "cordon":
-        await this.#patchNode(work, (node) => planCordon(node, token));
+        await this.#nodes.patch(work.nodeUpdate, (node) => planCordon(node, token), signal);
         return "wait";
       case "evict":
         await drainer.evict(uid, act.pods, policyOf(seen.view).drain, signal);
@@ -281,7 +333,7 @@ export class NodeUpdateReconciler implements Reconciler {
         return "again";
       case "finish":
         drainer.forget(uid);
-        await this.#uncordon(work);
+        await this.#nodes.uncordon(work.nodeUpdate, signal);
         await coordination.release(leader(), uid, token);
         return "again";
       case "free":
@@ -290,23 +342,32 @@ export class NodeUpdateReconciler implements Reconciler {
     }
   }
 
-  /** Tries the drain dry, then asks etcd. False where the slot was not given. */
-  async #take(work: Work, { view }: Seen, { take, nonce }: Extract<Act, { do: "take" }>): Promise<boolean> {
-    const { coordination, leader, drainer, planner, log } = this.#deps;
-    const { uid, signal } = work;
-    const { node, group } = view;
-    if (node !== undefined && group?.spec.drain.enabled === true && group.spec.drain.onTimeout === "Abort") {
-      const blocked = await drainer.dryRun(node.metadata.name, signal);
-      if (blocked !== undefined) {
-        planner.block(uid, blocked);
-        return false;
-      }
-    }
+  /** Why a slot would be held in vain: every eviction was tried dry and refused (rule 13). */
+  async #dryRun(nodeUpdate: NodeUpdate, node: Node, signal: AbortSignal): Promise<Why | undefined> {
+    const drain = this.#deps.stores.groups.get(nodeUpdate.spec.group)?.spec.drain;
+    if (drain?.enabled !== true || drain.onTimeout === "Force") return undefined;
+    return this.#deps.drainer.dryRun(node.metadata.name, signal);
+  }
+
+  /** False where the slot was not given. */
+  async #take(
+    { uid }: Work,
+    { view }: Seen,
+    { take, nonce }: Extract<Act, { do: "take" }>,
+  ): Promise<boolean> {
+    const { coordination, leader, planner, log } = this.#deps;
     const { why, ...request } = take;
     const desired = nextDesired(view);
-    const result = await coordination.takeGrant(leader(), { ...request, desired, nonce, reason: why.message });
-    if (result.outcome === "refused") log.info("no slot", { node: take.node, reason: result.why.reason, why: result.why.message });
-    return result.outcome === "granted";
+    const result = await coordination.takeGrant(leader(), {
+      ...request,
+      desired,
+      nonce,
+      reason: why.message,
+    });
+    if (result.outcome === "granted") return true;
+    log.info("no slot", { node: take.node, reason: result.why.reason, why: result.why.message });
+    planner.block(uid, result.why, REFUSED);
+    return false;
   }
 
   async #forget(work: Work): Promise<void> {
@@ -315,45 +376,14 @@ export class NodeUpdateReconciler implements Reconciler {
     const { finalizers = [], resourceVersion } = work.nodeUpdate.metadata;
     if (!finalizers.includes(SLOT_FINALIZER)) return;
     // Another NodeUpdate may have taken the machine over: then its records are not ours to remove.
-    const others = this.#deps.stores.nodeUpdates.list().some((other) => other.metadata.name !== key && uidOf(other) === uid);
-    if (!others && !(await coordination.forgetNode(leader(), uid))) leader();
+    const others = this.#deps.stores.nodeUpdates
+      .list()
+      .some((other) => other.metadata.name !== key && uidOf(other) === uid);
+    if (!others) must(await coordination.forgetNode(leader(), uid));
     const left = finalizers.filter((finalizer) => finalizer !== SLOT_FINALIZER);
     const body = { metadata: { resourceVersion, finalizers: left } };
     await client.patch(kind, { name: key }, { type: "merge", body }, { signal });
     this.#memory.forget(key);
-  }
-
-  async #uncordon(work: Work): Promise<void> {
-    await this.#patchNode(work, (node) => planUncordon(node, []));
-  }
-
-  /** Patches the Node that stands behind the NodeUpdate, from a fresh read; nothing if it is gone. */
-  async #patchNode({ nodeUpdate, signal }: Work, plan: (node: Node) => Patch | undefined): Promise<void> {
-    const { nodeName } = nodeUpdate.spec;
-    if (nodeName === undefined || isPlain(nodeUpdate)) return;
-    const node = await this.#readNode(nodeUpdate, nodeName, signal);
-    const patch = node === undefined ? undefined : plan(node);
-    if (patch !== undefined) await this.#deps.client.patch(NODES, { name: nodeName }, patch, { signal });
-  }
-
-  /** The Node of that UID, from a consistent read. */
-  async #readNode({ spec }: NodeUpdate, name: string, signal: AbortSignal): Promise<Node | undefined> {
-    try {
-      const node = await this.#deps.client.get<Node>(NODES, { name }, { signal });
-      return node.metadata.uid === spec.nodeUID ? node : undefined;
-    } catch (error) {
-      if (isApiError(error, "NotFound")) return undefined;
-      throw error;
-    }
-  }
-
-  async #readLease(name: string, signal: AbortSignal): Promise<Lease | undefined> {
-    try {
-      return await this.#deps.client.get<Lease>(LEASES, { name, namespace: NODE_LEASES }, { signal });
-    } catch (error) {
-      if (isApiError(error, "NotFound")) return undefined;
-      throw error;
-    }
   }
 }
 
@@ -371,12 +401,11 @@ interface Seen {
   desired: Desired | undefined;
 }
 
-function nextDesired({ nodeUpdate, group, releases, observed, mayStage }: NodeView): Desired {
-  return desiredOf(nodeUpdate, group, wantedOf(nodeUpdate, group, releases, observed), observed, mayStage);
+/** A write that was refused because another leads. */
+function must(led: boolean): void {
+  if (!led) throw new LeadershipLost("etcd refused a write: another manager leads");
 }
 
-/** What changes whenever the kubelet gives a sign. */
-function heartbeatOf(node: Node | undefined, lease: Lease | undefined): string {
-  const ready = node?.status?.conditions?.find(({ type }) => type === "Ready");
-  return `${lease?.spec?.renewTime ?? ""} ${ready?.lastHeartbeatTime ?? ""}`;
+function nextDesired({ nodeUpdate, group, releases, observed, mayStage }: NodeView): Desired {
+  return desiredOf(nodeUpdate, group, wantedOf(nodeUpdate, group, releases, observed), observed, mayStage);
 }

@@ -95,20 +95,28 @@ const FALLBACK: FrozenPolicy = {
 };
 
 /** What stops a node before its commit, whoever planned it: deletion, a person, or the group. */
-export function stoppedBecause(
-  { nodeUpdate, node, nodeGone, group }: Pick<NodeView, "nodeUpdate" | "node" | "nodeGone" | "group">,
-): Why | undefined {
+export function stoppedBecause({
+  nodeUpdate,
+  node,
+  nodeGone,
+  group,
+}: Pick<NodeView, "nodeUpdate" | "node" | "nodeGone" | "group">): Why | undefined {
   const say = (reason: Reason, message: string): Why => ({ reason, message });
   const name = nodeUpdate.spec.group;
   if (nodeGone) return say("NodeGone", "The Node does not exist any more.");
-  if (nodeUpdate.metadata.deletionTimestamp !== undefined) return say("Deleting", "The NodeUpdate is being deleted.");
+  if (nodeUpdate.metadata.deletionTimestamp !== undefined)
+    return say("Deleting", "The NodeUpdate is being deleted.");
   if (group === undefined) return say("Deleting", `UpdateGroup ${name} does not exist any more.`);
-  if (group.metadata.deletionTimestamp !== undefined) return say("Deleting", `UpdateGroup ${name} is being deleted.`);
+  if (group.metadata.deletionTimestamp !== undefined)
+    return say("Deleting", `UpdateGroup ${name} is being deleted.`);
   const held = heldBecause(nodeUpdate, node);
   if (held !== undefined) return say("Held", `A person holds the node${held === "" ? "" : `: ${held}`}.`);
   if (group.spec.paused) return say("Paused", `UpdateGroup ${name} is paused.`);
   if (group.spec.strategy === "Off") {
-    return say("StrategyOff", `UpdateGroup ${name} has strategy Off: a person reboots, with kubectl slipway apply.`);
+    return say(
+      "StrategyOff",
+      `UpdateGroup ${name} has strategy Off: a person reboots, with kubectl slipway apply.`,
+    );
   }
   return isHalted(group) ? say("FailureThresholdReached", `UpdateGroup ${name} stopped itself.`) : undefined;
 }

@@ -16,7 +16,10 @@ export function desiredOf(
   observed: Observed | undefined,
   mayStage: boolean,
 ): Desired {
-  const common = { group: nodeUpdate.spec.group, ...(group === undefined ? {} : { mayStage, policy: policyOf(group) }) };
+  const common = {
+    group: nodeUpdate.spec.group,
+    ...(group === undefined ? {} : { mayStage, policy: policyOf(group) }),
+  };
   if (wanted.kind !== "image") return create(DesiredSchema, common);
   const { release, payload } = wanted;
   const { version, product, updatesFrom = "" } = release.spec;

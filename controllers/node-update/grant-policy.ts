@@ -23,7 +23,12 @@ const LOOK = 2000;
 
 const none: Act = { do: "none" };
 
-export function decideGrant(view: NodeView, live: LiveGrant, base: NodeUpdateStatus, now: number): NodeDecision {
+export function decideGrant(
+  view: NodeView,
+  live: LiveGrant,
+  base: NodeUpdateStatus,
+  now: number,
+): NodeDecision {
   const status: NodeUpdateStatus = { ...base, grant: grantStatus(view, live) };
   const { phase } = live.phase;
   if (phase !== "Committed") delete status.suspectSince;
@@ -55,7 +60,8 @@ function grantStatus(view: NodeView, { grant, token, phase }: LiveGrant): GrantS
     nonce: grant.nonce,
     budgets: grant.budgets,
     // "Drained" is written before etcd has it: what a rebuild finds is never behind what an agent may do.
-    phase: known === "Granted" && before?.phase === "Drained" && before.nonce === grant.nonce ? "Drained" : known,
+    phase:
+      known === "Granted" && before?.phase === "Drained" && before.nonce === grant.nonce ? "Drained" : known,
     incarnation: token.incarnation,
     revision: token.revision,
     since: timestamp(grant.at),
@@ -106,10 +112,14 @@ function revokedBecause(view: NodeView, { grant, phase }: LiveGrant, now: number
     return say("Revoked", `The node moved from UpdateGroup ${grant.group} to ${nodeUpdate.spec.group}.`);
   }
   const release = grant.release === "" ? undefined : releases.get(grant.release);
-  if (grant.release !== "" && release === undefined) return say("ReleaseNotFound", `Release ${grant.release} was deleted.`);
-  if (release !== undefined && isBarred(release)) return say("ReleaseQuarantined", `Release ${grant.release} was quarantined.`);
-  if (grant.supersedes !== null) return say("Revoked", "etcd's data was rebuilt after this slot was given; it is asked for anew.");
-  if (view.absentFor > ABSENT_LIMIT) return say("AgentLost", "The agent has been away for a minute before it could commit.");
+  if (grant.release !== "" && release === undefined)
+    return say("ReleaseNotFound", `Release ${grant.release} was deleted.`);
+  if (release !== undefined && isBarred(release))
+    return say("ReleaseQuarantined", `Release ${grant.release} was quarantined.`);
+  if (grant.supersedes !== null)
+    return say("Revoked", "etcd's data was rebuilt after this slot was given; it is asked for anew.");
+  if (view.absentFor > ABSENT_LIMIT)
+    return say("AgentLost", "The agent has been away for a minute before it could commit.");
   if (phase.phase === "Drained" && now - phase.at > COMMIT_LIMIT) {
     return say("CommitExpired", "The agent did not ask to reboot within five minutes after the drain.");
   }
@@ -126,7 +136,10 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
   const { observed, present, nodeGone } = view;
   const { phase, grant } = live;
   if (nodeGone && !present) {
-    const why: Why = { reason: "NodeGone", message: "The Node does not exist any more, and its machine is away." };
+    const why: Why = {
+      reason: "NodeGone",
+      message: "The Node does not exist any more, and its machine is away.",
+    };
     return decided(view, before, before.step ?? "Rebooting", why, { do: "free", cause: "NodeGone" }, now);
   }
   const policy = policyOf(view);
@@ -167,7 +180,15 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
     status = withFailure(status, targetOf(live), expired, timestamp(grant.at), now);
     return decided(view, status, "Suspect", expired, { do: "free", cause: "HolderExpired" }, now);
   }
-  return decided(view, status, "Suspect", why, none, now, suspectFor < failAfter ? failAfter - suspectFor : 60_000);
+  return decided(
+    view,
+    status,
+    "Suspect",
+    why,
+    none,
+    now,
+    suspectFor < failAfter ? failAfter - suspectFor : 60_000,
+  );
 }
 
 function targetOf({ grant }: LiveGrant): { release: string; version: string; rootHash: string } {
@@ -193,7 +214,8 @@ function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now
   let status = before;
   const failed = verdict === "FellBack" || verdict === "StillRequired";
   const cause: Why = { ...givenBack(phase), ...(phase.reason === undefined ? { reason: verdict } : {}) };
-  if (failed && !isForgiven(view, cause, since)) status = withFailure(status, targetOf(live), cause, since, now);
+  if (failed && !isForgiven(view, cause, since))
+    status = withFailure(status, targetOf(live), cause, since, now);
   if (view.nodeGone) {
     const why: Why = { reason: "NodeGone", message: "The Node does not exist any more." };
     return decided(view, status, "Verifying", why, { do: "finish" }, now);

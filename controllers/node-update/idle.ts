@@ -21,7 +21,10 @@ export function idleStep(view: NodeView): Idle {
   }
   if (wanted.kind === "nothing" || observed === undefined) return nothing(wanted, observed);
   if (isReady(wanted, observed)) {
-    const why: Why = waiting ?? { reason: "WaitingForTurn", message: "It is ready and asks for a slot next." };
+    const why: Why = waiting ?? {
+      reason: "WaitingForTurn",
+      message: "It is ready and asks for a slot next.",
+    };
     return { step: "Staged", why };
   }
   return staging(observed, view.mayStage);
@@ -29,7 +32,10 @@ export function idleStep(view: NodeView): Idle {
 
 function nothing(wanted: Wanted, observed: Observed | undefined): Idle {
   if (wanted.kind !== "nothing") {
-    return { step: "Idle", why: { reason: "WaitingForAgent", message: "No agent of this node has reported yet." } };
+    return {
+      step: "Idle",
+      why: { reason: "WaitingForAgent", message: "No agent of this node has reported yet." },
+    };
   }
   const { step, why } = wanted;
   const told = why.reason === "NoRebootRequired" ? reasonOf(observed) : undefined;
@@ -43,16 +49,24 @@ function staging(observed: Observed, mayStage: boolean): Idle {
   const told = reasonOf(observed);
   if (step === "Fetching" || step === "Verifying") {
     const reason: Reason = step === "Fetching" ? "Fetching" : "VerifyingImage";
-    return { step: "Staging", why: { reason, message: `${observed.message} ${progress} %.`.trim() }, progress };
+    return {
+      step: "Staging",
+      why: { reason, message: `${observed.message} ${progress} %.`.trim() },
+      progress,
+    };
   }
   if (!mayStage) {
     const message = "The group's window, pause or transfer limit lets no image be fetched here now.";
     return { step: "Staging", why: { reason: "WaitingForTurn", message } };
   }
-  if (step === "Failed") return { step: "Failed", why: told ?? { reason: "NeverAgain", message: observed.message } };
+  if (step === "Failed")
+    return { step: "Failed", why: told ?? { reason: "NeverAgain", message: observed.message } };
   const unsaid: readonly Reason[] = ["Current", "NoTarget", "WaitingForStage"];
   if (told !== undefined && !unsaid.includes(told.reason)) return { step: "Staging", why: told, progress };
-  return { step: "Staging", why: { reason: "Fetching", message: "The agent was told of the image and begins." } };
+  return {
+    step: "Staging",
+    why: { reason: "Fetching", message: "The agent was told of the image and begins." },
+  };
 }
 
 /** What the agent said, if it is a reason that we know. */

@@ -34,14 +34,30 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
   const steal = nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
   const stolen = steal !== undefined && steal !== base.stolen;
   if (asked?.phase === "Granting" && take !== undefined) {
-    return decided(view, base, "Granting", take.why, { do: "take", take, nonce: asked.nonce }, now);
+    const grant: GrantStatus = { ...asked, budgets: [...take.budgets] };
+    return decided(
+      view,
+      { ...base, grant },
+      "Granting",
+      take.why,
+      { do: "take", take, nonce: asked.nonce },
+      now,
+    );
   }
   if (asked !== undefined) {
     const status = ended(base, asked);
     if (stolen) status.stolen = steal;
     const freed = freedBecause(base, asked, stolen ? steal : undefined);
     const { step, why } = idleStep(view);
-    return decided({ ...view, nodeUpdate: reopened(nodeUpdate, status) }, status, step, freed ?? why, { do: "none" }, now, 0);
+    return decided(
+      { ...view, nodeUpdate: reopened(nodeUpdate, status) },
+      status,
+      step,
+      freed ?? why,
+      { do: "none" },
+      now,
+      0,
+    );
   }
   const status: NodeUpdateStatus = { ...base };
   // Without a slot there is nothing to steal: the word is used up, or it would hit the next grant.
@@ -75,7 +91,10 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
   return decided(view, status, step, why, { do: "none" }, now);
 }
 
-function withTarget(status: NodeUpdateStatus, { nodeUpdate, group, releases, observed, live }: NodeView): NodeUpdateStatus {
+function withTarget(
+  status: NodeUpdateStatus,
+  { nodeUpdate, group, releases, observed, live }: NodeView,
+): NodeUpdateStatus {
   const next = { ...status };
   const wanted = wantedOf(nodeUpdate, group, releases, observed);
   const frozen = live?.grant.target?.["version"];
@@ -107,15 +126,25 @@ function ended(base: NodeUpdateStatus, asked: GrantStatus): NodeUpdateStatus {
 function reopened(nodeUpdate: NodeUpdate, { transitions }: NodeUpdateStatus): NodeUpdate {
   if (transitions === nodeUpdate.status?.transitions || transitions === undefined) return nodeUpdate;
   const [last] = transitions;
-  return last === undefined ? nodeUpdate : { ...nodeUpdate, status: { ...nodeUpdate.status, step: last.step } };
+  return last === undefined
+    ? nodeUpdate
+    : { ...nodeUpdate, status: { ...nodeUpdate.status, step: last.step } };
 }
 
-function freedBecause(base: NodeUpdateStatus, asked: GrantStatus, steal: string | undefined): Why | undefined {
+function freedBecause(
+  base: NodeUpdateStatus,
+  asked: GrantStatus,
+  steal: string | undefined,
+): Why | undefined {
   if (asked.phase === "Granting") return undefined;
   if (steal !== undefined) {
-    return { reason: "Stolen", message: `A person freed the slot: ${steal || "no reason given"}. The budget may be overrun.` };
+    return {
+      reason: "Stolen",
+      message: `A person freed the slot: ${steal || "no reason given"}. The budget may be overrun.`,
+    };
   }
   const [failure] = base.failed ?? [];
-  if (failure?.reason !== "HolderExpired" || Date.parse(failure.time) < Date.parse(asked.since)) return undefined;
+  if (failure?.reason !== "HolderExpired" || Date.parse(failure.time) < Date.parse(asked.since))
+    return undefined;
   return { reason: "HolderExpired", message: failure.message };
 }

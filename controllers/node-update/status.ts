@@ -50,7 +50,13 @@ function slotStatus({ name, version, rootHash, priority, tries, successful }: Sl
 
 /** `1.1.0* P2 good`: version, `*` if it runs, priority, and whether it is good, has tries left or is bad. */
 function slotWords({ version, running, priority, tries, successful }: Slot): string {
-  const state = successful ? "good" : tries > 0 ? `${tries} ${tries === 1 ? "try" : "tries"}` : priority > 0 ? "bad" : "off";
+  const state = successful
+    ? "good"
+    : tries > 0
+      ? `${tries} ${tries === 1 ? "try" : "tries"}`
+      : priority > 0
+        ? "bad"
+        : "off";
   return `${version === "" ? "empty" : version}${running ? "*" : ""} P${priority} ${state}`;
 }
 
@@ -76,7 +82,10 @@ export function withStep(
     next.transitions = [transition, ...(status.transitions ?? [])].slice(0, TRANSITIONS);
   }
   if (step !== "Staging") delete next.progress;
-  const wellNow = step === "Idle" && next.connected === true && (why.reason === "Current" || why.reason === "NoRebootRequired");
+  const wellNow =
+    step === "Idle" &&
+    next.connected === true &&
+    (why.reason === "Current" || why.reason === "NoRebootRequired");
   const conditions: [string, boolean][] = [
     ["Ready", wellNow],
     ["Staged", step === "Staged" || status.grant !== undefined],
@@ -84,7 +93,12 @@ export function withStep(
     ["Suspect", step === "Suspect"],
   ];
   for (const [type, holds] of conditions) {
-    const update = { type, status: holds ? ("True" as const) : ("False" as const), reason: why.reason, message };
+    const update = {
+      type,
+      status: holds ? ("True" as const) : ("False" as const),
+      reason: why.reason,
+      message,
+    };
     next.conditions = setCondition(next.conditions, update, generation, now);
   }
   return next;

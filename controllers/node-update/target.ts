@@ -25,7 +25,10 @@ export function wantedOf(
   observed: Observed | undefined,
 ): Wanted {
   if (group === undefined) {
-    return nothing("NoTarget", `UpdateGroup ${nodeUpdate.spec.group} does not exist; the node keeps what it runs.`);
+    return nothing(
+      "NoTarget",
+      `UpdateGroup ${nodeUpdate.spec.group} does not exist; the node keeps what it runs.`,
+    );
   }
   if (observed === undefined) return nothing("WaitingForAgent", "No agent of this node has reported yet.");
   const withheld = withheldBecause(nodeUpdate);
@@ -34,18 +37,25 @@ export function wantedOf(
   }
   if (group.spec.driver === "sentinel") return wantedReboot(nodeUpdate, observed);
   const name = nodeUpdate.spec.release;
-  if (name === undefined) return nothing("NoTarget", "The group has no release for this node now; it keeps what it runs.");
+  if (name === undefined)
+    return nothing("NoTarget", "The group has no release for this node now; it keeps what it runs.");
   const release = releases.get(name);
   if (release === undefined) return nothing("ReleaseNotFound", `Release ${name} does not exist.`);
   const payload = release.spec.payloads.find(({ architecture }) => architecture === observed.architecture);
   if (payload === undefined) {
-    return nothing("NoPayload", `Release ${name} has no payload for ${observed.architecture || "an unknown architecture"}.`);
+    return nothing(
+      "NoPayload",
+      `Release ${name} has no payload for ${observed.architecture || "an unknown architecture"}.`,
+    );
   }
   if (observed.runningRootHash === payload.rootHash) {
     return nothing("Current", `Runs ${release.spec.version}, as it should.`);
   }
   if (isBarred(release)) {
-    return nothing("ReleaseQuarantined", `Release ${name} is quarantined; the node keeps ${observed.runningVersion}.`);
+    return nothing(
+      "ReleaseQuarantined",
+      `Release ${name} is quarantined; the node keeps ${observed.runningVersion}.`,
+    );
   }
   const failed = failureOf(nodeUpdate, observed, payload.rootHash);
   if (failed !== undefined && nodeUpdate.metadata.annotations?.[RETRY_ANNOTATION] !== name) {
@@ -67,7 +77,9 @@ function wantedReboot(nodeUpdate: NodeUpdate, observed: Observed): Wanted {
 
 function failureOf({ status }: NodeUpdate, observed: Observed, rootHash: string): string | undefined {
   // A boot without a verdict is judged here: where it counts, the status says so too (rule 5).
-  const told = observed.failed.find((failure) => failure.rootHash === rootHash && failure.reason !== "PowerLost");
+  const told = observed.failed.find(
+    (failure) => failure.rootHash === rootHash && failure.reason !== "PowerLost",
+  );
   if (told !== undefined) return told.reason;
   const found = status?.failed?.find((failure) => failure.rootHash === rootHash);
   const cured =
@@ -87,7 +99,10 @@ function withheldBecause({ metadata }: NodeUpdate): Why | undefined {
   } catch {
     // Said below: nobody but the rollout controller should have written it.
   }
-  return { reason: "InvalidSpec", message: `The annotation ${WITHHELD_ANNOTATION} can't be read: remove it.` };
+  return {
+    reason: "InvalidSpec",
+    message: `The annotation ${WITHHELD_ANNOTATION} can't be read: remove it.`,
+  };
 }
 
 /** Whether what is wanted is ready on the machine: only the reboot is missing. */

@@ -1,6 +1,6 @@
 /** Which release one node is given, and why it is given none. */
 import { RETRIED_ANNOTATION, RETRY_ANNOTATION } from "../../api/labels.ts";
-import type { Why } from "../../api/reasons.ts";
+import { type Reason, reasons, type Why } from "../../api/reasons.ts";
 import type { Release } from "../../api/release.ts";
 import { failuresOn, isImageOf } from "../release/policy.ts";
 import { isForgiven } from "./failure.ts";
@@ -149,8 +149,14 @@ export function stuckBecause(
   if (standing.state === "Good") return undefined;
   if (assignment?.withheld !== undefined) return assignment.withheld;
   if (member.held) return { reason: "Held", message: "a person holds it." };
-  if (standing.state !== "Unreachable") return undefined;
   const { status } = member.update ?? {};
+  if (standing.state === "Pending" && !inFlight(member.update)) {
+    const reason = status?.reason as Reason | undefined;
+    const warns =
+      reason !== undefined && Object.hasOwn(reasons, reason) && reasons[reason].severity === "warning";
+    return warns ? { reason, message: status?.message ?? "" } : undefined;
+  }
+  if (standing.state !== "Unreachable") return undefined;
   if (status?.step === "Suspect") {
     return { reason: "Suspect", message: "it is away longer than its boot may take." };
   }

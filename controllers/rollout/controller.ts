@@ -61,12 +61,14 @@ export function createRolloutReconciler(deps: RolloutDeps): Reconciler {
 
 /** What the policy needs of a Node. */
 export function nodeFacts({ metadata, spec, status }: Node): NodeFacts {
+  const architecture = status?.nodeInfo?.architecture;
   const ready = status?.conditions?.find((condition) => condition.type === "Ready")?.status === "True";
   return {
     name: metadata.name,
     uid: metadata.uid ?? "",
     labels: metadata.labels ?? {},
-    architecture: status?.nodeInfo?.architecture,
+    // Empty until the kubelet reports.
+    architecture: architecture === "" ? undefined : architecture,
     available: ready && spec?.unschedulable !== true,
     held: metadata.annotations?.[HOLD_ANNOTATION] !== undefined,
   };

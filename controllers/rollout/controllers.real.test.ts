@@ -48,7 +48,7 @@ let running: Promise<void>;
 
 beforeAll(async () => {
   api = createRestClient(loadKubeConfig(inject("kubeconfig")), { clock, random, rate: 1000, burst: 1000 });
-  etcd = connectEtcd({ endpoints: [inject("etcd")], clock, random, log });
+  etcd = connectEtcd({ endpoints: [inject("etcd")], clock, random });
   coordination = createCoordination({ etcd, clock, random, log });
   await coordination.putJoinToken(run, { group: name("web"), labels: {}, expiresAt: clock.now() + 600_000 });
   await coordination.spendJoinToken(run, machineId);
@@ -262,18 +262,16 @@ describe("on a real API server", () => {
     const { items } = await api.list<NodeUpdate>(nodeUpdateKind, {
       labelSelector: `${GROUP_LABEL}=${name("web")}`,
     });
-    const canary =
-      items.find((update) => update.spec.release !== undefined)?.metadata.name.replace(`${run}-`, "") ?? "";
+    const canary = items.find((update) => update.spec.release !== undefined)?.metadata.name ?? "";
     const failure = {
       version: "2.0.0",
       rootHash: rootHashOf(name("os-2")),
       reason: "FellBack",
       message: "no kubelet",
     };
-    const path = canary.startsWith("machine-") ? canary : name(canary);
     await api.patch(
       nodeUpdateKind,
-      { name: path },
+      { name: canary },
       { type: "merge", body: { status: { ...runs("1"), failed: [{ ...failure, time: now() }] } } },
       { subresource: "status" },
     );

@@ -20,14 +20,15 @@ export interface Exposure {
 }
 
 /**
- * `threshold` is the group's, and 1 while its first stage has not passed (`thresholdIn`).
- * `resumedAt`: status.resumedAt of the group in ms; failures up to then are forgotten.
+ * `threshold` is the group's, and 1 while its first stage has not passed (`thresholdOf`).
+ * `resumedAt`: status.resumedAt of the group in ms; failures up to then are forgotten:
+ * without it a group that was resumed would wait for ever.
  */
 export function exposure(
   nodes: readonly NodeUpdate[],
   release: Release,
   threshold: number,
-  resumedAt?: number,
+  resumedAt: number | undefined,
 ): Exposure {
   const result: Exposure = { verified: 0, unverified: 0, failed: 0, room: 0 };
   for (const { status } of nodes) {

@@ -4,8 +4,11 @@ import type { Failure, UpdateGroup } from "../../api/update-group.ts";
 import { failuresOn } from "../release/policy.ts";
 import type { Member } from "./member.ts";
 
-/** Failures that a status keeps. */
+/** Failures that a status keeps, and the characters of each message. */
 const KEPT = 50;
+const MESSAGE = 1024;
+/** Characters of a resume word that a status keeps. */
+const WORD = 253;
 
 export interface Failures {
   /** Newest first, as many as a status keeps. */
@@ -28,8 +31,9 @@ export interface Resume {
 /** The state of the resume annotation: a word that the status doesn't know forgets what was. */
 export function resumeOf(group: UpdateGroup, word: string | undefined, now: number): Resume {
   const { resumed, resumedAt } = group.status ?? {};
-  if (word !== undefined && word !== "" && word !== resumed) {
-    return { resumed: word, at: wholeSeconds(now), fresh: true };
+  const known = word?.slice(0, WORD);
+  if (known !== undefined && known !== "" && known !== resumed) {
+    return { resumed: known, at: wholeSeconds(now), fresh: true };
   }
   return { resumed, at: resumedAt === undefined ? undefined : Date.parse(resumedAt), fresh: false };
 }
@@ -72,7 +76,13 @@ export function failuresOf(
       if (last === undefined) continue;
       if (!targets.includes(release) && Date.parse(last.time) < began) continue;
       const { reason, message, time } = last;
-      add({ node: member.name, release: release.metadata.name, reason, message, time });
+      add({
+        node: member.name,
+        release: release.metadata.name,
+        reason,
+        message: message.slice(0, MESSAGE),
+        time,
+      });
     }
   }
   const all = [...newest.values()].toSorted(

@@ -69,23 +69,28 @@ export function inFlight(update: NodeUpdate | undefined): boolean {
 }
 
 /** The membership of the group `name`, which may be gone. */
-export function membershipOf(name: string, world: Population): Membership {
-  const byName = new Map(world.nodeUpdates.map((update) => [update.metadata.name, update]));
-  const selecting = world.groups.filter((group) => group.metadata.deletionTimestamp === undefined);
+export function membershipOf(name: string, population: Population): Membership {
+  const { nodeUpdates } = population;
+  const byName = new Map(nodeUpdates.map((update) => [update.metadata.name, update]));
+  const selecting = population.groups.filter((group) => group.metadata.deletionTimestamp === undefined);
+  const ownSelector = selecting.find((group) => group.metadata.name === name)?.spec.nodeSelector;
   const result: Membership = { members: [], leaving: [], contested: [] };
-  const kept = new Set<string>();
+  /** NodeUpdates that stay: ours, and those that another group takes over with what failed there. */
+  const staying = new Set<string>();
   const place = (member: Member, claimants: readonly string[]): void => {
     if (claimants.length > 1 && claimants.includes(name)) {
       result.contested.push({ node: member.nodeName ?? member.name, groups: claimants });
     }
     const own = member.update?.spec.group;
     const owner = inFlight(member.update) ? own : claimants.length === 1 ? claimants[0] : own;
-    if (owner !== name || !(claimants.includes(name) || inFlight(member.update))) return;
-    result.members.push(member);
-    if (member.update !== undefined) kept.add(member.name);
+    const ours = owner === name && (claimants.includes(name) || inFlight(member.update));
+    if (ours) result.members.push(member);
+    if (member.update !== undefined && (ours || claimants.length === 1)) staying.add(member.name);
   };
-  for (const node of world.nodes) {
+  for (const node of population.nodes) {
     const named = byName.get(node.name);
+    const selected = ownSelector !== undefined && matches(ownSelector, node.labels);
+    if (!selected && named?.spec.group !== name) continue;
     const update = named?.spec.nodeUID === node.uid ? named : undefined;
     const claimants = selecting
       .filter((group) => matches(group.spec.nodeSelector, node.labels))
@@ -108,12 +113,14 @@ export function membershipOf(name: string, world: Population): Membership {
     );
   }
   const taken = new Set(byName.keys());
-  for (const machine of machinesOf(world)) {
+  const byMachine = new Map(nodeUpdates.map((update) => [update.spec.machineRef?.machineId, update]));
+  for (const machine of machinesOf(population)) {
     const exists = selecting.some((group) => group.metadata.name === machine.group);
-    const { update, name: machineName, free } = nameMachine(machine, world.nodeUpdates, taken);
+    const update = byMachine.get(machine.id);
+    const free = update === undefined ? freeName(machine, taken) : undefined;
     place(
       {
-        name: machineName,
+        name: update?.metadata.name ?? free ?? "",
         uid: machine.id,
         nodeName: undefined,
         labels: machine.labels,
@@ -121,16 +128,14 @@ export function membershipOf(name: string, world: Population): Membership {
         available: update?.status?.connected === true,
         held: isHeld(update),
         update,
-        writable: free || (update !== undefined && !deleting(update)),
+        writable: update === undefined ? free !== undefined : !deleting(update),
         claimants: [],
       },
       exists ? [machine.group] : [],
     );
   }
-  const claimed = claimedBy(world, selecting);
-  result.leaving = world.nodeUpdates.filter(
-    (update) =>
-      update.spec.group === name && !kept.has(update.metadata.name) && !claimed.has(identity(update)),
+  result.leaving = nodeUpdates.filter(
+    (update) => update.spec.group === name && !staying.has(update.metadata.name),
   );
   return result;
 }
@@ -145,23 +150,6 @@ function machinesOf({ machines, nodeUpdates }: Population): readonly MachineFact
   );
 }
 
-/** Identities that one group selects: it takes the NodeUpdate over, so that what failed there stays known. */
-function claimedBy({ nodes, machines }: Population, selecting: readonly UpdateGroup[]): Set<string> {
-  const claimed = new Set<string>();
-  for (const node of nodes) {
-    const by = selecting.filter((group) => matches(group.spec.nodeSelector, node.labels));
-    if (by.length === 1) claimed.add(node.uid);
-  }
-  for (const machine of machines ?? []) {
-    if (selecting.some((group) => group.metadata.name === machine.group)) claimed.add(machine.id);
-  }
-  return claimed;
-}
-
-function identity({ spec }: NodeUpdate): string {
-  return spec.machineRef?.machineId ?? spec.nodeUID ?? "";
-}
-
 function isHeld(update: NodeUpdate | undefined): boolean {
   return update?.metadata.annotations?.[HOLD_ANNOTATION] !== undefined;
 }
@@ -170,18 +158,10 @@ function deleting(update: NodeUpdate): boolean {
   return update.metadata.deletionTimestamp !== undefined;
 }
 
-/** `machine-` and the first 12 characters of the id; all of it where another machine has that name. */
-function nameMachine(
-  machine: MachineFacts,
-  nodeUpdates: readonly NodeUpdate[],
-  taken: Set<string>,
-): { name: string; update: NodeUpdate | undefined; free: boolean } {
-  const update = nodeUpdates.find(({ spec }) => spec.machineRef?.machineId === machine.id);
-  if (update !== undefined) return { name: update.metadata.name, update, free: false };
+/** `machine-` and the first 12 characters of the id; all of it where that name is taken; undefined if both are. */
+function freeName(machine: MachineFacts, taken: Set<string>): string | undefined {
   const id = machine.id.toLowerCase();
-  const short = `machine-${id.slice(0, 12)}`;
-  const name = taken.has(short) ? `machine-${id}` : short;
-  const free = !taken.has(name);
-  taken.add(name);
-  return { name, update: undefined, free };
+  const name = [`machine-${id.slice(0, 12)}`, `machine-${id}`].find((candidate) => !taken.has(candidate));
+  if (name !== undefined) taken.add(name);
+  return name;
 }

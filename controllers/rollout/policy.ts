@@ -11,7 +11,7 @@ import type { NodeUpdateSpec } from "../../api/node-update.ts";
 import type { Why } from "../../api/reasons.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { Release } from "../../api/release.ts";
-import type { StageStatus, UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
+import type { UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
 import { resolveTarget } from "../channel/policy.ts";
 import { haltedOn } from "../release/policy.ts";
 import { groupOpening } from "../window/policy.ts";
@@ -31,7 +31,7 @@ import { cohortsOf } from "./cohort.ts";
 import { conditionsOf } from "./conditions.ts";
 import { type Failures, failuresOf, resumeOf } from "./failure.ts";
 import { inFlight, type Member, type Membership, membershipOf, type Population } from "./member.ts";
-import { type Progress, progressOf, type Standing, thresholdIn } from "./stage.ts";
+import { type Progress, progressOf, type Standing, thresholdOf } from "./stage.ts";
 
 export interface RolloutSnapshot extends Population {
   group: UpdateGroup;
@@ -119,8 +119,7 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
     : [];
   const declared = spec.stages.length > 0;
   const rules = { failureThreshold: spec.failureThreshold, declared };
-  const firstPassed = known(remembered?.stages, cohorts[0]?.name)?.passedAt !== undefined;
-  const threshold = thresholdIn(firstPassed ? 1 : 0, rules);
+  const threshold = thresholdOf({ spec, status: remembered });
   const halted = isRelease(target) && failures.count >= threshold;
   const stopped = halted || quarantinedBy.length > 0 || invalid !== undefined || deleting;
   const standings = new Map<string, Standing>();
@@ -149,6 +148,13 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
   const asking = members.filter((member) => member.update?.status?.rebootRequired === true).length;
   const updated = sentinel ? members.length - asking : count("Good");
   const flying = members.filter((member) => inFlight(member.update)).map((member) => member.name);
+  const stuck = new Map<string, { node: string; why: Why }>();
+  for (const member of members) {
+    const standing = standings.get(member.uid);
+    if (standing === undefined || !progress.opened.has(member.uid)) continue;
+    const why = stuckBecause(member, standing, assignments.get(member.uid));
+    if (why !== undefined) stuck.set(member.uid, { node: member.name, why });
+  }
   const conditions = conditionsOf({
     deleting,
     sentinel,
@@ -166,14 +172,9 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
     asking,
     progress,
     moving: [...standings.values()].filter(
-      ({ state, uid }) => state === "Pending" && progress.opened.has(uid),
+      ({ state, uid }) => state === "Pending" && progress.opened.has(uid) && !stuck.has(uid),
     ).length,
-    stuck: members.flatMap((member) => {
-      const standing = standings.get(member.uid);
-      if (standing === undefined || !progress.opened.has(member.uid)) return [];
-      const why = stuckBecause(member, standing, assignments.get(member.uid));
-      return why === undefined ? [] : [{ node: member.name, why }];
-    }),
+    stuck: [...stuck.values()],
     opening,
   });
 
@@ -334,13 +335,6 @@ function fallingStages({ spec }: UpdateGroup): Why | undefined {
     before = percent;
   }
   return undefined;
-}
-
-function known(
-  stages: readonly StageStatus[] | undefined,
-  name: string | undefined,
-): StageStatus | undefined {
-  return stages?.find((stage) => stage.name === name);
 }
 
 function eventsOf(

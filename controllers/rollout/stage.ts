@@ -6,7 +6,7 @@
  */
 import { parseDuration } from "../../api/duration.ts";
 import { timestamp } from "../../api/meta.ts";
-import type { StageStatus } from "../../api/update-group.ts";
+import type { StageStatus, UpdateGroup } from "../../api/update-group.ts";
 import type { Cohort } from "./cohort.ts";
 
 /** How a member stands to the target. */
@@ -48,6 +48,19 @@ export interface StageRules {
 /** How many failures stop a rollout in stage `index`. */
 export function thresholdIn(index: number, rules: Pick<StageRules, "failureThreshold" | "declared">): number {
   return rules.declared && index <= 0 ? 1 : rules.failureThreshold;
+}
+
+/** How many failures stop the group now. `status` is the one for its present target. */
+export function thresholdOf({
+  spec,
+  status,
+}: {
+  spec: UpdateGroup["spec"];
+  status?: UpdateGroup["status"] | undefined;
+}): number {
+  const first = status?.stages?.find((stage) => stage.name === spec.stages[0]?.name);
+  const rules = { failureThreshold: spec.failureThreshold, declared: spec.stages.length > 0 };
+  return thresholdIn(first?.passedAt === undefined ? 0 : 1, rules);
 }
 
 /** `before` is the status for the same target; stages are known by name. */

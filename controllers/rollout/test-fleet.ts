@@ -1,5 +1,6 @@
 /** A fleet for the tests of this room: objects by name, and agents that do as they are told. */
 import type { Channel } from "../../api/channel.ts";
+import { WITHHELD_ANNOTATION } from "../../api/labels.ts";
 import { API_VERSION } from "../../api/meta.ts";
 import type { NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
@@ -8,6 +9,7 @@ import { type UpdateGroup, UpdateGroupSpec } from "../../api/update-group.ts";
 import { exposure } from "./exposure.ts";
 import type { MachineFacts, NodeFacts } from "./member.ts";
 import { decideRollout, type RolloutDecision } from "./policy.ts";
+import { thresholdOf } from "./stage.ts";
 
 export const MINUTE = 60_000;
 
@@ -186,10 +188,10 @@ export class Fleet {
     const release = this.releases.find((candidate) => candidate.metadata.name === spec.release);
     if (release === undefined || status?.grant !== undefined || status?.running === release.spec.version)
       return false;
-    if (metadata.annotations?.["slipway.dev/withheld"] !== undefined) return false;
-    const { spec: group } = this.group(spec.group);
-    const { stages: [stage] = [], resumedAt } = this.group(spec.group).status ?? {};
-    const threshold = group.stages.length > 0 && stage?.passedAt === undefined ? 1 : group.failureThreshold;
+    if (metadata.annotations?.[WITHHELD_ANNOTATION] !== undefined) return false;
+    const group = this.group(spec.group);
+    const threshold = thresholdOf(group);
+    const { resumedAt } = group.status ?? {};
     const forgotten = resumedAt === undefined ? undefined : Date.parse(resumedAt);
     return exposure(this.nodeUpdates, release, threshold, forgotten).room > 0;
   }

@@ -8,7 +8,6 @@ import { create } from "@bufbuild/protobuf";
 import { type ChannelCredentials, Client, credentials, status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Coordination } from "../../coordination/coordination.ts";
-import type { LeaseSession } from "../../coordination/etcd.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { systemRandom } from "../../ports/random.ts";
@@ -20,45 +19,14 @@ import {
   SessionRequestSchema,
 } from "../../proto/gen/agent_pb.ts";
 import { agentGatewayService } from "../../proto/service.ts";
-import type { TokenReviewResult } from "../../runtime/client.ts";
 import { CertificateAuthority } from "../certificate-authority.ts";
+import { FakeLeases, fakeReviews } from "../fake-cluster.ts";
 import { FakeCoordination } from "../fake-coordination.ts";
 import { type Gateway, type GatewayOptions, startGateway } from "../gateway.ts";
 import { ask, FakeAgent, MACHINE, newCertificateRequest, openChannel } from "./fake-agent.ts";
 import { hashJoinToken } from "./join.ts";
 
 const WAIT = { timeout: 20_000, interval: 20 };
-
-/** A lease that a test can lose. */
-class Leases {
-  count = 0;
-  current: AbortController | undefined;
-
-  async lease(): Promise<LeaseSession> {
-    this.count += 1;
-    this.current = new AbortController();
-    return { id: String(this.count), lost: this.current.signal, close: async () => {} };
-  }
-}
-
-const reviews = {
-  asked: 0,
-  /** Tokens are `agent@NODE`. */
-  async tokenReview(token: string): Promise<TokenReviewResult> {
-    reviews.asked += 1;
-    const node = /^agent@(.+)$/.exec(token)?.[1];
-    return {
-      authenticated: node !== undefined,
-      username: "system:serviceaccount:slipway-system:slipway-agent",
-      extra: {
-        "authentication.kubernetes.io/node-name": [node ?? ""],
-        "authentication.kubernetes.io/node-uid": [`uid-${node}`],
-      },
-      audiences: ["slipway"],
-      error: "",
-    };
-  },
-};
 
 let directory: string;
 let coordination: FakeCoordination;
@@ -79,9 +47,9 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-async function start(options: Partial<GatewayOptions> = {}, leases = new Leases()): Promise<Gateway> {
+async function start(options: Partial<GatewayOptions> = {}, leases = new FakeLeases()): Promise<Gateway> {
   const gateway = await startGateway({
-    client: reviews,
+    client: fakeReviews,
     etcd: leases,
     coordination: coordination as unknown as Coordination,
     listen: { host: "127.0.0.1", port: 0 },
@@ -178,7 +146,7 @@ describe("sessions", () => {
   });
 
   test("when the lease is lost all agents are sent away, and come back under a new one", async () => {
-    const leases = new Leases();
+    const leases = new FakeLeases();
     const gateway = await start({}, leases);
     const agent = new FakeAgent(dial(gateway), "agent@n1").hello();
     await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
@@ -334,10 +302,10 @@ describe("crowds", () => {
     const gateway = await start({ serverLimits: { maxSessions: 1 } });
     const first = new FakeAgent(dial(gateway), "agent@n1").hello();
     await expect.poll(() => first.kinds(), WAIT).toContain("welcome");
-    const asked = reviews.asked;
+    const asked = fakeReviews.asked;
     const second = new FakeAgent(dial(gateway), "agent@n2").hello();
     await expect.poll(() => second.goAway(), WAIT).toBe("Busy");
-    expect(reviews.asked).toBe(asked);
+    expect(fakeReviews.asked).toBe(asked);
   });
 
   test("a peer that does not read is cut off", async () => {

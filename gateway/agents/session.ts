@@ -7,37 +7,27 @@
 import { create, equals } from "@bufbuild/protobuf";
 import type { Coordination, LiveGrant } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
-import { type Phase, sameToken, type Token } from "../../coordination/records.ts";
+import { sameToken, type Token } from "../../coordination/records.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import {
-  type CommitRequest,
   type Desired,
   DesiredSchema,
   type Grant,
   GrantSchema,
   type Hello,
   type Observed,
-  type ReturnRequest,
   type SessionRequest,
   type SessionResponse,
   SessionResponseSchema,
-  type WithdrawRequest,
 } from "../../proto/gen/agent_pb.ts";
 import type { Identity } from "./authenticate.ts";
-import {
-  checkBoot,
-  checkHello,
-  checkObserved,
-  checkToken,
-  checkVerdict,
-  checkWhy,
-  MalformedMessage,
-} from "./form.ts";
+import { checkBoot, checkHello, checkObserved, checkToken, MalformedMessage } from "./form.ts";
 import { type EndReason, goAway } from "./go-away.ts";
-import { grantMessage, tokenMessage } from "./grant-message.ts";
+import { grantMessage } from "./grant-message.ts";
 import { Newest } from "./newest.ts";
+import { Questions } from "./questions.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 export interface SessionLimits {
@@ -98,12 +88,6 @@ export interface SessionOptions {
   opened: () => void;
 }
 
-type Body = SessionResponse["body"];
-type Question =
-  | { case: "commit"; value: CommitRequest }
-  | { case: "withdraw"; value: WithdrawRequest }
-  | { case: "return"; value: ReturnRequest };
-
 export class AgentSession {
   readonly identity: Identity;
   readonly #options: SessionOptions;
@@ -111,10 +95,8 @@ export class AgentSession {
   readonly #bucket: TokenBucket;
   readonly #observed: Newest<Observed>;
   readonly #timers: Cancel[] = [];
-  /** At most one question of each kind waits: the newest. They are asked one at a time. */
-  readonly #questions = new Map<Question["case"], Question>();
+  readonly #questions: Questions;
   #state: "silent" | "opening" | "open" | "ended" = "silent";
-  #asking = false;
   #session = 0;
   #machineId = "";
   /** The newest report from before the session was open. */
@@ -132,6 +114,15 @@ export class AgentSession {
     const { clock, limits, random } = options;
     this.#bucket = new TokenBucket(clock, limits.messagesPerSecond, limits.messageBurst);
     this.#observed = new Newest(clock, limits.observedSpacing, (observed) => this.#putObserved(observed));
+    this.#questions = new Questions({
+      uid: options.identity.uid,
+      coordination: options.coordination,
+      log: this.#log,
+      attempt: (call, run) => this.#try(call, run),
+      send: (body) => this.#send(body),
+      committed: (answer, reason) => options.meter.commit(answer, reason),
+      outdated: () => this.end("NewerSession"),
+    });
     const [youngest, oldest] = limits.maxAge;
     this.#timers.push(
       clock.after(limits.helloWithin, () => {
@@ -197,7 +188,7 @@ export class AgentSession {
     this.#state = "ended";
     for (const cancel of this.#timers) cancel();
     const last = this.#observed.stop();
-    this.#questions.clear();
+    this.#questions.stop();
     this.#options.meter.ended(reason);
     this.#log.info("session ended", { session: this.#session, reason });
     if (wasOpen) void this.#close(last);
@@ -225,11 +216,7 @@ export class AgentSession {
       case "commit":
       case "withdraw":
       case "return":
-        checkToken(`${body.case}.token`, body.value.token);
-        if (body.case !== "withdraw") checkBoot(`${body.case}.boot`, body.value.boot);
-        if (body.case === "return") checkVerdict(body.value.verdict);
-        this.#questions.set(body.case, body);
-        void this.#ask();
+        this.#questions.put(body);
         break;
       default:
         throw new MalformedMessage("a body of this protocol's version expected");
@@ -276,7 +263,7 @@ export class AgentSession {
     if (this.#early !== undefined) this.#observed.offer(this.#early);
     this.#early = undefined;
     this.#options.opened();
-    void this.#ask();
+    this.#questions.open(session);
   }
 
   /** The state as another task may have left it. */
@@ -306,89 +293,6 @@ export class AgentSession {
     return newest === undefined ? "again" : "done";
   }
 
-  async #ask(): Promise<void> {
-    if (this.#asking) return;
-    this.#asking = true;
-    while (this.#state === "open") {
-      const next = this.#questions.values().next();
-      if (next.done === true) break;
-      this.#questions.delete(next.value.case);
-      await this.#try(next.value.case, () => this.#answer(next.value));
-    }
-    this.#asking = false;
-  }
-
-  async #answer(question: Question): Promise<void> {
-    const { coordination } = this.#options;
-    const { uid } = this.identity;
-    const token = checkToken("token", question.value.token);
-    switch (question.case) {
-      case "commit": {
-        const boot = checkBoot("commit.boot", question.value.boot);
-        const result = await coordination.commit(uid, this.#session, token, boot);
-        const committed = result.outcome === "committed";
-        const reason = committed ? "Committed" : result.why.reason;
-        this.#options.meter.commit(result.outcome, reason);
-        this.#log.info("answered a commit", { outcome: result.outcome, reason, revision: token.revision });
-        this.#send({
-          case: "commit",
-          value: {
-            $typeName: "slipway.agent.v1.CommitResponse",
-            token: tokenMessage(token),
-            goodForSeconds: committed ? result.goodForSeconds : 0,
-            reason,
-            message: committed ? "" : result.why.message,
-          },
-        });
-        return;
-      }
-      case "withdraw": {
-        const { reason, message } = question.value;
-        const why = checkWhy(reason, message, "Withdrawn");
-        const fenced = await coordination.withdraw(uid, this.#session, token, why);
-        if (fenced === "stale" && !(await this.#settled(token))) return;
-        this.#send({
-          case: "withdraw",
-          value: { $typeName: "slipway.agent.v1.WithdrawResponse", token: tokenMessage(token) },
-        });
-        return;
-      }
-      case "return": {
-        const { reason, message } = question.value;
-        const verdict = checkVerdict(question.value.verdict);
-        const boot = checkBoot("return.boot", question.value.boot);
-        const why = checkWhy(reason, message, verdict);
-        const fenced = await coordination.reportReturn(uid, this.#session, token, boot, verdict, why);
-        if (fenced === "stale" && !(await this.#settled(token))) return;
-        this.#send({
-          case: "return",
-          value: { $typeName: "slipway.agent.v1.ReturnResponse", token: tokenMessage(token) },
-        });
-      }
-    }
-  }
-
-  /**
-   * Whether a stale token needs nothing more of the agent: its grant is gone, or its phase
-   * says that it returned or was withdrawn. In any other case an answer would be wrong.
-   */
-  async #settled(token: Token): Promise<boolean> {
-    const { grant, session } = await this.#options.coordination.readNode(this.identity.uid);
-    if (session !== undefined && session.session > this.#session) {
-      this.end("NewerSession");
-      return false;
-    }
-    const living =
-      grant !== undefined &&
-      (sameToken(grant.token, token) || sameToken(grant.grant.supersedes ?? undefined, token));
-    const over: Phase["phase"][] = ["Returned", "Withdrawn"];
-    const settled = !living || over.includes(grant.phase.phase);
-    if (!settled) {
-      this.#log.info("left a request unanswered", { revision: token.revision, phase: grant.phase.phase });
-    }
-    return settled;
-  }
-
   #pushDesired(desired: Desired | undefined): void {
     if (desired === this.#desired) return;
     const next = desired ?? create(DesiredSchema);
@@ -410,7 +314,7 @@ export class AgentSession {
     this.#send({ case: "grant", value: next });
   }
 
-  #send(body: Body): void {
+  #send(body: SessionResponse["body"]): void {
     if (this.#state === "ended") return;
     this.#options.meter.sent(body.case ?? "unknown");
     this.#options.send(create(SessionResponseSchema, { body }));

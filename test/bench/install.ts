@@ -7,13 +7,11 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdtemp, open, rm, stat } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
+import { Worker } from "node:worker_threads";
 import { region } from "../../fastpatch/disk.ts";
 import { openEngine } from "../../fastpatch/engine.ts";
 import { openFileDisk } from "../../fastpatch/file-disk.ts";
@@ -47,8 +45,11 @@ export async function run(options: InstallBenchOptions = {}): Promise<object> {
   const { size = 1024 * MIB, rounds = 3, onProgress = () => {} } = options;
   const directory = await mkdtemp(join(tmpdir(), "slipway-bench-"));
   const files = (name: string): string => join(directory, name);
-  const server = await serve(directory);
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const server = new Worker(new URL("./file-server.ts", import.meta.url), { workerData: directory });
+  const origin = await new Promise<string>((resolve, reject) => {
+    server.once("message", resolve);
+    server.once("error", reject);
+  });
   try {
     onProgress("building images");
     const old = mixed(size);
@@ -107,8 +108,7 @@ export async function run(options: InstallBenchOptions = {}): Promise<object> {
       },
     };
   } finally {
-    server.close();
-    server.closeAllConnections();
+    await server.terminate();
     await rm(directory, { recursive: true, force: true });
   }
 }
@@ -226,7 +226,7 @@ async function nodePipeline(url: string, to: string): Promise<void> {
   const response = await fetch(url);
   if (response.body === null) throw new Error("no body");
   const file = await open(to, "r+");
-  await pipeline(response.body, file.createWriteStream({ autoClose: false }));
+  for await (const chunk of response.body) await file.write(chunk);
   await file.datasync();
   await file.close();
   await dropCaches();
@@ -240,22 +240,4 @@ async function dropCaches(): Promise<void> {
   const file = await open("/proc/sys/vm/drop_caches", "w").catch(() => undefined);
   await file?.write("1").catch(() => {});
   await file?.close();
-}
-
-function serve(directory: string): Promise<Server> {
-  const server = createServer((request, response) => {
-    void answer(join(directory, request.url ?? ""), request.headers.range).catch(() => response.destroy());
-    async function answer(path: string, range: string | undefined): Promise<void> {
-      const { size } = await stat(path);
-      const match = /^bytes=(\d+)-(\d+)$/.exec(range ?? "");
-      const start = match === null ? 0 : Number(match[1]);
-      const end = match === null ? size - 1 : Math.min(Number(match[2]), size - 1);
-      response.writeHead(match === null ? 200 : 206, {
-        "content-length": end - start + 1,
-        ...(match === null ? {} : { "content-range": `bytes ${start}-${end}/${size}` }),
-      });
-      await pipeline(createReadStream(path, { start, end, highWaterMark: MIB }), response);
-    }
-  });
-  return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
 }

@@ -1,0 +1,120 @@
+/** `slipway manager`: the flags, and the process's own implementations of the ports. */
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { Command } from "commander";
+import { z } from "zod";
+import type { EtcdPort } from "../coordination/etcd.ts";
+import { connectEtcd } from "../coordination/etcd3-port.ts";
+import { systemClock } from "../ports/clock.ts";
+import { jsonLogger } from "../ports/log.ts";
+import { systemRandom } from "../ports/random.ts";
+import { startHealth } from "../runtime/health.ts";
+import { loadKubeConfig } from "../runtime/kubeconfig.ts";
+import { createMetrics, observeProcess } from "../runtime/metrics.ts";
+import { createRestClient } from "../runtime/rest-client.ts";
+import { createFleetManager } from "./manager.ts";
+
+/** Calls of the API server per second, and at once after a quiet time: a fleet's statuses are written one by one. */
+const API_RATE = 100;
+const API_BURST = 300;
+
+const Address = z
+  .string()
+  .regex(/^([^\s]*):\d{1,5}$/, { error: "--metrics: [HOST]:PORT expected, such as :8080" })
+  .transform((text) => {
+    const at = text.lastIndexOf(":");
+    const host = text.slice(0, at).replace(/^\[|\]$/g, "");
+    return { port: Number(text.slice(at + 1)), ...(host === "" ? {} : { host }) };
+  });
+
+const Flags = z
+  .object({
+    kubeconfig: z.string().optional(),
+    etcd: z.string().transform((list) => list.split(",").map((url) => url.trim())),
+    etcdCa: z.string().optional(),
+    etcdCert: z.string().optional(),
+    etcdKey: z.string().optional(),
+    metrics: Address.optional(),
+    leaderElectNamespace: z.string().min(1),
+    identity: z.string().min(1),
+  })
+  .refine(({ etcdCert, etcdKey }) => (etcdCert === undefined) === (etcdKey === undefined), {
+    error: "--etcd-cert and --etcd-key belong together",
+  })
+  .refine(({ etcdCa, etcdCert }) => etcdCert === undefined || etcdCa !== undefined, {
+    error: "--etcd-cert needs --etcd-ca",
+  });
+type Flags = z.output<typeof Flags>;
+
+export function managerCommand(): Command {
+  return new Command("manager")
+    .description("Decides what each node runs and when it reboots.")
+    .option("--kubeconfig <file>", "kubeconfig (default: the Pod's own service account)")
+    .requiredOption("--etcd <list>", "etcd: http(s)://HOST:PORT,...")
+    .option("--etcd-ca <file>", "PEM: who may sign etcd's certificates")
+    .option("--etcd-cert <file>", "PEM: client certificate for etcd")
+    .option("--etcd-key <file>", "PEM: its key")
+    .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
+    .option("--leader-elect-namespace <name>", "namespace of the leader's Lease", "default")
+    .option("--identity <name>", "unique name of this process", `${hostname()}_${systemRandom.uuid()}`)
+    .action(async (options: unknown) => {
+      const flags = Flags.safeParse(options);
+      if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));
+      await run(flags.data);
+    });
+}
+
+async function run(flags: Flags): Promise<void> {
+  const [clock, random] = [systemClock, systemRandom];
+  const log = jsonLogger(clock, (line) => process.stdout.write(line), { role: "manager" });
+  const stop = new AbortController();
+  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
+  const metrics = createMetrics();
+  const unobserve = observeProcess(metrics.registry, "0.1.0");
+  const client = createRestClient(loadKubeConfig(flags.kubeconfig, { clock, log }), {
+    clock,
+    random,
+    rate: API_RATE,
+    burst: API_BURST,
+    userAgent: "slipway-manager",
+  });
+  const etcd = openEtcd(flags);
+  const manager = createFleetManager({
+    client,
+    watches: client.watches,
+    etcd,
+    clock,
+    random,
+    log,
+    metrics,
+    namespace: flags.leaderElectNamespace,
+    identity: flags.identity,
+  });
+  const { live, ready } = manager;
+  const { registry } = metrics;
+  const health =
+    flags.metrics === undefined
+      ? undefined
+      : await startHealth({ ...flags.metrics, live, ready, registry, beforeScrape: () => manager.report() });
+  try {
+    await manager.start(stop.signal);
+  } finally {
+    await health?.close();
+    await etcd.close();
+    await client.close();
+    unobserve();
+  }
+}
+
+/** Certificates are read anew for each connection: they rotate. */
+function openEtcd({ etcd: endpoints, etcdCa, etcdCert, etcdKey }: Flags): EtcdPort {
+  const ports = { clock: systemClock, random: systemRandom };
+  if (etcdCa === undefined) return connectEtcd({ endpoints, ...ports });
+  const tls = () => ({
+    ca: readFileSync(etcdCa, "utf8"),
+    ...(etcdCert === undefined || etcdKey === undefined
+      ? {}
+      : { certificate: readFileSync(etcdCert, "utf8"), key: readFileSync(etcdKey, "utf8") }),
+  });
+  return connectEtcd({ endpoints, ...ports, tls });
+}

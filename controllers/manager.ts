@@ -1,0 +1,190 @@
+/**
+ * The manager: every controller on one runtime, led by one Lease and one epoch. Stores
+ * follow the API server before it leads; everything else runs only while it does.
+ */
+import { channel } from "../api/channel.ts";
+import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
+import { type RebootBudget, rebootBudget } from "../api/reboot-budget.ts";
+import { type RebootWindow, rebootWindow } from "../api/reboot-window.ts";
+import { type Release, release } from "../api/release.ts";
+import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
+import type { Channel } from "../api/channel.ts";
+import type { FleetSnapshot } from "../coordination/coordination.ts";
+import { createCoordination } from "../coordination/create.ts";
+import type { EtcdPort } from "../coordination/etcd.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Logger } from "../ports/log.ts";
+import type { Random } from "../ports/random.ts";
+import type { KubeClient } from "../runtime/client.ts";
+import { type Node, NODES } from "../runtime/core.ts";
+import type { LeaderElectionOptions } from "../runtime/leader-election.ts";
+import { createManager, type Manager } from "../runtime/manager.ts";
+import type { RuntimeMetrics } from "../runtime/metrics.ts";
+import { keyOf } from "../runtime/store.ts";
+import type { WatchSources } from "../runtime/watch-source.ts";
+import { createBudgetReconciler } from "./budget/controller.ts";
+import { channelWatches, createChannelReconciler } from "./channel/controller.ts";
+import { Drainer } from "./drain/drainer.ts";
+import { FleetCache } from "./fleet-cache.ts";
+import { GatesController } from "./gates/controller.ts";
+import { Planner } from "./grants/planner.ts";
+import type { Plan } from "./grants/policy.ts";
+import { FleetLeadership } from "./leadership.ts";
+import { createFleetMetrics, type FleetMetrics } from "./metrics.ts";
+import { NodeUpdateReconciler } from "./node-update/controller.ts";
+import { orphanedCordons } from "./node-update/orphans.ts";
+import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
+import { createReleaseReconciler, releaseWatches } from "./release/controller.ts";
+import { createRolloutReconciler } from "./rollout/controller.ts";
+import { rolloutWatches } from "./rollout/watch.ts";
+import { createWindowReconciler, windowWatches } from "./window/controller.ts";
+import type { World } from "./world.ts";
+
+export interface FleetManagerOptions {
+  client: KubeClient;
+  watches: WatchSources;
+  etcd: EtcdPort;
+  clock: Clock;
+  random: Random;
+  log: Logger;
+  metrics: RuntimeMetrics;
+  /** Namespace of the leader Lease. */
+  namespace: string;
+  /** Unique per process. */
+  identity: string;
+  /** Leader election's times, where not client-go's. */
+  election?: Pick<LeaderElectionOptions, "leaseDuration" | "renewDeadline" | "retryPeriod">;
+  /** Nodes worked on at once; 16 if absent. */
+  workers?: number;
+}
+
+/** Name of the leader Lease. */
+export const LEASE_NAME = "slipway-manager";
+const WORKERS = 16;
+/** Gates older than this make the manager unready, ms: nothing is granted any more. */
+const GATES_TOO_OLD = 30_000;
+
+/** Runs the manager until `signal` aborts. Rejects when leadership is lost, in the fleet or in the cluster: start anew. */
+export function startManager(options: FleetManagerOptions, signal: AbortSignal): Promise<void> {
+  return createFleetManager(options).start(signal);
+}
+
+/** The manager, not started yet: for callers that serve its probes and metrics. */
+export function createFleetManager(options: FleetManagerOptions): Manager {
+  const { client, watches, etcd, clock, random, log, metrics, namespace, identity } = options;
+  const coordination = createCoordination({ etcd, clock, random, log: log.with({ part: "coordination" }) });
+  const leadership = new FleetLeadership({ client, coordination, log });
+  const manager = createManager({
+    client,
+    watches,
+    clock,
+    random,
+    log,
+    metrics,
+    reporter: { controller: "slipway.dev/manager", instance: identity },
+    leaderElection: {
+      name: LEASE_NAME,
+      namespace,
+      identity,
+      ...options.election,
+      beforeAcquire: () => leadership.beforeAcquire(),
+      onElected: (tenure) => leadership.onElected(tenure),
+    },
+  });
+  const stores = {
+    releases: manager.store<Release>(release),
+    channels: manager.store<Channel>(channel),
+    groups: manager.store<UpdateGroup>(updateGroup),
+    budgets: manager.store<RebootBudget>(rebootBudget),
+    windows: manager.store<RebootWindow>(rebootWindow),
+    nodeUpdates: manager.store<NodeUpdate>(nodeUpdate, { indexes: NODE_UPDATE_INDEXES }),
+    nodes: manager.store<Node>(NODES, { transform: pruneNode }),
+  };
+  const recorder = manager.events;
+  const common = { client, stores, recorder, clock, log };
+  manager.controller("window", createWindowReconciler(common), { watches: windowWatches(stores) });
+  manager.controller("channel", createChannelReconciler(common), { watches: channelWatches(stores) });
+  manager.controller("release", createReleaseReconciler(common), { watches: releaseWatches(stores) });
+  const rollout = createRolloutReconciler({ ...common, coordination });
+  manager.controller("rollout", rollout, { watches: rolloutWatches(stores) });
+
+  const cache = new FleetCache({
+    coordination,
+    clock,
+    log: log.with({ part: "fleet" }),
+    check: (fleet) => leadership.check(fleet),
+  });
+  const planner = new Planner(clock);
+  let latest: { world: World; fleet: FleetSnapshot; plan: Plan } | undefined;
+  let fleetMetrics: FleetMetrics | undefined;
+  const nodes = manager.controller(
+    "node-update",
+    new NodeUpdateReconciler({
+      ...common,
+      coordination,
+      leader: () => leadership.current(),
+      fleet: () => cache.snapshot,
+      planner,
+      drainer: new Drainer(client, clock),
+      random,
+      onTransition: (step, why) => fleetMetrics?.transition(step, why),
+    }),
+    { watches: nodeUpdateWatches(stores), workers: options.workers ?? WORKERS },
+  );
+  const budgets = manager.controller(
+    "budget",
+    createBudgetReconciler({ client, budgets: stores.budgets, latest: () => latest }),
+    { watches: [] },
+  );
+  const gates = new GatesController({
+    client,
+    coordination,
+    leader: () => leadership.current(),
+    readFleet: () => cache.read(),
+    clock,
+    log: log.with({ part: "gates" }),
+    async onRenewed(world, fleet, startedAt) {
+      latest = { world, fleet, plan: planner.make(world, fleet, startedAt, clock.now()) };
+      for (const budget of world.budgets) budgets.enqueue(keyOf(budget));
+      for (const { name, patch } of orphanedCordons(world, fleet)) {
+        log.info("undoing a cordon that names no living grant", { node: name });
+        await client.patch(NODES, { name }, patch);
+      }
+      await leadership.remember();
+    },
+  });
+  const wake = (uids: readonly string[]): void => {
+    for (const uid of uids)
+      for (const found of stores.nodeUpdates.byIndex("uid", uid)) nodes.enqueue(keyOf(found));
+  };
+  cache.onChange(wake);
+  planner.onChange(wake);
+  for (const store of [
+    stores.groups,
+    stores.budgets,
+    stores.windows,
+    stores.releases,
+    stores.nodes,
+    stores.nodeUpdates,
+  ]) {
+    store.onChange((change) => {
+      if (bindsOthers(change)) gates.poke();
+    });
+  }
+  manager.loop("fleet", (signal) => cache.run(signal));
+  manager.loop("gates", (signal) => gates.run(signal));
+  manager.ready.set("gates", () => {
+    const { renewedAt } = gates;
+    if (renewedAt === undefined || clock.now() - renewedAt < GATES_TOO_OLD) return undefined;
+    return "The gates have not been renewed for 30 s: nothing is granted";
+  });
+  fleetMetrics = createFleetMetrics(metrics.registry, {
+    clock,
+    nodeUpdates: stores.nodeUpdates,
+    groups: stores.groups,
+    fleet: () => cache.snapshot,
+    plan: () => planner.plan,
+    gatesRenewedAt: () => gates.renewedAt,
+  });
+  return manager;
+}

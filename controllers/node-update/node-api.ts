@@ -1,0 +1,62 @@
+/** The Node behind a NodeUpdate, in the API: read consistently, patched with what was read. */
+import type { NodeUpdate } from "../../api/node-update.ts";
+import { isApiError, type KubeClient, type Patch } from "../../runtime/client.ts";
+import { type Lease, LEASES, type Node, NODES } from "../../runtime/core.ts";
+import { planUncordon } from "./cordon.ts";
+
+/** Namespace of the kubelets' Leases (k8s.io/api/core/v1: NamespaceNodeLease). */
+const NODE_LEASES = "kube-node-lease";
+
+export class NodeApi {
+  readonly #client: KubeClient;
+
+  constructor(client: KubeClient) {
+    this.#client = client;
+  }
+
+  /** The Node of that UID; undefined for a plain machine, and where it is gone. */
+  async read({ spec }: NodeUpdate, signal: AbortSignal): Promise<Node | undefined> {
+    const { nodeName, nodeUID } = spec;
+    if (nodeName === undefined) return undefined;
+    const get = this.#client.get<Node>(NODES, { name: nodeName }, { signal });
+    const node = await unlessGone(get);
+    return node?.metadata.uid === nodeUID ? node : undefined;
+  }
+
+  /** The Lease that the kubelet renews. */
+  readLease(name: string, signal: AbortSignal): Promise<Lease | undefined> {
+    return unlessGone(this.#client.get<Lease>(LEASES, { name, namespace: NODE_LEASES }, { signal }));
+  }
+
+  /** Patches the Node as `plan` says, from a fresh read; nothing if it is gone. */
+  async patch(
+    nodeUpdate: NodeUpdate,
+    plan: (node: Node) => Patch | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const node = await this.read(nodeUpdate, signal);
+    const patch = node === undefined ? undefined : plan(node);
+    if (node === undefined || patch === undefined) return;
+    await this.#client.patch(NODES, { name: node.metadata.name }, patch, { signal });
+  }
+
+  /** Undoes our cordon, whatever its token: call it when the node holds no grant, or its grant ends. */
+  uncordon(nodeUpdate: NodeUpdate, signal: AbortSignal): Promise<void> {
+    return this.patch(nodeUpdate, (node) => planUncordon(node, []), signal);
+  }
+}
+
+async function unlessGone<T>(read: Promise<T>): Promise<T | undefined> {
+  try {
+    return await read;
+  } catch (error) {
+    if (isApiError(error, "NotFound")) return undefined;
+    throw error;
+  }
+}
+
+/** What changes whenever the kubelet gives a sign. */
+export function heartbeatOf(node: Node | undefined, lease: Lease | undefined): string {
+  const ready = node?.status?.conditions?.find(({ type }) => type === "Ready");
+  return `${lease?.spec?.renewTime ?? ""} ${ready?.lastHeartbeatTime ?? ""}`;
+}
