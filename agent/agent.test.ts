@@ -245,6 +245,26 @@ describe("a commit", () => {
   });
 });
 
+describe("an agent that can't do what it should", () => {
+  it.each([
+    ["disarm", "DeadManUnavailable"],
+    ["save", "StateNotWritten"],
+  ])("says so where it can't %s, and goes on once it can", async (act, reason) => {
+    const w = world();
+    w.gateway.desired.target = target("2.0.0", "b");
+    let broken = true;
+    w.machine.before = (each) => {
+      if (broken && each === act) throw new Error("Input/output error");
+    };
+    w.machine.startAgent();
+    await w.until(() => w.gateway.observed.at(-1)?.reason === reason);
+    expect(w.gateway.observed.at(-1)?.message).toBe("Input/output error");
+    expect(w.machine.log).not.toContain("stage");
+    broken = false;
+    await w.until(() => w.gateway.observed.at(-1)?.stagedRootHash === "b");
+  });
+});
+
 describe("recovery", () => {
   it("marks a boot good that it knows nothing of, once the checks pass", async () => {
     const w = world();

@@ -67,6 +67,8 @@ class Loop implements Agent {
   #memory = freshMemory();
   #last: Decision | undefined;
   #machine: Machine | undefined;
+  /** The machine may have changed since the last look. */
+  #stale = true;
   #lookedAt = 0;
   #said = { key: "", since: 0 };
   #dirty = false;
@@ -148,6 +150,7 @@ class Loop implements Agent {
       decision = decide(await this.#look());
     } catch (error) {
       log.error("can't look at the machine", error);
+      this.#stale = true;
       this.#link.start();
       await this.#pause(AFTER_FAILURE, signal);
       return;
@@ -174,7 +177,7 @@ class Loop implements Agent {
         this.#run.failure = failure;
         return;
       }
-      this.#machine = undefined;
+      this.#stale = true;
       if (this.#last !== undefined) this.#say({ ...this.#last, why: failure });
       await this.#pause(AFTER_FAILURE, signal);
     }
@@ -224,19 +227,19 @@ class Loop implements Agent {
         run.switch = "disarmed";
         return;
       case "Flip":
-        this.#machine = undefined;
+        this.#stale = true;
         await driver.flip(next.slot, next.tries);
         return;
       case "Unflip":
-        this.#machine = undefined;
+        this.#stale = true;
         await driver.unflip();
         return;
       case "MarkGood":
-        this.#machine = undefined;
+        this.#stale = true;
         await driver.markGood(next.slot);
         return;
       case "MarkBad":
-        this.#machine = undefined;
+        this.#stale = true;
         await driver.markBad(next.slot);
         return;
       case "RunChecks": {
@@ -264,9 +267,11 @@ class Loop implements Agent {
 
   async #look(): Promise<Situation> {
     const { driver, clock } = this.#options;
-    if (this.#machine === undefined || clock.monotonic() - this.#lookedAt >= LOOK_AGAIN) {
+    const now = clock.monotonic();
+    if (this.#machine === undefined || this.#stale || now - this.#lookedAt >= LOOK_AGAIN) {
+      this.#stale = false;
       this.#machine = await driver.observe();
-      this.#lookedAt = clock.monotonic();
+      this.#lookedAt = now;
     }
     return this.#situation(this.#machine);
   }
@@ -307,7 +312,7 @@ class Loop implements Agent {
 
   /** The machine changed. */
   #touched(): void {
-    this.#machine = undefined;
+    this.#stale = true;
     this.#notify();
   }
 
@@ -361,6 +366,8 @@ function failed(next: Next, error: unknown): Why {
       return why("DeadManUnavailable", message);
     case "Reboot":
       return why("RebootRefused", message);
+    case "Save":
+      return why("StateNotWritten", message);
     default:
       return why("FlipFailed", message);
   }

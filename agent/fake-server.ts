@@ -16,6 +16,7 @@ import {
   type X509Certificate,
   X509CertificateGenerator,
 } from "@peculiar/x509";
+import { systemClock } from "../ports/clock.ts";
 import {
   type JoinRequest,
   type JoinResponse,
@@ -51,8 +52,8 @@ export async function startFakeServer(): Promise<FakeServer> {
   const ca = await X509CertificateGenerator.createSelfSigned({
     name: "CN=test",
     keys: caKeys,
-    notBefore: new Date(Date.now() - hour),
-    notAfter: new Date(Date.now() + hour),
+    notBefore: new Date(systemClock.now() - hour),
+    notAfter: new Date(systemClock.now() + hour),
     signingAlgorithm: algorithm,
     extensions: [new BasicConstraintsExtension(true, 1, true)],
   });
@@ -64,8 +65,8 @@ export async function startFakeServer(): Promise<FakeServer> {
     X509CertificateGenerator.create({
       subject,
       issuer: ca.subject,
-      notBefore: new Date(Date.now() + from),
-      notAfter: new Date(Date.now() + to),
+      notBefore: new Date(systemClock.now() + from),
+      notAfter: new Date(systemClock.now() + to),
       publicKey,
       signingKey: caKeys.privateKey,
       signingAlgorithm: algorithm,

@@ -1,5 +1,6 @@
 /** Reaches a gateway by gRPC over TLS. Credentials are read anew for each connection: they rotate. */
 import { readFile } from "node:fs/promises";
+import { isIP } from "node:net";
 import {
   type ChannelCredentials,
   type ClientDuplexStream,
@@ -56,6 +57,14 @@ export function channelCredentials({ ca, identity }: Authentication): ChannelCre
   return credentials.createSsl(ca, identity?.key ?? null, identity?.certificate ?? null);
 }
 
+/** The host of `host:port`; an IPv6 address without its brackets. */
+function hostOf(server: string): string {
+  return server.slice(0, server.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+}
+
+/** Every gateway's certificate carries it: TLS (RFC 6066, 3) knows no server name that is an address. */
+const GATEWAY_NAME = "slipway-gateway";
+
 /** A channel of its own, which ends with its client; the transport's own back-off is the only one. */
 export function openClient(server: string, authentication: Authentication): Client {
   return new Client(server, channelCredentials(authentication), {
@@ -66,6 +75,7 @@ export function openClient(server: string, authentication: Authentication): Clie
     "grpc.keepalive_permit_without_calls": 1,
     "grpc.max_receive_message_length": MAX_MESSAGE,
     "grpc.service_config_disable_resolution": 1,
+    ...(isIP(hostOf(server)) === 0 ? {} : { "grpc.ssl_target_name_override": GATEWAY_NAME }),
   });
 }
 

@@ -213,6 +213,11 @@ export const reasons = {
     "The host refused to reboot, because of an inhibitor for example; the slot is given back.",
     "`systemd-inhibit --list` on the machine names it.",
   ),
+  StateNotWritten: entry(
+    "warning",
+    "The agent can't write its memory, and does nothing before it has.",
+    "Check the partition SLIPWAY-STATE.",
+  ),
   NothingStaged: entry(
     "normal",
     "What the grant names is not staged on the machine; the slot is given back.",

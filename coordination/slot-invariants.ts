@@ -142,7 +142,10 @@ export class SlotInvariants {
     if (grant.incarnation !== this.#get(keys.incarnation)?.value)
       this.#breach(`${uid}: of another incarnation`);
     const desired = this.#get(keys.desiredOf(uid));
-    if (desired === undefined) this.#breach(`${uid}: granted without a desired record`);
+    const { target = null } =
+      desired === undefined ? {} : (JSON.parse(desired.value) as { target?: unknown });
+    if (JSON.stringify(target) !== JSON.stringify(grant.target))
+      this.#breach(`${uid}: granted what is not desired`);
     this.#checkGroup(uid, grant, "granted");
     for (const budget of grant.budgets) this.#checkBudget(uid, budget);
   }

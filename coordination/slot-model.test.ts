@@ -41,6 +41,7 @@ describe("a compare that is forgotten", () => {
     ["the budgets' seq", ({ key }) => key.startsWith(keys.budgets)],
     // One transaction writes all gates of a small fleet, so that either kind's compare does for both.
     ["the gates", ({ key }) => key.startsWith(keys.gates)],
+    ["the desired record", ({ key }) => key.startsWith(keys.desired)],
     ["the grant", ({ key, target }) => key.startsWith(keys.grants) && target === "create"],
     ["the phase", ({ key }) => key.startsWith(keys.phases)],
     ["the session", ({ key }) => key.startsWith(keys.sessions)],

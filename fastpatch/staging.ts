@@ -76,16 +76,14 @@ export async function copyBlocks(options: StagingOptions, index: BlockIndex | un
   const missing = new Uint8Array(manifest.dataBlocks);
   const zeros = Buffer.alloc(COPY_BLOCKS * BLOCK);
   const flight = new Set<Promise<void>>();
-  let failure: { error: unknown } | undefined;
+  const failures: unknown[] = [];
   const start = (work: Promise<void>): void => {
     const tracked = work
-      .catch((error: unknown) => {
-        failure ??= { error };
-      })
+      .catch((error: unknown) => void failures.push(error))
       .finally(() => flight.delete(tracked));
     flight.add(tracked);
   };
-  for (let block = 0; block < manifest.dataBlocks && failure === undefined && !signal.aborted; ) {
+  for (let block = 0; block < manifest.dataBlocks && failures.length === 0 && !signal.aborted; ) {
     const { count, from } = stretchAt(manifest, index, block);
     if (from === "zero") start(slots.passive.write(block * BLOCK, zeros.subarray(0, count * BLOCK)));
     else if (from === "missing") missing.fill(1, block, block + count);
@@ -95,7 +93,7 @@ export async function copyBlocks(options: StagingOptions, index: BlockIndex | un
   }
   await Promise.all(flight);
   signal.throwIfAborted();
-  if (failure !== undefined) throw (failure as { error: unknown }).error;
+  if (failures.length > 0) throw failures[0];
   const runs: Run[] = [];
   let left = 0;
   for (const run of manifest.runs) {

@@ -6,7 +6,7 @@
  */
 import { equals } from "@bufbuild/protobuf";
 import { SLOT_FINALIZER } from "../../api/labels.ts";
-import type { NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
+import type { NodeUpdate } from "../../api/node-update.ts";
 import { nodeUpdate as kind } from "../../api/node-update.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { Why } from "../../api/reasons.ts";
@@ -17,7 +17,6 @@ import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { type Desired, DesiredSchema } from "../../proto/gen/agent_pb.ts";
-import { sameJson } from "../../runtime/apply-status.ts";
 import type { KubeClient } from "../../runtime/client.ts";
 import type { Node } from "../../runtime/core.ts";
 import type { EventRecorder } from "../../runtime/events.ts";
@@ -37,6 +36,7 @@ import { nodeOf, uidOf } from "./identity.ts";
 import { NodeMemory } from "./memory.ts";
 import { heartbeatOf, NodeApi } from "./node-api.ts";
 import { decideNode } from "./policy.ts";
+import { StatusWriter } from "./status-writer.ts";
 import { wantedOf } from "./target.ts";
 
 export interface NodeUpdateStores {
@@ -64,7 +64,6 @@ export interface NodeUpdateDeps {
   onTransition: (step: string, why: Why) => void;
 }
 
-const FIELD_MANAGER = "slipway-node-update";
 /** Acts of one reconciliation: the longest way without waiting is take, cordon, evict. */
 const MAX_ACTS = 8;
 /** How long a node loses its place in the queue: where its Pods may not leave, and where etcd refused the slot, ms. */
@@ -80,11 +79,13 @@ export class NodeUpdateReconciler implements Reconciler {
   readonly #deps: NodeUpdateDeps;
   readonly #memory: NodeMemory;
   readonly #nodes: NodeApi;
+  readonly #status: StatusWriter;
 
   constructor(deps: NodeUpdateDeps) {
     this.#deps = deps;
     this.#memory = new NodeMemory(deps.clock);
     this.#nodes = new NodeApi(deps.client);
+    this.#status = new StatusWriter(deps);
   }
 
   async reconcile(key: string, signal: AbortSignal): Promise<Result> {
@@ -114,7 +115,7 @@ export class NodeUpdateReconciler implements Reconciler {
       const seen = await this.#look(current);
       if (seen.view.live === undefined && (await this.#putDesired(current, seen))) continue;
       const decision = decideNode(seen.view, clock.now());
-      const nodeUpdate = await this.#writeStatus(current, decision);
+      const nodeUpdate = await this.#status.write(current.nodeUpdate, decision, current.signal);
       current = { ...current, nodeUpdate };
       const go = await this.#perform(current, seen, decision);
       if (go === "again") continue;
@@ -247,53 +248,6 @@ export class NodeUpdateReconciler implements Reconciler {
     const { coordination, leader } = this.#deps;
     must(await coordination.putDesired(leader(), uid, next));
     return view.take !== undefined;
-  }
-
-  async #writeStatus(
-    { key, nodeUpdate, signal }: Work,
-    { status, step, why }: NodeDecision,
-  ): Promise<NodeUpdate> {
-    if (sameJson(nodeUpdate.status, status)) return nodeUpdate;
-    const { client, recorder, log, onTransition } = this.#deps;
-    const { name, uid, resourceVersion } = nodeUpdate.metadata;
-    const { apiVersion, spec } = nodeUpdate;
-    // Compared by resourceVersion: a manager that was deposed must not undo what its follower wrote.
-    const metadata = {
-      name,
-      ...(uid === undefined ? {} : { uid }),
-      ...(resourceVersion === undefined ? {} : { resourceVersion }),
-    };
-    const body = { apiVersion, kind: kind.kind, metadata, status } as NodeUpdate;
-    const options = { fieldManager: FIELD_MANAGER, force: true, subresource: "status", signal } as const;
-    const stored = await client.apply<NodeUpdate>(kind, body, options);
-    const before: NodeUpdateStatus = nodeUpdate.status ?? {};
-    if (before.step !== step || before.reason !== why.reason) {
-      log.info("step", { node: name, step, reason: why.reason, why: why.message });
-      onTransition(step, why);
-      if (before.step !== step || status.grant !== undefined) {
-        recorder.record(nodeUpdate, why, step);
-        await this.#journal(key, nodeUpdate, step, why);
-      }
-    }
-    return { ...stored, spec: stored.spec ?? spec };
-  }
-
-  async #journal(key: string, nodeUpdate: NodeUpdate, what: string, { reason, message }: Why): Promise<void> {
-    const { coordination, clock, log } = this.#deps;
-    const uid = uidOf(nodeUpdate) ?? "";
-    try {
-      await coordination.append({
-        at: clock.now(),
-        uid,
-        node: key,
-        group: nodeUpdate.spec.group,
-        what,
-        reason,
-        message,
-      });
-    } catch (error) {
-      log.error("a line of the journal was lost", error, { node: key });
-    }
   }
 
   /** Whether to look again at once. */

@@ -70,9 +70,9 @@ export function wayOf(
 ): Target {
   if (!isRelease(target)) return target;
   const next = nextRelease(member.update?.status?.running, target, releases.values(), member.architecture);
-  if (!isRelease(next) || next === target) return next;
+  if (!isRelease(next)) return next;
   if (quarantined(next.metadata.name)) {
-    const message = `The way to ${target.metadata.name} leads over ${next.metadata.name}, which is quarantined.`;
+    const message = `Release ${next.metadata.name}, which this node would move to, is quarantined.`;
     return { reason: "ReleaseQuarantined", message };
   }
   return next;

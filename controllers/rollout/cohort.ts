@@ -20,7 +20,7 @@ export interface Candidate {
 /** A stage with the nodes that it adds to those before it. */
 export interface Cohort {
   name: string;
-  /** Milliseconds are in the stage's own text; the implicit stage soaks as long as none. */
+  /** `Duration`; `0s` for the implicit stage. */
   soak: string;
   /** uids. */
   members: string[];

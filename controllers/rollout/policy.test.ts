@@ -164,6 +164,22 @@ describe("a halt", () => {
   });
 });
 
+test("a node whose architecture has a release of its own waits if that is quarantined", () => {
+  const fleet = new Fleet(groupOf("web"), 2);
+  fleet.releases.push(releaseOf("os-3", "3.0.0"));
+  fleet.channels = [channelOf("os-3", { architectures: [{ architecture: "amd64", release: "os-2" }] })];
+  fleet.groups.push(groupOf("db", { release: "os-2", failureThreshold: 1 }));
+  fleet.addNode("db1", "db");
+  fleet.reconcile();
+  fleet.grant("db1");
+  fleet.fail("db1");
+  fleet.reconcile();
+  fleet.reconcile();
+  expect(condition(fleet.group("db").status, "Halted")).toBe("True FailureThresholdReached");
+  expect(fleet.given("os-2")).toEqual([]);
+  expect(fleet.update("n1").metadata.annotations?.[WITHHELD_ANNOTATION]).toContain("ReleaseQuarantined");
+});
+
 describe("stages", () => {
   test("open one after the other, each when the one before was verified and has soaked", () => {
     const fleet = new Fleet(groupOf("web", CANARY), 5);

@@ -3,7 +3,7 @@
  * dead man's timer of its host. The agent that runs is the one that the slot holds.
  */
 import { randomUUID } from "node:crypto";
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:net";
 import { dirname, join } from "node:path";
 import { Child } from "../plane/process.ts";
@@ -225,9 +225,10 @@ export class Machine {
           writeFileSync(this.#paths.token, token, { mode: 0o600 });
           return;
         }
-      } catch {
-        // A token of an earlier boot may still do; without one the agent is refused and asks again.
-        return;
+      } catch (error) {
+        process.stderr.write(`${this.#config.name} got no token for its agent: ${String(error)}\n`);
+        // One of an earlier boot still does: the control plane may be away while machines boot.
+        if (existsSync(this.#paths.token)) return;
       }
       await new Promise((resolve) => setTimeout(resolve, TOKEN_RETRY));
     }

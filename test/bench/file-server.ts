@@ -24,5 +24,6 @@ const server = createServer(
   (request, response) => void answer(request, response).catch(() => response.destroy()),
 );
 server.listen(0, "127.0.0.1", () => {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread's port has no origin
   parentPort?.postMessage(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
 });
