@@ -48,7 +48,7 @@ export async function openSystemdHost(options: SystemdHostOptions): Promise<Host
   };
 }
 
-/** The property SoftRebootsCount (org.freedesktop.systemd1(5), since 254); systemd before it can't soft-reboot. */
+/** The property SoftRebootsCount (org.freedesktop.systemd1(5)); a systemd without it counts none. */
 async function softReboots(systemctl: readonly string[]): Promise<number> {
   const { stdout } = await runProgram(
     [...systemctl, "show", "--property=SoftRebootsCount", "--value"],

@@ -7,7 +7,7 @@ import { type Fate, SimEtcd } from "../test/sim/etcd.ts";
 import { SeededRandom } from "../test/sim/random.ts";
 import type { Coordination, Leadership, TakeGrant } from "./coordination.ts";
 import { createCoordination } from "./create.ts";
-import { type EtcdPort, EtcdUnavailable } from "./etcd.ts";
+import { type EtcdPort, EtcdRewound, EtcdUnavailable } from "./etcd.ts";
 import { keys } from "./keys.ts";
 import type { BudgetGate, GroupGate, Token } from "./records.ts";
 
@@ -58,11 +58,9 @@ function must<T>(value: T | undefined): T {
 }
 
 function pass(milliseconds: number): void {
-  let passed = false;
-  sim.at(milliseconds, () => {
-    passed = true;
-  });
-  while (!passed) sim.step();
+  const end = sim.time + milliseconds;
+  sim.at(milliseconds, () => {});
+  while ((sim.next() ?? end + 1) <= end) sim.step();
 }
 
 function gates(group: Partial<GroupGate> = {}, budget: Partial<BudgetGate> = {}) {
@@ -334,6 +332,20 @@ describe("a rebuild", () => {
     expect(await room.writeGates(leader, gates())).toBe(false);
     must(await room.rebuild(from, grants));
     expect((await room.readFleet()).grants.size).toBe(150);
+  });
+
+  it("is what a running process waits for when etcd went back in time", async () => {
+    await room.writeGates(leader, gates());
+    const snapshot = etcd.snapshot();
+    const token = await granted();
+    etcd.restore(snapshot);
+    await expect(room.takeGrant(leader, request())).rejects.toThrow(EtcdRewound);
+    await expect(room.readFleet()).rejects.toThrow(EtcdRewound);
+    const from = await room.readEpoch();
+    expect(from.revision).toBeLessThan(token.revision);
+    const next = must(await room.rebuild(from, grants.slice(0, 1)));
+    expect((await room.readFleet()).incarnation).toBe(next.incarnation);
+    expect(await room.writeGates(next, gates())).toBe(true);
   });
 
   it("loses to a faster one", async () => {

@@ -11,19 +11,25 @@ import { putJoinToken, readMachines, spendJoinToken } from "./joins.ts";
 import { PREFIX } from "./keys.ts";
 import { Parser } from "./parse.ts";
 import { rebuild } from "./rebuild.ts";
+import { guardRewind } from "./rewind.ts";
 import { closeSession, openSession, putObserved } from "./sessions.ts";
 import type { Ports } from "./transact.ts";
 
-/** Slipway's use of etcd over the given ports; closing `etcd` is the caller's. */
-export function createCoordination(ports: Ports): Coordination {
+/**
+ * Slipway's use of etcd over the given ports; closing `etcd` is the caller's. Where etcd was
+ * restored from a snapshot everything but reading and raising the epoch, and rebuilding,
+ * throws `EtcdRewound`: a leader then gives up its Lease and starts over.
+ */
+export function createCoordination(unguarded: Ports): Coordination {
+  const ports: Ports = { ...unguarded, etcd: guardRewind(unguarded.etcd) };
   const parser = new Parser(ports.log);
   const journal = new Journal(ports, parser);
   return {
     readFleet: () => readFleet(ports, parser),
     watchFleet: (hint) => ports.etcd.watch(PREFIX, hint),
-    readEpoch: () => readEpoch(ports, parser),
-    raiseEpoch: (from, first) => raiseEpoch(ports, parser, from, first),
-    rebuild: (from, grants) => rebuild(ports, parser, from, grants),
+    readEpoch: () => readEpoch(unguarded, parser),
+    raiseEpoch: (from, first) => raiseEpoch(unguarded, parser, from, first),
+    rebuild: (from, grants) => rebuild(unguarded, parser, from, grants),
     writeGates: (leader, gates) => writeGates(ports, parser, leader, gates),
     putDesired: (leader, uid, desired) => putDesired(ports, parser, leader, uid, desired),
     forgetNode: (leader, uid) => forgetNode(ports, parser, leader, uid),

@@ -62,6 +62,14 @@ export class EtcdUnavailable extends Error {
   }
 }
 
+/** A snapshot was restored under a running process: holders must be rebuilt under a new incarnation. */
+export class EtcdRewound extends EtcdUnavailable {
+  constructor(from: number, to: number) {
+    super(`etcd went back from revision ${from} to ${to}: it was restored; a leader must rebuild holders`);
+    this.name = "EtcdRewound";
+  }
+}
+
 /** Compares, and operations, in one transaction: etcd's `--max-txn-ops` by default. */
 export const MAX_OPERATIONS = 128;
 

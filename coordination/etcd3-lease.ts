@@ -103,7 +103,7 @@ export class KeptLease implements LeaseSession {
   }
 
   #open(): void {
-    const { id, open, failed, clock } = this.#options;
+    const { failed, clock } = this.#options;
     const generation = ++this.#generation;
     const current = (): boolean => generation === this.#generation;
     const broken = (): void => {
@@ -113,25 +113,28 @@ export class KeptLease implements LeaseSession {
       this.#tick();
       this.#tick = clock.after(this.#ttl / RENEWALS / 4, () => this.#renew());
     };
-    open().then((stream) => {
-      // The listener stays: a stream without one that fails ends the process.
-      stream.on("error", broken);
-      stream.on("end", broken);
-      if (!current()) {
-        stream.cancel();
-        return;
+    this.#use(current, broken).catch(broken);
+  }
+
+  async #use(current: () => boolean, broken: () => void): Promise<void> {
+    const stream = await this.#options.open();
+    // The listener stays: a stream without one that fails ends the process.
+    stream.on("error", broken);
+    stream.on("end", broken);
+    if (!current()) {
+      stream.cancel();
+      return;
+    }
+    this.#stream = stream;
+    stream.on("data", (response) => {
+      if (!current()) return;
+      if (response.TTL === "0") {
+        this.lose("etcd says that it has expired");
+      } else if (this.#sentAt !== undefined) {
+        this.#trustSince(this.#sentAt);
+        this.#sentAt = undefined;
       }
-      this.#stream = stream;
-      stream.on("data", (response) => {
-        if (!current()) return;
-        if (response.TTL === "0") {
-          this.lose("etcd says that it has expired");
-        } else if (this.#sentAt !== undefined) {
-          this.#trustSince(this.#sentAt);
-          this.#sentAt = undefined;
-        }
-      });
-      stream.write({ ID: id });
-    }, broken);
+    });
+    stream.write({ ID: this.id });
   }
 }

@@ -72,30 +72,33 @@ export class HintWatch {
       if (current()) this.#again();
     };
     this.#wait = this.#clock.after(CONFIRM_WITHIN, again);
-    this.#open().then((stream) => {
-      // The listener stays: a stream without one that fails ends the process.
-      stream.on("error", again);
-      stream.on("end", again);
-      if (!current()) {
-        stream.cancel();
-        return;
+    this.#use(current, again).catch(again);
+  }
+
+  async #use(current: () => boolean, again: () => void): Promise<void> {
+    const stream = await this.#open();
+    // The listener stays: a stream without one that fails ends the process.
+    stream.on("error", again);
+    stream.on("end", again);
+    if (!current()) {
+      stream.cancel();
+      return;
+    }
+    this.#stream = stream;
+    stream.on("data", (response) => {
+      if (!current()) return;
+      if (response.canceled) {
+        again();
+      } else if (response.created) {
+        this.#wait();
+        this.#backoff = FIRST_BACKOFF;
+        this.#hint();
+      } else if (response.events.length > 0) {
+        this.#hint();
       }
-      this.#stream = stream;
-      stream.on("data", (response) => {
-        if (!current()) return;
-        if (response.canceled) {
-          again();
-        } else if (response.created) {
-          this.#wait();
-          this.#backoff = FIRST_BACKOFF;
-          this.#hint();
-        } else if (response.events.length > 0) {
-          this.#hint();
-        }
-      });
-      const key = Buffer.from(this.#prefix);
-      stream.write({ create_request: { key, range_end: prefixEnd(key), progress_notify: true } });
-    }, again);
+    });
+    const key = Buffer.from(this.#prefix);
+    stream.write({ create_request: { key, range_end: prefixEnd(key), progress_notify: true } });
   }
 
   #again(): void {

@@ -3,7 +3,7 @@
  * simulated etcd whose links lose, delay and reorder. For tests.
  */
 import { create } from "@bufbuild/protobuf";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import type { Clock } from "../ports/clock.ts";
 import { silentLogger } from "../ports/log.ts";
 import { DesiredSchema } from "../proto/gen/agent_pb.ts";
@@ -196,11 +196,9 @@ class World {
   }
 
   pass(milliseconds: number): void {
-    let passed = false;
-    this.sim.at(milliseconds, () => {
-      passed = true;
-    });
-    while (!passed) this.sim.step();
+    const end = this.sim.time + milliseconds;
+    this.sim.at(milliseconds, () => {});
+    while ((this.sim.next() ?? end + 1) <= end) this.sim.step();
   }
 
   /** What was done under `token` must have happened to its grant; under a dead one nothing is done. */

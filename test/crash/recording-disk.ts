@@ -67,7 +67,7 @@ export function everyCrash(
     };
     for (const { offset, data } of pieces) write(offset, data);
     check(bytes, write, epoch);
-    for (const { offset, data } of undo.reverse()) bytes.set(data, offset);
+    for (const { offset, data } of undo.toReversed()) bytes.set(data, offset);
     states++;
   };
   for (const [number, epoch] of disk.epochs.entries()) {

@@ -4,6 +4,9 @@
  */
 import type { Cancel, Clock } from "../../ports/clock.ts";
 
+/** 2026-11-02 00:00 UTC, a Monday. */
+const EPOCH = Date.UTC(2026, 10, 2);
+
 interface Timer {
   at: number;
   /** Breaks ties: the timer that was set first runs first. */
@@ -19,6 +22,11 @@ export class SimClock {
   /** Milliseconds since the simulation began. */
   get time(): number {
     return this.#time;
+  }
+
+  /** The right wall time, ms. */
+  get wall(): number {
+    return EPOCH + this.#time;
   }
 
   /** A clock of one process: its wall time may be off by `skew` ms, and it can be frozen. */
@@ -88,9 +96,6 @@ export class SimClock {
     }
   }
 }
-
-/** 2026-11-02 00:00 UTC, a Monday. */
-const EPOCH = Date.UTC(2026, 10, 2);
 
 /** The clock that one simulated process sees. Frozen (SIGSTOP): its timers wait, time goes on. Dead: they never run. */
 export class ProcessClock implements Clock {

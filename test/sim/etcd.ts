@@ -61,6 +61,8 @@ export class SimEtcd {
   #nextLease = 7_000_000_000_000_001n;
   readonly #clients = new Set<SimClient>();
   readonly #observers = new Set<Observer>();
+  /** All keys in order; undefined after one came or went. */
+  #ascending: string[] | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -98,6 +100,7 @@ export class SimEtcd {
     for (const lease of this.#leases.values()) lease.cancel();
     this.#leases = new Map();
     this.#records = new Map(snapshot.records);
+    this.#ascending = undefined;
     this.#revision = snapshot.revision;
     for (const [id, ttl] of snapshot.leases) this.#arm(id, ttl);
     for (const client of this.#clients) client.notify(undefined);
@@ -109,9 +112,10 @@ export class SimEtcd {
   }
 
   read(ranges: readonly Range[]): ReadResult {
-    const ascending = [...this.#records.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
     const results = ranges.map((range) => {
-      if ("prefix" in range) return ascending.filter((kv) => kv.key.startsWith(range.prefix));
+      if ("prefix" in range) {
+        return this.#keysUnder(range.prefix).map((key) => this.#records.get(key) as KeyValue);
+      }
       const found = this.#records.get(range.key);
       return found === undefined ? [] : [found];
     });
@@ -171,14 +175,29 @@ export class SimEtcd {
   }
 
   #changed(keys: readonly string[], by: EtcdPort | undefined): void {
+    this.#ascending = undefined;
     for (const observer of this.#observers) observer(keys, by);
     for (const client of this.#clients) client.notify(keys);
+  }
+
+  /** Keys that start with `prefix`, ascending: found by bisection. */
+  #keysUnder(prefix: string): string[] {
+    const keys = (this.#ascending ??= [...this.#records.keys()].sort());
+    let [low, high] = [0, keys.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((keys[middle] as string) < prefix) low = middle + 1;
+      else high = middle;
+    }
+    let end = low;
+    while (keys[end]?.startsWith(prefix)) end++;
+    return keys.slice(low, end);
   }
 
   #deletes(operation: Operation): string[] {
     if ("delete" in operation) return this.#records.has(operation.delete) ? [operation.delete] : [];
     if (!("deletePrefix" in operation)) return [];
-    return [...this.#records.keys()].filter((key) => key.startsWith(operation.deletePrefix));
+    return this.#keysUnder(operation.deletePrefix);
   }
 
   #holds(compare: Compare): boolean {
@@ -235,6 +254,14 @@ export class SimClient implements EtcdPort {
   reconnect(): void {
     this.#down = false;
     this.notify(undefined);
+  }
+
+  /** Its process died: it is forgotten, and nobody is told. */
+  abandon(): void {
+    this.#down = true;
+    for (const watch of this.#watches) watch.due?.();
+    this.#watches.clear();
+    this.#forget();
   }
 
   async read(ranges: readonly Range[]): Promise<ReadResult> {
