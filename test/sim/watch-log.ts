@@ -75,6 +75,7 @@ export class WatchLog {
           const event = entries[position]?.event;
           if (event !== undefined) yield copy(event);
         }
+        if (ended || signal.aborted) return;
         await new Promise<void>((resolve) => {
           watcher.wake = resolve;
         });
