@@ -5,8 +5,9 @@
  * Each transaction reads what it needs at one revision, decides, and compares what it
  * read; an unknown outcome is resolved by reading back before the function returns.
  */
-import type { Desired, Observed } from "../proto/gen/agent_pb.ts";
+
 import type { Why } from "../api/reasons.ts";
+import type { Desired, Observed } from "../proto/gen/agent_pb.ts";
 import type {
   BudgetGate,
   Grant,

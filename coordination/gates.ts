@@ -1,7 +1,7 @@
 /** The gates: what Kubernetes says, where a transaction can compare it (design, section 4). */
 import type { Leadership } from "./coordination.ts";
-import type { Compare, Operation } from "./etcd.ts";
 import { LEADERSHIP, leads, viewEpoch } from "./epoch.ts";
+import type { Compare, Operation } from "./etcd.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import type { BudgetGate, GroupGate } from "./records.ts";

@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { makeRelease, noise, SLOT_A, SLOT_B, smallMachine } from "../test/crash/small-machine.ts";
 import { decodeHeader, GptFault, guidBytes, guidText, masterBootRecord, partitions, protect } from "./gpt.ts";

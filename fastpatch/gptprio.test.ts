@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { gptprioNext } from "../hack/machine/gptprio.ts";
 import { labelOf, makeRelease, noise, SLOT_A, smallMachine } from "../test/crash/small-machine.ts";

@@ -86,6 +86,9 @@ function changed(bits: SlotBits, running: SlotName, asked: BitChange): SlotBits 
     }
     case "cancelNext": {
       const back = ranked(bits, running);
+      if (!bootable(back[running])) {
+        throw new FastPatchError("RunningNotGood", `slot ${running} runs, but is not marked good`);
+      }
       return bits[passive].successful ? back : { ...back, [passive]: CLEARED };
     }
     case "markGood": {

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { noise } from "../test/crash/small-machine.ts";
 import { memoryDisk } from "./memory-disk.ts";

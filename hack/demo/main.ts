@@ -2,7 +2,7 @@
  * The main job, for real: a control plane, 12 machines in 3 zones, and four releases, of which
  * two are bad. Usage: npm run demo [-- --keep]. Ends with 0 when everything went as it must.
  */
-import { GROUP, channel, rebootWindow, updateGroup, workloads } from "./manifests.ts";
+
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import { Cluster, type MachineSpec } from "../cluster/cluster.ts";
@@ -10,6 +10,7 @@ import type { Defect } from "../cluster/foundry.ts";
 import { observe } from "../cluster/observer.ts";
 import { waitUntil } from "../plane/wait.ts";
 import { Board } from "./board.ts";
+import { channel, GROUP, rebootWindow, updateGroup, workloads } from "./manifests.ts";
 import { summary } from "./summary.ts";
 
 const ZONES = ["east", "north", "west"];
@@ -106,18 +107,21 @@ async function publish(all: Cluster, version: string, defect?: Defect): Promise<
   board.say(`published harbor-${version}, channel stable points at it`);
 }
 
-const everyoneRuns = (nodes: readonly NodeUpdate[], version: string): boolean =>
-  nodes.length === MACHINES.length &&
-  nodes.every(
-    ({ status }) => status?.running === version && status.step === "Idle" && status.grant === undefined,
-  );
+function everyoneRuns(nodes: readonly NodeUpdate[], version: string): boolean {
+  const done = ({ status }: NodeUpdate): boolean =>
+    status?.running === version && status.step === "Idle" && status.grant === undefined;
+  return nodes.length === MACHINES.length && nodes.every(done);
+}
 
-const haltedOn =
-  (release: string) =>
-  (group: UpdateGroup | undefined, nodes: readonly NodeUpdate[]): boolean =>
+/** The group stopped itself on `release`, and every node runs 1.1.0 and holds no slot. */
+function haltedOn(
+  release: string,
+): (group: UpdateGroup | undefined, nodes: readonly NodeUpdate[]) => boolean {
+  return (group, nodes) =>
     group?.status?.target === release &&
     group.status.conditions?.some(({ type, status }) => type === "Halted" && status === "True") === true &&
     nodes.every(({ status }) => status?.grant === undefined && status?.running === "1.1.0");
+}
 
 /** Draws the board until `done`. */
 async function follow(

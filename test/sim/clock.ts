@@ -35,7 +35,7 @@ export class SimClock {
   }
 
   at(milliseconds: number, fn: () => void): Cancel {
-    const timer: Timer = { at: this.#time + Math.max(0, milliseconds), order: this.#order++, fn };
+    const timer: Timer = { at: this.#time + Math.max(0, Math.ceil(milliseconds)), order: this.#order++, fn };
     this.#heap.push(timer);
     this.#up(this.#heap.length - 1);
     return () => {

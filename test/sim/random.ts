@@ -29,9 +29,8 @@ export class SeededRandom implements Random {
   }
 
   pick<T>(items: readonly T[]): T {
-    const item = items[this.below(items.length)];
-    if (item === undefined) throw new RangeError("nothing to pick from");
-    return item;
+    if (items.length === 0) throw new RangeError("nothing to pick from");
+    return items[this.below(items.length)] as T;
   }
 
   uuid(): string {

@@ -3,10 +3,19 @@
  * simulated etcd after every revision, whoever wrote it. For tests; it reads records and
  * knows nothing of the code that writes them.
  */
-import type { SimEtcd } from "../test/sim/etcd.ts";
-import type { EtcdPort, KeyValue } from "./etcd.ts";
-import { keys, lastPart } from "./keys.ts";
-import { BudgetGate, Epoch, Grant, GroupGate, Phase, REBUILDING, Session } from "./records.ts";
+
+import type { EtcdPort, KeyValue } from "../../coordination/etcd.ts";
+import { keys, lastPart } from "../../coordination/keys.ts";
+import {
+  BudgetGate,
+  Epoch,
+  Grant,
+  GroupGate,
+  Phase,
+  REBUILDING,
+  Session,
+} from "../../coordination/records.ts";
+import type { SimEtcd } from "../sim/etcd.ts";
 
 /** Something that happened to the grant whose create revision is `grant`. */
 export interface SlotEvent {

@@ -3,122 +3,20 @@
  * simulated etcd whose links lose, delay and reorder. For tests.
  */
 import { create } from "@bufbuild/protobuf";
-import * as fc from "fast-check";
-import type { Clock } from "../ports/clock.ts";
-import { silentLogger } from "../ports/log.ts";
-import { DesiredSchema } from "../proto/gen/agent_pb.ts";
-import { SimClock } from "../test/sim/clock.ts";
-import { type Fate, SimEtcd } from "../test/sim/etcd.ts";
-import { SeededRandom } from "../test/sim/random.ts";
-import type { Coordination, Leadership, RebuiltGrant } from "./coordination.ts";
-import { createCoordination } from "./create.ts";
-import { type EtcdPort, EtcdUnavailable } from "./etcd.ts";
-import type { Token } from "./records.ts";
-import { SlotInvariants } from "./slot-invariants.ts";
+import type { Coordination, Leadership, RebuiltGrant } from "../../coordination/coordination.ts";
+import { createCoordination } from "../../coordination/create.ts";
+import { type EtcdPort, EtcdUnavailable } from "../../coordination/etcd.ts";
+import type { Token } from "../../coordination/records.ts";
+import type { Clock } from "../../ports/clock.ts";
+import { silentLogger } from "../../ports/log.ts";
+import { DesiredSchema } from "../../proto/gen/agent_pb.ts";
+import { SimClock } from "../sim/clock.ts";
+import { type Fate, SimEtcd } from "../sim/etcd.ts";
+import { SeededRandom } from "../sim/random.ts";
+import { SlotInvariants } from "./invariants.ts";
+import { BUDGETS, type GatewayAct, type ManagerAct, type Plan, RELEASES, UIDS } from "./plans.ts";
 
-const UIDS = ["n1", "n2", "n3"];
-const BUDGETS = [["group/g"], ["budget/z/a"], ["group/g", "budget/z/a"]];
-const RELEASES = ["r1", "r2"];
 const WHY = { reason: "Withdrawn", message: "for the model" } as const;
-
-/** Mostly the newest token. */
-const index = fc.oneof(
-  { weight: 4, arbitrary: fc.constant(0) },
-  { weight: 1, arbitrary: fc.nat({ max: 5 }) },
-);
-const uid = fc.constantFrom(0, 0, 0, 1, 2);
-const mostlyFalse = fc.nat({ max: 9 }).map((n) => n === 9);
-const mostlyTrue = mostlyFalse.map((b) => !b);
-
-/** What a manager does; numbers pick from what there is. */
-const managerAct = fc.oneof(
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("lead" as const) }) },
-  {
-    weight: 10,
-    arbitrary: fc.record({
-      do: fc.constant("gates" as const),
-      paused: mostlyFalse,
-      halted: mostlyFalse,
-      quarantined: mostlyFalse,
-      open: mostlyTrue,
-      closesIn: fc.option(fc.nat({ max: 120_000 }), { freq: 2 }),
-      max: fc.constantFrom(0, 1, 1, 2),
-      unavailable: fc.subarray(UIDS, { maxLength: 1 }),
-      validFor: fc.integer({ min: 6_000, max: 30_000 }),
-    }),
-  },
-  {
-    weight: 16,
-    arbitrary: fc.record({
-      do: fc.constant("take" as const),
-      uid,
-      budgets: fc.nat({ max: BUDGETS.length - 1 }),
-      needs: fc.constantFrom(1_000, 1_000, 60_000),
-    }),
-  },
-  {
-    weight: 3,
-    arbitrary: fc.record({ do: fc.constant("desire" as const), uid, release: fc.constantFrom(0, 0, 1) }),
-  },
-  {
-    weight: 36,
-    arbitrary: fc.record({
-      do: fc.constantFrom("drained", "drained", "drained", "drained", "revoke", "release"),
-      uid,
-      token: index,
-    }),
-  },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      do: fc.constant("free" as const),
-      uid,
-      token: index,
-      cause: fc.constantFrom("Stolen", "HolderExpired", "NodeGone"),
-    }),
-  },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant("rebuild" as const), keep: fc.boolean() }) },
-);
-
-const gatewayAct = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ do: fc.constant("session" as const), uid }) },
-  {
-    weight: 8,
-    arbitrary: fc.record({
-      do: fc.constantFrom("commit", "commit", "commit", "return", "return", "withdraw"),
-      uid,
-      token: index,
-      boot: fc.nat({ max: 1 }),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({ do: fc.constant("pass" as const), milliseconds: fc.nat({ max: 9_000 }) }),
-  },
-);
-
-type Value<A> = A extends fc.Arbitrary<infer V> ? V : never;
-type ManagerAct = Value<typeof managerAct>;
-type GatewayAct = Value<typeof gatewayAct>;
-
-export interface Plan {
-  seed: number;
-  /** Of 100 requests, so many are lost, unanswered or late. */
-  faults: number;
-  /** Two loops of one manager, which share its epoch, and one of another. */
-  managers: [ManagerAct[], ManagerAct[], ManagerAct[]];
-  gateways: GatewayAct[][];
-}
-
-const acts = <T>(act: fc.Arbitrary<T>): fc.Arbitrary<T[]> =>
-  fc.array(act, { minLength: 1, maxLength: 30, size: "max" });
-
-export const plans: fc.Arbitrary<Plan> = fc.record({
-  seed: fc.nat(),
-  faults: fc.constantFrom(0, 0, 10, 30),
-  managers: fc.tuple(acts(managerAct), acts(managerAct), acts(managerAct)),
-  gateways: fc.tuple(acts(gatewayAct), acts(gatewayAct)),
-});
 
 /** Lets callers go on one at a time, in an order that the seed decides. */
 class Interleaver {

@@ -1,0 +1,64 @@
+import { expect, test } from "vitest";
+import type { GrantStatus, NodeUpdate } from "../api/node-update.ts";
+import { nodeUpdate } from "./fixtures.ts";
+import { lostBecause, rebuiltGrants } from "./leadership.ts";
+
+const known = { incarnation: "first", revision: 50 };
+const unknown = { incarnation: undefined, revision: 0 };
+
+function holding(grant: Partial<GrantStatus>): NodeUpdate {
+  const complete: GrantStatus = {
+    nonce: "n",
+    budgets: ["group/pool"],
+    phase: "Granted",
+    since: "2026-11-23T03:00:00Z",
+    ...grant,
+  };
+  return nodeUpdate("a", "pool", "os-1.1.0", { grant: complete });
+}
+
+test("a first start is none of the losses", () => {
+  expect(lostBecause({ epoch: 0, incarnation: undefined, revision: 1 }, unknown, [])).toBeUndefined();
+  expect(lostBecause({ epoch: 3, incarnation: "first", revision: 90 }, unknown, [])).toBeUndefined();
+});
+
+test("the same data, further on, is no loss", () => {
+  expect(lostBecause({ epoch: 3, incarnation: "first", revision: 50 }, known, [])).toBeUndefined();
+});
+
+test.each([
+  ["empty", { epoch: 0, incarnation: undefined, revision: 1 }, known, []],
+  ["empty, and the Lease too", { epoch: 0, incarnation: undefined, revision: 1 }, unknown, [holding({})]],
+  ["another", { epoch: 1, incarnation: "second", revision: 90 }, known, []],
+  [
+    "another, and the Lease is gone",
+    { epoch: 1, incarnation: "second", revision: 90 },
+    unknown,
+    [holding({ incarnation: "first", revision: 4 })],
+  ],
+  ["older than the Lease says", { epoch: 2, incarnation: "first", revision: 49 }, known, []],
+  [
+    "older than a grant",
+    { epoch: 2, incarnation: "first", revision: 60 },
+    known,
+    [holding({ incarnation: "first", revision: 61 })],
+  ],
+  ["half rebuilt", { epoch: 2, incarnation: "rebuilding:x", revision: 90 }, known, []],
+])("holders are rebuilt where etcd's data is %s", (_what, found, memory, nodeUpdates) => {
+  expect(lostBecause(found, memory, nodeUpdates)).toMatch(/\.$/);
+});
+
+test("what may have committed is rebuilt as committed, what can't have is not", () => {
+  const phases = (["Granting", "Granted", "Drained", "Committed", "Returned"] as const).map(
+    (phase) => rebuiltGrants([holding({ phase })])[0]?.phase,
+  );
+  expect(phases).toEqual(["Granted", "Granted", "Committed", "Committed", "Returned"]);
+});
+
+test("a rebuilt grant knows the token that its agent still has", () => {
+  expect(rebuiltGrants([holding({ incarnation: "first", revision: 4 })])[0]?.supersedes).toEqual({
+    incarnation: "first",
+    revision: 4,
+  });
+  expect(rebuiltGrants([holding({})])[0]?.supersedes).toBeNull();
+});

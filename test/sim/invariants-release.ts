@@ -1,0 +1,84 @@
+/** Rules 5, 8 and 10: how boots are judged, how far a bad release spreads, who is blamed. */
+import type { NodeUpdate } from "../../api/node-update.ts";
+import type { DownCause } from "./machine.ts";
+import type { MachineTruth, Truth } from "./truth.ts";
+import { rootHash } from "./world.ts";
+
+type Breach = (rule: number, where: string, what: string) => never;
+
+/** Failures that halt a group; in the first stage one does. */
+const THRESHOLD = 2;
+/** How long ago trouble may be that explains a failure of a good release, ms: a boot, its deadlines and a late report. */
+const TROUBLE = 600_000;
+
+export class ReleaseRules {
+  readonly #truth: Truth;
+  readonly #breach: Breach;
+
+  constructor(truth: Truth, breach: Breach) {
+    this.#truth = truth;
+    this.#breach = breach;
+  }
+
+  booted(truth: MachineTruth, image: string): void {
+    const { machine } = truth;
+    if (image === rootHash(1) || truth.good.has(image)) return;
+    if (truth.attempts.some((attempt) => attempt.image === image && attempt.ended === "failed")) {
+      this.#breach(8, machine.name, `it boots ${name(image)} again, which failed there`);
+    }
+    const powerCuts = truth.attempts.filter((attempt) => attempt.image === image && attempt.ended === "power").length;
+    if (powerCuts > 1) {
+      this.#breach(5, machine.name, `it boots ${name(image)} a third time after two power cuts`);
+    }
+    truth.attempts.push({ image, at: this.#truth.world.sim.time, ended: "running" });
+    this.#exposure(truth, image);
+  }
+
+  /** Rule 8: until k are good on it, at most k may have it without that. */
+  #exposure(truth: MachineTruth, image: string): void {
+    const all = [...this.#truth.machines.values()];
+    const last = (each: MachineTruth): string | undefined =>
+      each.attempts.findLast((attempt) => attempt.image === image)?.ended;
+    const good = all.filter((each) => each.good.has(image)).length;
+    const k = this.#truth.world.settings.staged && good === 0 ? 1 : THRESHOLD;
+    if (good >= k) return;
+    const exposed = all.filter((each) => ["running", "failed"].includes(last(each) ?? ""));
+    if (exposed.length <= k) return;
+    const who = exposed.map(({ machine }) => machine.name).join(", ");
+    this.#breach(8, truth.machine.name, `${name(image)} is unverified on ${who}; only ${k} may be`);
+  }
+
+  markedGood(truth: MachineTruth): void {
+    const { machine } = truth;
+    truth.good.add(machine.image);
+    const attempt = truth.attempts.findLast(({ ended }) => ended === "running");
+    if (attempt?.image === machine.image) attempt.ended = "good";
+  }
+
+  ended(truth: MachineTruth, cause: DownCause): void {
+    const attempt = truth.attempts.findLast(({ ended }) => ended === "running");
+    if (attempt !== undefined) attempt.ended = cause === "power" ? "power" : "failed";
+  }
+
+  /** Rule 10: a release that is good there is blamed only for trouble that there was. */
+  judged(now: NodeUpdate, before: NodeUpdate | undefined): void {
+    const truth = this.#truth.machines.get(now.metadata.name);
+    if (truth === undefined) return;
+    const known = new Set((before?.status?.failed ?? []).map(({ rootHash: hash, time }) => `${hash} ${time}`));
+    for (const { rootHash: hash, time, reason, message } of now.status?.failed ?? []) {
+      if (known.has(`${hash} ${time}`)) continue;
+      if (this.#truth.world.defectOf(hash, truth.machine) !== undefined) continue;
+      const { sim } = this.#truth.world;
+      if (sim.time - truth.troubleAt <= TROUBLE) continue;
+      this.#breach(10, now.metadata.name, `${name(hash)} is good there and was blamed: ${reason}: ${message}`);
+    }
+  }
+
+  unrest(): { rule: number; where: string; what: string } | undefined {
+    return undefined;
+  }
+}
+
+function name(image: string): string {
+  return `os-${image[0] ?? "?"}`;
+}
