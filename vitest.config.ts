@@ -1,4 +1,7 @@
-/** Two projects: `pure` touches no socket and no process; `real` has a control plane and an etcd. */
+/**
+ * Three projects: `pure` touches no socket and no process; `real` has a control plane and an
+ * etcd; `days` are the bad days, each file with a whole cluster of its own, one at a time.
+ */
 import { configDefaults, defineConfig } from "vitest/config";
 
 /** Set by `npm run test:long`: minutes instead of seconds. */
@@ -16,7 +19,7 @@ export default defineConfig({
         test: {
           name: "pure",
           include: ["**/*.test.ts"],
-          exclude: [...exclude, "**/*.real.test.ts"],
+          exclude: [...exclude, "**/*.real.test.ts", "**/*.days.test.ts"],
           testTimeout: long ? 600_000 : 30_000,
         },
       },
@@ -29,6 +32,18 @@ export default defineConfig({
           globalSetup: ["test/real-setup.ts"],
           testTimeout: long ? 600_000 : 60_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "days",
+          include: ["**/*.days.test.ts"],
+          exclude,
+          maxWorkers: 1,
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 120_000,
         },
       },
     ],
