@@ -1,5 +1,5 @@
 /** Channel: a name such as `stable` that points at a release. */
-import { z } from "zod";
+import * as z from "zod";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { Architecture } from "./release.ts";

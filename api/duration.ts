@@ -1,5 +1,5 @@
 /** Durations as people write them: `90s`, `15m`, `1h30m`. */
-import { z } from "zod";
+import * as z from "zod";
 import { form } from "./rules.ts";
 
 const PATTERN = /^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$/;

@@ -1,5 +1,5 @@
 /** A count or a percentage, as Deployments have it (`intstr.IntOrString`). */
-import { z } from "zod";
+import * as z from "zod";
 
 /** The schema generator turns the marked union into `x-kubernetes-int-or-string`; CEL limits it. */
 export const IntOrPercent = z

@@ -1,5 +1,5 @@
 /** Object metadata and conditions: what all kinds share with Kubernetes' own. */
-import { z } from "zod";
+import * as z from "zod";
 
 export const GROUP = "slipway.dev";
 export const VERSION = "v1alpha1";

@@ -1,5 +1,5 @@
 /** NodeUpdate: one per Node and per plain machine: what it should run, what it runs, what it waits for. */
-import { z } from "zod";
+import * as z from "zod";
 import { ObjectName } from "./channel.ts";
 import { Duration } from "./duration.ts";
 import { defineKind, type Rule } from "./kind.ts";

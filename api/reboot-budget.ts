@@ -1,5 +1,5 @@
 /** RebootBudget: a limit of unavailable nodes that several groups share. */
-import { z } from "zod";
+import * as z from "zod";
 import { IntOrPercent } from "./int-or-percent.ts";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";

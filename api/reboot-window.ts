@@ -1,5 +1,5 @@
 /** RebootWindow: when reboots may happen, or (mode Deny) may not. */
-import { z } from "zod";
+import * as z from "zod";
 import { Duration } from "./duration.ts";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";

@@ -1,5 +1,5 @@
 /** Release: one version of an operating system, its payloads and how they are verified. Immutable. */
-import { z } from "zod";
+import * as z from "zod";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { form } from "./rules.ts";

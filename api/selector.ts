@@ -1,5 +1,5 @@
 /** Label selectors, with Kubernetes' own meaning (apimachinery `labels.Selector`). */
-import { z } from "zod";
+import * as z from "zod";
 
 export const LabelSelector = z.object({
   matchLabels: z.record(z.string().max(316), z.string().max(63)).optional().meta({ maxProperties: 32 }),

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { crd } from "./crd.ts";
 import { kinds } from "./kinds.ts";
 import { structural } from "./structural.ts";

@@ -3,7 +3,7 @@
  * schema"). Throws on everything that a structural schema can't say, so that a kind that
  * the API server would refuse, or silently weaken, is never generated.
  */
-import { z } from "zod";
+import * as z from "zod";
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 type Schema = Record<string, Json>;

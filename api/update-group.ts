@@ -1,5 +1,5 @@
 /** UpdateGroup: which nodes update together, to what, when, how many at a time, and when to stop. */
-import { z } from "zod";
+import * as z from "zod";
 import { ObjectName } from "./channel.ts";
 import { Duration } from "./duration.ts";
 import { IntOrPercent } from "./int-or-percent.ts";

@@ -6,7 +6,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Command, InvalidArgumentError } from "commander";
 import { parse, stringify } from "yaml";
-import { z } from "zod";
+import * as z from "zod";
 import { Architecture, ReleaseSpec } from "../api/release.ts";
 import { buildImage } from "../fastpatch/image.ts";
 import { isZero, type Manifest, parseManifest } from "../fastpatch/manifest.ts";

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { Command } from "commander";
-import { z } from "zod";
+import * as z from "zod";
 import type { EtcdPort } from "../coordination/etcd.ts";
 import { connectEtcd } from "../coordination/etcd3-port.ts";
 import { systemClock } from "../ports/clock.ts";

@@ -137,6 +137,16 @@ describe("answerCommit", () => {
     expect(answerCommit(closing(64_999), NOW)).toMatchObject({ reason: "WindowClosing" });
   });
 
+  it("may come after the window where the group lets a drain finish, but not in a change freeze", () => {
+    const finishing = { ...grant, finishes: true };
+    const closed = groupGate({ open: false, openUntil: null });
+    expect(answerCommit(commit({ grant: finishing, gate: closed }), NOW)).toEqual({ goodForSeconds: 30 });
+    const frozen = groupGate({ open: false, openUntil: null, frozen: true });
+    expect(answerCommit(commit({ grant: finishing, gate: frozen }), NOW)).toMatchObject({
+      reason: "WaitingForWindow",
+    });
+  });
+
   it("answers anew while committed in the same boot, and in no other", () => {
     const phase = { phase: "Committed", at: NOW, committedBoot: "b/0", committedSession: 2 } as const;
     expect(answerCommit(commit({ phase }), NOW)).toEqual({ goodForSeconds: 30 });

@@ -109,7 +109,8 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
   if (phase.phase !== "Drained" && !again) {
     return { reason: "StaleToken", message: `the grant is past its commit: ${phase.phase}` };
   }
-  const closed = groupRefusal(grant.group, gate, grant.release, now, 0);
+  const finishes = grant.finishes === true && gate?.frozen !== true;
+  const closed = groupRefusal(grant.group, gate, grant.release, now, 0, finishes);
   if (closed !== undefined) return closed;
   let valid = gate?.validUntil ?? now;
   for (const { budget, gate: budgetGate } of asked.budgets) {
@@ -118,7 +119,7 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
     }
     valid = Math.min(valid, budgetGate.validUntil);
   }
-  const open = (timeLeft(gate, now) - grant.bootNeeds) / 1000;
+  const open = finishes ? COMMIT_AT_MOST : (timeLeft(gate, now) - grant.bootNeeds) / 1000;
   if (open < COMMIT_AT_LEAST) {
     return {
       reason: "WindowClosing",
@@ -132,13 +133,14 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
   return { goodForSeconds: Math.min(COMMIT_AT_MOST, fresh, open) };
 }
 
-/** What a group's gate forbids, for a grant and a commit alike. */
+/** What a group's gate forbids, for a grant and a commit alike; one that `finishes` asks for no open window. */
 function groupRefusal(
   group: string,
   gate: GroupGate | undefined,
   release: string,
   now: number,
   validFor: number,
+  finishes = false,
 ): Why | undefined {
   if (gate === undefined || gate.validUntil <= now + validFor) return staleGate(`group ${group}`, gate, now);
   if (gate.deleting) return { reason: "Deleting", message: `group ${group} is being deleted` };
@@ -147,7 +149,7 @@ function groupRefusal(
   if (gate.quarantined.includes(release)) {
     return { reason: "ReleaseQuarantined", message: `release ${release} is quarantined` };
   }
-  if (!gate.open || timeLeft(gate, now) <= 0) {
+  if (!finishes && (!gate.open || timeLeft(gate, now) <= 0)) {
     return { reason: "WaitingForWindow", message: `no reboot window of group ${group} is open` };
   }
   return undefined;

@@ -66,6 +66,8 @@ export interface TakeGrant {
   needs: number;
   /** The part of `needs` after the drain: frozen for the commit's check. */
   bootNeeds: number;
+  /** Frozen for the commit's check: whether it may come after the window has closed. */
+  finishes?: boolean;
   reason: string;
 }
 

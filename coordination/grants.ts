@@ -146,6 +146,7 @@ function newGrant(leader: Leadership, request: TakeGrant, now: number): Grant {
     target: target === undefined ? null : (toJson(TargetSchema, target) as Record<string, unknown>),
     policy: policy === undefined ? {} : (toJson(PolicySchema, policy) as Record<string, unknown>),
     bootNeeds: request.bootNeeds,
+    ...(request.finishes === true ? { finishes: true } : {}),
     supersedes: null,
     reason: request.reason,
   };

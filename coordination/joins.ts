@@ -1,5 +1,5 @@
 /** Join tokens of plain machines: each is spent once, by one machine. */
-import { z } from "zod";
+import * as z from "zod";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { JoinRecord } from "./records.ts";

@@ -1,5 +1,5 @@
 /** The records in etcd: JSON, parsed at the edge. */
-import { z } from "zod";
+import * as z from "zod";
 
 /** Fencing token: the incarnation of etcd and the create revision of `grants/<uid>` (design, rule 2). */
 export const Token = z.object({ incarnation: z.string(), revision: z.number().int().min(0) });
@@ -45,6 +45,8 @@ export const GroupGate = z.object({
   open: z.boolean(),
   /** Wall clock, ms: when the opening ends; null where nothing closes it. */
   openUntil: z.number().nullable(),
+  /** Whether it is a change freeze that closes it: that ends a grant that `finishes` too. */
+  frozen: z.boolean().optional(),
   /** Wall clock, ms. Invariant: at most 30 s after the consistent read that it rests on. */
   validUntil: z.number(),
 });
@@ -88,6 +90,8 @@ export const Grant = z.object({
   policy: Frozen,
   /** Time that the reboot and a fallback boot may take at most, ms: must fit before a window closes. */
   bootNeeds: z.number(),
+  /** The group lets a drain that began in a window finish after it: the commit then asks for no open window. */
+  finishes: z.boolean().optional(),
   /** After a rebuild: the token by which the agent still knows this grant. */
   supersedes: Token.nullable(),
   /** Reason of the pick, for the journal. */

@@ -7,8 +7,11 @@ export interface Disk {
   readonly size: number;
   /** Logical sector size (BLKSSZGET). Writes smaller than this may tear. */
   readonly sectorSize: 512 | 4096;
-  /** Exactly `length` bytes from `offset`; rejects at the end of the disk. */
-  read(offset: number, length: number): Promise<Buffer>;
+  /**
+   * Exactly `length` bytes from `offset`; rejects at the end of the disk. They may come in
+   * `into`, which has at least that length: for those who read a lot and keep nothing.
+   */
+  read(offset: number, length: number, into?: Buffer): Promise<Buffer>;
   /** Writes all of `data`; it is durable only after `flush`. Until then any subset may survive a power cut. */
   write(offset: number, data: Uint8Array): Promise<void>;
   /** Returns when every write before it is durable. */
@@ -31,9 +34,9 @@ export function region(disk: Disk, offset: number, size: number): Disk {
   return {
     size,
     sectorSize: disk.sectorSize,
-    read: async (at, length) => {
+    read: async (at, length, into) => {
       check(at, length);
-      return disk.read(offset + at, length);
+      return disk.read(offset + at, length, into);
     },
     write: async (at, data) => {
       check(at, data.length);

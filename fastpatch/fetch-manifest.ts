@@ -98,7 +98,7 @@ async function fetchPart(
     onBytes,
     consume: async (_part, bytes) => {
       await check(bytes);
-      got = bytes;
+      got = Buffer.from(bytes);
     },
   });
   return got;

@@ -36,7 +36,10 @@ export interface FetchOptions<P extends Part> {
   signal: AbortSignal;
   /** Bytes per second; 0 is no limit. */
   rateLimit: number;
-  /** Called for several parts at once; throws WrongBytes to drop the mirror. A part is given again until it resolved. */
+  /**
+   * Called for several parts at once; throws WrongBytes to drop the mirror. A part is given
+   * again until it resolved. `bytes` are the consumer's until then; later they are overwritten.
+   */
   consume(part: P, bytes: Buffer): Promise<void>;
   /** Bytes that arrived, wanted or not. */
   onBytes?: (bytes: number) => void;
@@ -105,20 +108,27 @@ async function attemptFrom<P extends Part>(
   const done = new Set<P>();
   const flight = new Set<Promise<void>>();
   let failure: { error: unknown } | undefined;
+  const buffers = new PartBuffers(parts);
+  const take = async (part: P, bytes: Buffer): Promise<void> => {
+    try {
+      await options.consume(part, bytes);
+      done.add(part);
+      buffers.give(bytes);
+    } catch (error) {
+      failure ??= { error };
+    }
+  };
   const give = async (part: P, bytes: Buffer): Promise<void> => {
     while (flight.size >= IN_FLIGHT) await Promise.race(flight);
     if (failure !== undefined) throw failure.error;
-    const work = options.consume(part, bytes).then(
-      () => void done.add(part),
-      (error: unknown) => {
-        failure ??= { error };
-      },
-    );
+    const work = take(part, bytes);
     flight.add(work);
     void work.finally(() => flight.delete(work));
   };
   try {
-    for (const group of groups(parts, mirror.ranges)) await stream(mirror.url, group, options, pace, give);
+    for (const group of groups(parts, mirror.ranges)) {
+      await stream(mirror.url, group, options, pace, buffers, give);
+    }
   } catch (error) {
     failure ??= { error };
   }
@@ -156,12 +166,13 @@ async function stream<P extends Part>(
   group: Group<P>,
   options: FetchOptions<P>,
   pace: (bytes: number) => Promise<void>,
+  buffers: PartBuffers,
   give: (part: P, bytes: Buffer) => Promise<void>,
 ): Promise<void> {
   const range = { offset: group.offset, length: group.end - group.offset, total: options.blob.size };
   const parts = group.parts.values();
   let part = parts.next().value;
-  let bytes = Buffer.allocUnsafe(part?.length ?? 0);
+  let bytes = buffers.take(part);
   let at = group.offset;
   for await (const chunk of options.source.fetch(url, range, options.signal)) {
     options.onBytes?.(chunk.length);
@@ -173,13 +184,32 @@ async function stream<P extends Part>(
       if (upTo < part.offset + part.length) break;
       await give(part, bytes);
       part = parts.next().value;
-      bytes = Buffer.allocUnsafe(part?.length ?? 0);
+      bytes = buffers.take(part);
       // The rest of the chunk belongs to the next part.
     }
     at = end;
     await pace(chunk.length);
   }
   if (part !== undefined) throw new SourceError("tooShort", "it ended early");
+}
+
+/** Buffers for parts, used again and again: a gibibyte of garbage would be collected too late. */
+class PartBuffers {
+  readonly #size: number;
+  readonly #free: ArrayBufferLike[] = [];
+
+  constructor(parts: readonly Part[]) {
+    this.#size = parts.reduce((largest, part) => Math.max(largest, part.length), 0);
+  }
+
+  take(part: Part | undefined): Buffer {
+    if (part === undefined) return Buffer.alloc(0);
+    return Buffer.from(this.#free.pop() ?? new ArrayBuffer(this.#size), 0, part.length);
+  }
+
+  give(buffer: Buffer): void {
+    if (this.#free.length < IN_FLIGHT) this.#free.push(buffer.buffer);
+  }
 }
 
 /** A token bucket that may run into debt by one chunk and holds a quarter of a second. */

@@ -99,11 +99,11 @@ class FileDisk implements Disk {
     this.#claimed = claimed;
   }
 
-  async read(offset: number, length: number): Promise<Buffer> {
+  async read(offset: number, length: number, into?: Buffer): Promise<Buffer> {
     this.#check(offset, length);
-    if (this.#direct !== undefined) return this.#direct.read(offset, length);
-    const bytes = Buffer.allocUnsafeSlow(length);
-    await readAll(this.#file, bytes, offset, this.#path);
+    const bytes = into?.subarray(0, length) ?? Buffer.allocUnsafeSlow(length);
+    if (this.#direct !== undefined) await this.#direct.read(offset, bytes);
+    else await readAll(this.#file, bytes, offset, this.#path);
     return bytes;
   }
 
@@ -184,11 +184,11 @@ class DirectReader {
     return new DirectReader(file, size, buffers);
   }
 
-  async read(offset: number, length: number): Promise<Buffer> {
-    const bytes = Buffer.allocUnsafeSlow(length);
-    for (let at = offset; at < offset + length; ) {
+  /** Fills `bytes` from `offset`. */
+  async read(offset: number, bytes: Buffer): Promise<void> {
+    for (let at = offset; at < offset + bytes.length; ) {
       const from = at - (at % DIRECT_ALIGN);
-      const upTo = Math.min(offset + length, from + DIRECT_CHUNK);
+      const upTo = Math.min(offset + bytes.length, from + DIRECT_CHUNK);
       const buffer = await this.#take();
       try {
         const want = Math.min(Math.ceil((upTo - from) / DIRECT_ALIGN) * DIRECT_ALIGN, DIRECT_CHUNK);
@@ -201,7 +201,6 @@ class DirectReader {
         this.#give(buffer);
       }
     }
-    return bytes;
   }
 
   close(): Promise<void> {

@@ -121,6 +121,21 @@ describe("install", () => {
     expect(slotB().subarray(0, shifted.image.length).equals(shifted.image)).toBe(true);
   });
 
+  test("a labelled slot whose blocks rotted is found out, and healed by the next try", async () => {
+    const next = await makeRelease("2.0.0", noise(800 * KIB, 16));
+    const { engine, slotB } = await machine(memorySource(next.objects));
+    await engine.install(next.target, installOptions());
+    slotB()[100 * KIB] = (slotB()[100 * KIB] ?? 0) ^ 1;
+    await expect(engine.install(next.target, installOptions())).rejects.toMatchObject({
+      code: "ReadBackMismatch",
+      message: expect.stringContaining("block 25"),
+    });
+    expect((await engine.labels()).B).toBeUndefined();
+    const healed = await engine.install(next.target, installOptions());
+    expect(healed.reusedBytes).toBeGreaterThan(500 * KIB);
+    expect(slotB().subarray(0, next.image.length).equals(next.image)).toBe(true);
+  });
+
   test("drops a mirror that lies, and names all of them where none is honest", async () => {
     const next = await makeRelease("2.0.0", noise(800 * KIB, 8), { mirrors: ["liar", "honest"] });
     const lies = (url: string, bytes: Buffer): Buffer => {

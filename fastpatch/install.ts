@@ -182,10 +182,7 @@ function checkFits(target: InstallTarget, running: SlotLabel | undefined): void 
   }
 }
 
-async function openSlots({
-  disk,
-  bootControl,
-}: InstallContext): Promise<Slots & { passiveLabel: SlotLabel | undefined }> {
+async function openSlots({ disk, bootControl }: InstallContext): Promise<Slots> {
   const all = await bootControl.slots();
   const { running } = bootControl;
   const slot = (name: SlotName) => {
@@ -208,11 +205,7 @@ async function openSlots({
   };
 }
 
-async function knownHashes(
-  slots: Slots & { passiveLabel: SlotLabel | undefined },
-  rootHash: string,
-  dataBlocks: number,
-): Promise<Buffer | undefined> {
+async function knownHashes(slots: Slots, rootHash: string, dataBlocks: number): Promise<Buffer | undefined> {
   for (const [slot, label] of [
     [slots.running, slots.runningLabel],
     [slots.passive, slots.passiveLabel],

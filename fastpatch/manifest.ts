@@ -16,7 +16,7 @@
 import { hash } from "node:crypto";
 import { promisify } from "node:util";
 import { constants, zstdCompress, zstdDecompress } from "node:zlib";
-import { z } from "zod";
+import * as z from "zod";
 import { Sha256 } from "../api/release.ts";
 import { FastPatchError } from "./errors.ts";
 import { BLOCK, buildTree, DIGEST, MAX_DATA_BLOCKS } from "./verity.ts";

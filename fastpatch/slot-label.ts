@@ -5,7 +5,7 @@
  *   0 "SLIPSLOT"   8 format (u32 LE)   12 payload length (u32 LE)   16 SHA-256 over bytes 0..15 and the payload   48 JSON
  */
 import { hash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { Architecture, ReleaseVersion, Sha256 } from "../api/release.ts";
 import type { Disk } from "./disk.ts";
 import { FastPatchError } from "./errors.ts";

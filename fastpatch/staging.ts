@@ -17,11 +17,13 @@ const COPIES = 6;
 /** Bytes after which what was written is flushed: the kernel then writes while we fetch, and a restart finds it. */
 const FLUSH_EVERY = 64 * 1024 * 1024;
 
+/** Both slots. A label is undefined where the slot holds no image that was verified: its blocks are then read to be known. */
 export interface Slots {
   running: Disk;
-  /** Undefined where the running slot has no label: its blocks are then read to be known. */
   runningLabel: SlotLabel | undefined;
   passive: Disk;
+  /** As it was before it was cleared. */
+  passiveLabel: SlotLabel | undefined;
 }
 
 export interface StagingOptions {
@@ -37,16 +39,20 @@ export interface StagingOptions {
   onDone: (bytes: number) => void;
 }
 
-/** Learns what both slots hold. The passive slot is read; of a labelled running slot only its hash tree. */
+/**
+ * Learns what both slots hold: of a labelled slot from its hash tree, of another by reading
+ * it. Should blocks of a labelled passive slot have rotted, the read-back finds it, and the
+ * next try, without the label, reads them.
+ */
 export async function indexSlots(slots: Slots, manifest: Manifest, signal: AbortSignal): Promise<BlockIndex> {
   const index = new BlockIndex(manifest.hashes);
-  const { running, runningLabel: label, passive } = slots;
-  const leaves = label && (await readLeafHashes(running, label.dataBlocks, label.rootHash));
-  if (leaves === undefined) await offerAll(index, running, "running", wholeBlocks(running, manifest), signal);
-  else {
-    for (let block = 0; block < leaves.length / DIGEST; block++) index.offer(leaves, block, "running", block);
+  for (const name of ["running", "passive"] as const) {
+    const label = name === "running" ? slots.runningLabel : slots.passiveLabel;
+    const leaves = label && (await readLeafHashes(slots[name], label.dataBlocks, label.rootHash));
+    if (leaves === undefined)
+      await offerAll(index, slots[name], name, wholeBlocks(slots[name], manifest), signal);
+    else for (let block = 0; block < leaves.length / DIGEST; block++) index.offer(leaves, block, name, block);
   }
-  await offerAll(index, passive, "passive", wholeBlocks(passive, manifest), signal);
   return index;
 }
 

@@ -4,7 +4,7 @@
  * come), images carry both signatures, then the old one gets a `notAfter`.
  */
 import { createPublicKey, type KeyObject } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { FastPatchError } from "./errors.ts";
 import { type ImageStatement, keyId, rawPublicKey, statementSignedBy, statementText } from "./statement.ts";
 

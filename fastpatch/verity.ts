@@ -85,8 +85,9 @@ const CHUNK = 1024 * 1024;
 const AHEAD = 3;
 
 /**
- * Reads `length` bytes from `offset` in order, a few chunks ahead of the consumer. Bounded
- * memory; an abort ends it between chunks.
+ * Reads `length` bytes from `offset` in order, a few chunks ahead of the consumer, into the
+ * same few buffers: `data` is good until the next chunk is asked for. An abort ends it
+ * between chunks.
  */
 export async function* readThrough(
   disk: Pick<Disk, "read">,
@@ -94,20 +95,24 @@ export async function* readThrough(
   length: number,
   signal?: AbortSignal,
 ): AsyncGenerator<{ at: number; data: Buffer }> {
-  const under: { at: number; data: Promise<Buffer> }[] = [];
+  const free: Buffer[] = [];
+  const under: { at: number; data: Promise<Buffer>; buffer: Buffer }[] = [];
   let next = 0;
   try {
     while (next < length || under.length > 0) {
       signal?.throwIfAborted();
       while (next < length && under.length < AHEAD) {
-        const data = disk.read(offset + next, Math.min(CHUNK, length - next));
+        const buffer = free.pop() ?? Buffer.allocUnsafeSlow(CHUNK);
+        const data = disk.read(offset + next, Math.min(CHUNK, length - next), buffer);
         // It is awaited in order below; until then a failure must not count as unhandled.
         data.catch(() => {});
-        under.push({ at: offset + next, data });
+        under.push({ at: offset + next, data, buffer });
         next += CHUNK;
       }
       const head = under.shift();
-      if (head !== undefined) yield { at: head.at, data: await head.data };
+      if (head === undefined) break;
+      yield { at: head.at, data: await head.data };
+      free.push(head.buffer);
     }
   } finally {
     await Promise.allSettled(under.map((read) => read.data));

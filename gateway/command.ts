@@ -1,7 +1,7 @@
 /** `slipway gateway`: the flags, and the process's own implementations of the ports. */
 import { hostname } from "node:os";
 import { Command } from "commander";
-import { z } from "zod";
+import * as z from "zod";
 import { createCoordination } from "../coordination/create.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";

@@ -1,7 +1,7 @@
 /** The flags by which a command of this room reaches etcd. */
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
-import { z } from "zod";
+import * as z from "zod";
 import type { EtcdPort } from "../coordination/etcd.ts";
 import { connectEtcd } from "../coordination/etcd3-port.ts";
 import type { Clock } from "../ports/clock.ts";

@@ -1,7 +1,7 @@
 /** `slipway join-token create`: lets one machine outside the cluster join, once. */
 import { randomBytes } from "node:crypto";
 import { Command, InvalidArgumentError } from "commander";
-import { z } from "zod";
+import * as z from "zod";
 import { Duration, parseDuration } from "../api/duration.ts";
 import { createCoordination } from "../coordination/create.ts";
 import { systemClock } from "../ports/clock.ts";

@@ -28,7 +28,7 @@ interface Course {
 
 type View = Pick<
   DrainView,
-  "node" | "policy" | "startedAt" | "now" | "open" | "closes" | "bootNeeds" | "revision"
+  "node" | "policy" | "startedAt" | "now" | "open" | "closes" | "frozen" | "bootNeeds" | "revision"
 > & { uid: string; rivals: readonly { uid: string; node: string; revision: number }[] };
 
 export class Drainer {

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Pod } from "../../runtime/core.ts";
 import { NOW, pod } from "../fixtures.ts";
@@ -18,6 +18,7 @@ function view(changes: Partial<DrainView> = {}): DrainView {
     idleFor: 0,
     open: true,
     closes: null,
+    frozen: false,
     bootNeeds: 600_000,
     revision: 7,
     rivals: [],
@@ -90,6 +91,8 @@ test("a window that closes before boot and fallback ends the drain, unless it ma
     "evict",
   );
   expect(decideDrain(view({ pods: [pod("web", "a")], open: false })).act).toBe("abort");
+  const finish = { ...view().policy, onWindowClose: "Finish" } as const;
+  expect(decideDrain(view({ ...closing, open: false, policy: finish, frozen: true })).act).toBe("abort");
 });
 
 test("of two drains that don't get on only the younger gives way", () => {
@@ -146,11 +149,11 @@ function play(apps: readonly App[], placed: readonly (readonly string[])[]): Set
     for (const [index, app] of apps.entries()) {
       const list = running[index] ?? [];
       const free = app.fits.find((name) => !cordoned.has(name));
-      while (list.length < app.size && free !== undefined) list.push(free);
+      if (free !== undefined) while (list.length < app.size) list.push(free);
     }
   };
   for (let round = 0; round < 200 && done.size < 2; round++) {
-    for (const name of [...queue]) {
+    for (const name of queue.toSorted()) {
       if (!cordoned.has(name)) {
         // The other one has to be out of the way before it is its turn again.
         if (queue.some((other) => other !== name && cordoned.has(other))) continue;

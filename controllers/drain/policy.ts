@@ -35,6 +35,8 @@ export interface DrainView {
   /** The group's opening; `closes` is null where nothing closes it. */
   open: boolean;
   closes: number | null;
+  /** Whether a change freeze is in force: no drain outlasts that. */
+  frozen: boolean;
   /** Milliseconds that the reboot and a fallback boot may take. */
   bootNeeds: number;
   /** Create revision of our token. */
@@ -73,7 +75,7 @@ export function decideDrain(view: DrainView): DrainDecision {
     };
   }
   const closing = !view.open || (view.closes !== null && now + view.bootNeeds > view.closes);
-  if (closing && policy.onWindowClose === "Abort") {
+  if (closing && (policy.onWindowClose === "Abort" || view.frozen)) {
     const when = view.closes === null || !view.open ? "has closed" : `closes at ${timestamp(view.closes)}`;
     return {
       act: "abort",

@@ -25,7 +25,7 @@ export function decideGates(world: World, present: ReadonlySet<string>, readAt: 
   const validUntil = readAt + GATE_VALIDITY;
   const quarantined = world.releases.filter(isBarred).map(({ metadata }) => metadata.name);
   const groups = world.groups.map((group) => {
-    const { open, openUntil } = groupOpening(group, world.windows, readAt);
+    const { open, openUntil, frozen } = groupOpening(group, world.windows, readAt);
     return {
       group: group.metadata.name,
       paused: group.spec.paused,
@@ -34,6 +34,7 @@ export function decideGates(world: World, present: ReadonlySet<string>, readAt: 
       quarantined,
       open,
       openUntil,
+      frozen,
       validUntil,
     };
   });

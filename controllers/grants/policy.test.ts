@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { HOLD_ANNOTATION, INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";

@@ -41,6 +41,7 @@ export interface TakePlan {
   /** Milliseconds, as in `TakeGrant`. */
   needs: number;
   bootNeeds: number;
+  finishes: boolean;
   why: Why;
 }
 
@@ -98,7 +99,8 @@ export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
       release,
       budgets,
       needs: all,
-      bootNeeds: group.spec.drain.onWindowClose === "Finish" ? 0 : boot,
+      bootNeeds: boot,
+      finishes: group.spec.drain.onWindowClose === "Finish",
       why: { reason: "Granting", message: pickedBecause(candidate) },
     });
   }
@@ -298,7 +300,8 @@ class Ledger {
   budgetWhy(full: readonly string[]): Why {
     const [name = ""] = full;
     const max = this.#table.budgets.get(name)?.max ?? 0;
-    const others = full.length > 1 ? ` (and ${full.length - 1} more budgets are full)` : "";
+    const more = full.length - 1;
+    const others = more === 0 ? "" : ` (${more} more ${more === 1 ? "budget is" : "budgets are"} full)`;
     if (max === 0)
       return { reason: "WaitingForBudget", message: `Budget ${name} allows no node to be down${others}.` };
     const who = [...(this.#down.get(name) ?? [])].map((uid) => this.#whoIs(uid, name));

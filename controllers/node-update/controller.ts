@@ -219,6 +219,7 @@ export class NodeUpdateReconciler implements Reconciler {
         now,
         open: opening.open,
         closes: opening.openUntil,
+        frozen: opening.frozen,
         bootNeeds: bootNeeds(policy),
         revision: live.token.revision,
         rivals: [...fleet.grants].flatMap(([rival, { grant, phase, token }]) =>

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { CORDON_ANNOTATION } from "../../api/labels.ts";
 import type { Token } from "../../coordination/records.ts";

@@ -2,7 +2,7 @@
  * A cordon has an owner (design, rule 6): one patch, compared by resourceVersion, sets
  * `unschedulable` and writes beside it under which token and what stood there before.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { CORDON_ANNOTATION } from "../../api/labels.ts";
 import { sameToken, Token } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";

@@ -171,13 +171,13 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
   const suspectFor = now - Date.parse(suspectSince);
   let status: NodeUpdateStatus = { ...before, suspectSince };
   const failAfter = parseDuration(policy.releaseDeadline);
-  if (suspectFor >= failAfter) status = withFailure(status, targetOf(live), why, timestamp(grant.at), now);
+  if (suspectFor >= failAfter) status = withFailure(status, targetOf(view, live), why, timestamp(grant.at), now);
   if (policy.holderTTL !== undefined && suspectFor >= parseDuration(policy.holderTTL)) {
     const expired: Why = {
       reason: "HolderExpired",
       message: `The machine was Suspect for ${policy.holderTTL}, the group's holderTTL; its slot is free and the failure counts.`,
     };
-    status = withFailure(status, targetOf(live), expired, timestamp(grant.at), now);
+    status = withFailure(status, targetOf(view, live), expired, timestamp(grant.at), now);
     return decided(view, status, "Suspect", expired, { do: "free", cause: "HolderExpired" }, now);
   }
   return decided(
@@ -191,34 +191,52 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
   );
 }
 
-function targetOf({ grant }: LiveGrant): { release: string; version: string; rootHash: string } {
-  const text = (key: string): string => {
+/** What the grant is for; after a rebuild of etcd, what the release of that name is for the machine. */
+function targetOf(
+  { releases, observed }: NodeView,
+  { grant }: LiveGrant,
+): { release: string; version: string; rootHash: string } {
+  const text = (key: string): string | undefined => {
     const value = grant.target?.[key];
-    return typeof value === "string" ? value : "";
+    return typeof value === "string" ? value : undefined;
   };
-  return { release: grant.release, version: text("version"), rootHash: text("rootHash") };
+  const spec = releases.get(grant.release)?.spec;
+  const payload = spec?.payloads.find(({ architecture }) => architecture === observed?.architecture);
+  return {
+    release: grant.release,
+    version: text("version") ?? spec?.version ?? "",
+    rootHash: text("rootHash") ?? payload?.rootHash ?? "",
+  };
 }
 
 /** The verdict of a return; after a rebuild of etcd, what the machine runs tells it. */
-function verdictOf({ observed }: NodeView, { phase, grant }: LiveGrant): NonNullable<Phase["verdict"]> {
-  if (phase.verdict !== undefined) return phase.verdict;
-  if (grant.target === null) return observed?.rebootRequired === true ? "StillRequired" : "Rebooted";
-  return observed?.runningRootHash === grant.target["rootHash"] ? "Updated" : "FellBack";
+function verdictOf(view: NodeView, live: LiveGrant): Phase["verdict"] {
+  const { observed } = view;
+  if (live.phase.verdict !== undefined || observed === undefined) return live.phase.verdict;
+  if (live.grant.release === "") return observed?.rebootRequired === true ? "StillRequired" : "Rebooted";
+  return observed?.runningRootHash === targetOf(view, live).rootHash ? "Updated" : "FellBack";
 }
 
 function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: number): NodeDecision {
-  const verdict = verdictOf(view, live);
   const { phase, grant } = live;
+  const verdict = verdictOf(view, live);
   const policy = policyOf(view);
   const since = timestamp(grant.at);
   let status = before;
   const failed = verdict === "FellBack" || verdict === "StillRequired";
-  const cause: Why = { ...givenBack(phase), ...(phase.reason === undefined ? { reason: verdict } : {}) };
+  const cause: Why =
+    verdict !== undefined && phase.reason === undefined
+      ? { reason: verdict, message: "The slot was rebuilt after a loss of etcd; this is what the machine shows." }
+      : givenBack(phase);
   if (failed && !isForgiven(view, cause, since))
-    status = withFailure(status, targetOf(live), cause, since, now);
+    status = withFailure(status, targetOf(view, live), cause, since, now);
   if (view.nodeGone) {
     const why: Why = { reason: "NodeGone", message: "The Node does not exist any more." };
     return decided(view, status, "Verifying", why, { do: "finish" }, now);
+  }
+  if (verdict === undefined) {
+    const message = "etcd was rebuilt; what came of the reboot shows when the agent reports.";
+    return decided(view, status, "Verifying", { reason: "VerifyingRelease", message }, none, now, LOOK);
   }
   const lacks = missing(view.node, view.observed, view.present, phase, view.look);
   const late = (view.look?.askedFor ?? 0) >= parseDuration(policy.releaseDeadline);
@@ -234,7 +252,7 @@ function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now
       reason: "ReleaseChecksFailed",
       message: `${policy.releaseDeadline} after its boot the node ${lacks}.`,
     };
-    status = withFailure(status, targetOf(live), why, since, now);
+    status = withFailure(status, targetOf(view, live), why, since, now);
     return decided(view, status, "Verifying", why, { do: "finish" }, now);
   }
   const verified = status.verifiedAt !== undefined && Date.parse(status.verifiedAt) >= Date.parse(since);

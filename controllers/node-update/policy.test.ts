@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { CORDON_ANNOTATION, HOLD_ANNOTATION, STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
@@ -30,6 +30,7 @@ const take: TakePlan = {
   budgets: ["group/pool"],
   needs: 1,
   bootNeeds: 1,
+  finishes: false,
   why: { reason: "Granting", message: "It has waited longest." },
 };
 

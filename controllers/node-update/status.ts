@@ -48,16 +48,17 @@ function slotStatus({ name, version, rootHash, priority, tries, successful }: Sl
   return [{ name, ...known, priority: Math.min(priority, 15), tries: Math.min(tries, 15), successful }];
 }
 
-/** `1.1.0* P2 good`: version, `*` if it runs, priority, and whether it is good, has tries left or is bad. */
-function slotWords({ version, running, priority, tries, successful }: Slot): string {
-  const state = successful
-    ? "good"
-    : tries > 0
-      ? `${tries} ${tries === 1 ? "try" : "tries"}`
-      : priority > 0
-        ? "bad"
-        : "off";
-  return `${version === "" ? "empty" : version}${running ? "*" : ""} P${priority} ${state}`;
+/** `1.1.0* P2 good`: version, `*` if it runs, priority, and what its boot bits say. */
+function slotWords(slot: Slot): string {
+  const { version, running, priority } = slot;
+  return `${version === "" ? "empty" : version}${running ? "*" : ""} P${priority} ${bitsInWords(slot)}`;
+}
+
+function bitsInWords({ running, priority, tries, successful }: Slot): string {
+  if (successful) return "good";
+  if (running) return "on trial";
+  if (tries > 0) return tries === 1 ? "1 try" : `${tries} tries`;
+  return priority > 0 ? "bad" : "off";
 }
 
 /**

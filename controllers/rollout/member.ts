@@ -140,14 +140,20 @@ export function membershipOf(name: string, population: Population): Membership {
   return result;
 }
 
-/** Machines that are known, from their NodeUpdates where etcd doesn't say. */
-function machinesOf({ machines, nodeUpdates }: Population): readonly MachineFacts[] {
-  if (machines !== undefined) return machines;
-  return nodeUpdates.flatMap(({ spec }) =>
-    spec.machineRef === undefined
-      ? []
-      : [{ id: spec.machineRef.machineId, group: spec.group, labels: spec.machineRef.labels ?? {} }],
-  );
+/**
+ * Machines that etcd knows, and those that have a NodeUpdate although it doesn't: etcd may
+ * have lost its data, and a NodeUpdate remembers what failed there and who is away (rule 9).
+ * Whoever removes a machine deletes its NodeUpdate.
+ */
+function machinesOf({ machines = [], nodeUpdates }: Population): readonly MachineFacts[] {
+  const joined = new Set(machines.map(({ id }) => id));
+  const remembered = nodeUpdates.flatMap(({ spec, metadata }) => {
+    const { machineRef, group } = spec;
+    if (machineRef === undefined || joined.has(machineRef.machineId)) return [];
+    if (metadata.deletionTimestamp !== undefined) return [];
+    return [{ id: machineRef.machineId, group, labels: machineRef.labels ?? {} }];
+  });
+  return [...machines, ...remembered];
 }
 
 function isHeld(update: NodeUpdate | undefined): boolean {

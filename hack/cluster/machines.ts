@@ -81,6 +81,11 @@ export class MachineHandle implements Watched {
     await this.call("power-off");
   }
 
+  /** At the agent's next `verb` of the host hook, before the host does anything for it, `fault` strikes; once. */
+  async trap(verb: "arm-deadman" | "reboot", fault: "freeze-agent" | "power-off"): Promise<void> {
+    await this.call("trap", verb, fault);
+  }
+
   async status(): Promise<MachineStatus> {
     return (await this.call("status")).value as MachineStatus;
   }

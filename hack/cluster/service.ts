@@ -1,10 +1,16 @@
-/** A process of Slipway's own: started, killed and started again under the same name and ports. */
+/**
+ * A process of Slipway's own: started, killed and started again under the same name and ports.
+ * What ends by itself is started again, as a kubelet does with a Pod's container.
+ */
 import { join, resolve } from "node:path";
 import { Child } from "../plane/process.ts";
 import { waitUntil } from "../plane/wait.ts";
 
 const MAIN = resolve(import.meta.dirname, "../../main.ts");
-const READY_WITHIN = 30_000;
+const READY_WITHIN = 60_000;
+const RESTART_AFTER = 1_000;
+/** Ends by itself after which it won't become ready. */
+const HOPELESS_AFTER = 5;
 
 export class Service {
   readonly name: string;
@@ -12,6 +18,9 @@ export class Service {
   readonly #args: readonly string[];
   readonly #logFile: string;
   #child: Child | undefined;
+  /** Raised by each start, kill and stop: what ends then was meant to. */
+  #intent = 0;
+  #restarts = 0;
 
   /** `args` follow the role; `metrics` is `host:port` of /readyz and /metrics. */
   constructor(name: string, directory: string, metrics: string, args: readonly string[]) {
@@ -29,7 +38,13 @@ export class Service {
     return this.#child?.exit === undefined ? this.#child?.pid : undefined;
   }
 
+  /** How often it ended by itself. */
+  get restarts(): number {
+    return this.#restarts;
+  }
+
   async start(): Promise<void> {
+    const intent = ++this.#intent;
     const child = await Child.start({
       name: this.name,
       command: process.execPath,
@@ -38,24 +53,37 @@ export class Service {
       env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] },
     });
     this.#child = child;
+    void child.exited.then(() => {
+      setTimeout(() => {
+        if (intent !== this.#intent) return;
+        this.#restarts += 1;
+        void this.start();
+      }, RESTART_AFTER).unref();
+    });
   }
 
   /** Waits until /readyz answers 200. */
   async ready(): Promise<void> {
+    const before = this.#restarts;
     await waitUntil(async () => (await fetch(`http://${this.metrics}/readyz`)).ok, {
       what: `${this.name} is ready`,
       deadline: READY_WITHIN,
-      hopeless: () => this.#child?.obituary(),
+      hopeless: () => {
+        const ends = this.#restarts - before;
+        return ends < HOPELESS_AFTER ? undefined : `it ended ${ends} times; its log is ${this.#logFile}`;
+      },
     });
   }
 
   /** SIGKILL. */
   async kill(): Promise<void> {
+    this.#intent += 1;
     await this.#child?.kill();
   }
 
   /** SIGTERM, and the exit code. */
   async stop(): Promise<void> {
+    this.#intent += 1;
     await this.#child?.stop(15_000);
   }
 

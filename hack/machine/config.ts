@@ -40,5 +40,7 @@ export const paths = (directory: string) => ({
   identity: `${directory}/identity`,
   commands: `${directory}/commands.json`,
   sentinel: `${directory}/reboot-required`,
+  /** Outlives boots, as /var does. */
+  cache: `${directory}/cache`,
   log: `${directory}/console.log`,
 });

@@ -6,6 +6,7 @@ import { randomUUID } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:net";
 import { dirname, join } from "node:path";
+import { nodeEnvironment, nodeFlags } from "../../agent/node-flags.ts";
 import { Child } from "../plane/process.ts";
 import { type BootEvent, record } from "./boot-log.ts";
 import { type MachineConfig, paths } from "./config.ts";
@@ -38,6 +39,7 @@ export class Machine {
   #agent: Child | undefined;
   #service: Child | undefined;
   #deadMan: NodeJS.Timeout | undefined;
+  #trap: { verb: string; fault: "freeze-agent" | "power-off" } | undefined;
   #server: Server | undefined;
 
   constructor(config: MachineConfig, kubelet: Kubelet | undefined) {
@@ -67,6 +69,12 @@ export class Machine {
 
   async #handle({ verb, args }: Request): Promise<Answer> {
     const done = { ok: true, message: "" };
+    if (this.#trap?.verb === verb) {
+      const { fault } = this.#trap;
+      this.#trap = undefined;
+      await this.#handle({ verb: fault, args: [] });
+      if (fault === "power-off") return { ok: false, message: "the power was cut" };
+    }
     switch (verb) {
       case "arm-deadman":
         return this.#arm(Number(args[0]));
@@ -91,6 +99,14 @@ export class Machine {
       case "freeze-agent":
         this.#agent?.signal("SIGSTOP");
         return done;
+      case "trap": {
+        const [at = "", fault] = args;
+        if (fault !== "freeze-agent" && fault !== "power-off") {
+          return { ok: false, message: "trap VERB freeze-agent|power-off expected" };
+        }
+        this.#trap = { verb: at, fault };
+        return done;
+      }
       case "thaw-agent":
         this.#agent?.signal("SIGCONT");
         return done;
@@ -202,9 +218,9 @@ export class Machine {
       const child = await Child.start({
         name: `${this.#config.name} ${what}`,
         command: process.execPath,
-        args: ["--max-semi-space-size=2", ...args],
+        args: [...nodeFlags, ...args],
         logFile: this.#paths.log,
-        env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"] },
+        env: { PATH: process.env["PATH"], ...nodeEnvironment(this.#paths.cache) },
       });
       if (boot !== this.#boot) {
         await child.kill();

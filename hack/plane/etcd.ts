@@ -38,6 +38,10 @@ export interface EtcdCluster {
   readonly tls: EtcdTls | undefined;
   /** Standard output of etcdctl against all endpoints. */
   etcdctl(args: readonly string[]): Promise<string>;
+  /** Saves the data into `file`, as a backup does. */
+  snapshot(file: string): Promise<void>;
+  /** Kills all members, replaces their data by a snapshot's, or by none, and starts them again. */
+  replaceData(snapshot?: string): Promise<void>;
   /** Ends all members and removes their data; `keepLogs` leaves the directory. */
   stop(options?: { keepLogs?: boolean }): Promise<void>;
 }
@@ -55,7 +59,7 @@ const READY_WITHIN = 30_000;
 const PORT_ATTEMPTS = 5;
 
 export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster> {
-  const binaries = await tools(["etcd", "etcdctl"], options);
+  const binaries = await tools(["etcd", "etcdctl", "etcdutl"], options);
   for (let attempt = 1; ; attempt++) {
     const cluster = await LocalCluster.create(options, binaries);
     try {
@@ -72,6 +76,7 @@ export async function startEtcd(options: EtcdOptions = {}): Promise<EtcdCluster>
 interface Binaries {
   etcd: string;
   etcdctl: string;
+  etcdutl: string;
 }
 
 class LocalCluster implements EtcdCluster {
@@ -112,14 +117,17 @@ class LocalCluster implements EtcdCluster {
     const initial = plan.map(({ name, peer }) => `${name}=${peer}`).join(",");
     const members = plan.map(({ name, client, peer }) => {
       const data = join(directory, name);
-      const args = [
+      const identity = [
         `--name=${name}`,
         `--data-dir=${data}`,
+        `--initial-advertise-peer-urls=${peer}`,
+        `--initial-cluster=${initial}`,
+      ];
+      const args = [
+        ...identity,
         `--listen-client-urls=${client}`,
         `--advertise-client-urls=${client}`,
         `--listen-peer-urls=${peer}`,
-        `--initial-advertise-peer-urls=${peer}`,
-        `--initial-cluster=${initial}`,
         ...(options.fsync ? [] : ["--unsafe-no-fsync"]),
         ...(tls === undefined
           ? []
@@ -131,12 +139,35 @@ class LocalCluster implements EtcdCluster {
               "--peer-auto-tls",
             ]),
       ];
-      return new LocalMember({ name, command: binaries.etcd, args, endpoint: client, directory: data, tls });
+      return new LocalMember({
+        ...{ name, command: binaries.etcd, args, identity },
+        ...{ endpoint: client, directory: data, tls },
+      });
     });
     return new LocalCluster(directory, members, tls, binaries, cleanup);
   }
 
-  async etcdctl(args: readonly string[]): Promise<string> {
+  etcdctl(args: readonly string[]): Promise<string> {
+    return this.#etcdctl(this.endpoints, args);
+  }
+
+  async snapshot(file: string): Promise<void> {
+    // A snapshot is one member's.
+    await this.#etcdctl(this.endpoints.slice(0, 1), ["snapshot", "save", file]);
+  }
+
+  async replaceData(snapshot?: string): Promise<void> {
+    await Promise.all(this.members.map((member) => member.kill()));
+    for (const member of this.members) {
+      rmSync(member.directory, { recursive: true, force: true, maxRetries: 3 });
+      if (snapshot === undefined) continue;
+      const args = ["snapshot", "restore", snapshot, ...member.identity];
+      await promisify(execFile)(this.#binaries.etcdutl, args, { timeout: 30_000 });
+    }
+    await Promise.all(this.members.map((member) => member.start()));
+  }
+
+  async #etcdctl(endpoints: readonly string[], args: readonly string[]): Promise<string> {
     const credentials =
       this.tls === undefined
         ? []
@@ -145,7 +176,7 @@ class LocalCluster implements EtcdCluster {
           );
     const { stdout } = await promisify(execFile)(
       this.#binaries.etcdctl,
-      [`--endpoints=${this.endpoints.join(",")}`, ...credentials, ...args],
+      [`--endpoints=${endpoints.join(",")}`, ...credentials, ...args],
       { timeout: 30_000 },
     );
     return stdout;
@@ -166,6 +197,8 @@ interface MemberOptions {
   name: string;
   command: string;
   args: readonly string[];
+  /** Flags that say who it is, for etcdutl too. */
+  identity: readonly string[];
   endpoint: string;
   directory: string;
   tls: EtcdTls | undefined;
@@ -181,6 +214,10 @@ class LocalMember implements EtcdMember {
     this.#options = options;
     this.endpoint = options.endpoint;
     this.directory = options.directory;
+  }
+
+  get identity(): readonly string[] {
+    return this.#options.identity;
   }
 
   async start(): Promise<void> {

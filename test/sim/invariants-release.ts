@@ -23,12 +23,14 @@ export class ReleaseRules {
   booted(truth: MachineTruth, image: string): void {
     const { machine } = truth;
     if (image === rootHash(1) || truth.good.has(image)) return;
-    if (truth.attempts.some((attempt) => attempt.image === image && attempt.ended === "failed")) {
+    const before = truth.attempts.filter((attempt) => attempt.image === image);
+    if (before.some(({ ended }) => ended === "failed")) {
       this.#breach(8, machine.name, `it boots ${name(image)} again, which failed there`);
     }
-    const powerCuts = truth.attempts.filter((attempt) => attempt.image === image && attempt.ended === "power").length;
-    if (powerCuts > 1) {
-      this.#breach(5, machine.name, `it boots ${name(image)} a third time after two power cuts`);
+    const silent = before.filter(({ ended }) => ended === "silent").length;
+    const others = [...this.#truth.machines.values()].some((other) => other !== truth && other.good.has(image));
+    if (silent > 1 || (silent === 1 && !others)) {
+      this.#breach(5, machine.name, `it boots ${name(image)} again, which ended ${silent} times without a verdict`);
     }
     truth.attempts.push({ image, at: this.#truth.world.sim.time, ended: "running" });
     this.#exposure(truth, image);
@@ -57,19 +59,21 @@ export class ReleaseRules {
 
   ended(truth: MachineTruth, cause: DownCause): void {
     const attempt = truth.attempts.findLast(({ ended }) => ended === "running");
-    if (attempt !== undefined) attempt.ended = cause === "power" ? "power" : "failed";
+    if (attempt !== undefined) attempt.ended = cause === "reboot" ? "failed" : "silent";
   }
 
   /** Rule 10: a release that is good there is blamed only for trouble that there was. */
   judged(now: NodeUpdate, before: NodeUpdate | undefined): void {
-    const truth = this.#truth.machines.get(now.metadata.name);
+    const truth = this.#truth.byUid.get(now.spec.nodeUID ?? now.spec.machineRef?.machineId ?? "");
     if (truth === undefined) return;
     const known = new Set((before?.status?.failed ?? []).map(({ rootHash: hash, time }) => `${hash} ${time}`));
+    const { sim, defectOf } = this.#truth.world;
     for (const { rootHash: hash, time, reason, message } of now.status?.failed ?? []) {
       if (known.has(`${hash} ${time}`)) continue;
-      if (this.#truth.world.defectOf(hash, truth.machine) !== undefined) continue;
-      const { sim } = this.#truth.world;
+      if (defectOf(hash, truth.machine) !== undefined) continue;
       if (sim.time - truth.troubleAt <= TROUBLE) continue;
+      const handshake = message.includes("gateway-handshake");
+      if (handshake && sim.time - this.#truth.gatewaysGoneAt <= TROUBLE) continue;
       this.#breach(10, now.metadata.name, `${name(hash)} is good there and was blamed: ${reason}: ${message}`);
     }
   }

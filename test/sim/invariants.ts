@@ -197,7 +197,7 @@ export class Invariants implements Witness {
     const [old, now] = [before, after] as unknown as (NodeUpdate | undefined)[];
     const steal = now?.metadata.annotations?.[STEAL_ANNOTATION];
     if (steal !== undefined && steal !== old?.metadata.annotations?.[STEAL_ANNOTATION] && by === "person") {
-      const truth = this.truth.machines.get(now?.metadata.name ?? "");
+      const truth = this.truth.byUid.get(now?.spec.nodeUID ?? now?.spec.machineRef?.machineId ?? "");
       if (truth !== undefined) this.#etcd.stealing.add(truth);
     }
     if (now !== undefined) this.#releases.judged(now, old);
@@ -217,6 +217,7 @@ export class Invariants implements Witness {
     const { cluster, sim } = this.world;
     if (sim.time < this.#nextSample) return;
     this.#nextSample = sim.time + 1000;
+    if (this.world.network.doors.size === 0) this.truth.gatewaysGoneAt = sim.time;
     for (const truth of this.truth.machines.values()) {
       if (truth.machine.plain) continue;
       if (cluster.blocked(truth.machine.name)) truth.blockedSince ??= sim.time;

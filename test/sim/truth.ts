@@ -11,11 +11,14 @@ import { ZONE_LABEL } from "./cluster.ts";
 import type { SimMachine } from "./machine.ts";
 import { GROUP_NAME, type World } from "./world.ts";
 
-/** One boot of an image that was not good on the machine before. */
+/**
+ * One boot of an image that was not good on the machine before. `failed`: its checks said
+ * so. `silent`: it ended without a word, by a power cut, a panic or the dead man's switch.
+ */
 export interface Attempt {
   image: string;
   at: number;
-  ended: "running" | "power" | "failed" | "good";
+  ended: "running" | "silent" | "failed" | "good";
 }
 
 export interface Commit {
@@ -67,6 +70,8 @@ export class Truth {
   readonly machines = new Map<string, MachineTruth>();
   /** By budget and limit, since when. Newest last. */
   readonly #limits = new Map<string, { at: number; max: number | undefined }[]>();
+  /** When there was no gateway last. */
+  gatewaysGoneAt = Number.NEGATIVE_INFINITY;
   /** uid -> machine, of every Node that there ever was. */
   readonly byUid = new Map<string, MachineTruth>();
 
@@ -176,7 +181,7 @@ export class Truth {
   /** A machine that went away under a commit is back once it runs a good slot. */
   noteReturn(truth: MachineTruth): void {
     const { machine } = truth;
-    if (truth.away && machine.power === "up" && machine.good && machine.bootId !== truth.commit?.boot) {
+    if (truth.away && machine.power === "up" && machine.good && `${machine.bootId}/0` !== truth.commit?.boot) {
       truth.away = false;
     }
   }

@@ -180,10 +180,10 @@ export class World {
     await etcd.close();
   }
 
-  defectOf(image: string, machine: SimMachine): Defect | undefined {
+  readonly defectOf = (image: string, machine: SimMachine): Defect | undefined => {
     if (image !== rootHash(2) || this.#sound.has(machine.name)) return undefined;
     return this.settings.defect;
-  }
+  };
 
   /** The key of the machine's records in etcd now; undefined while it has no Node. */
   uidOf(machine: SimMachine): string | undefined {
@@ -267,7 +267,7 @@ export class World {
       put("rebootbudgets", "RebootBudget", "everything", { nodeSelector: pool, maxUnavailable: shared });
     }
     if (windows) {
-      const window = { start: "*/12 * * * *", duration: "8m", timeZone: "UTC", exclude: [], mode: "Allow" };
+      const window = { start: "0,12,24,36,48 0-1 * * *", duration: "8m", timeZone: "UTC", exclude: [], mode: "Allow" };
       const groupSelector = { matchLabels: { fleet: "harbor" } };
       put("rebootwindows", "RebootWindow", "night", { ...window, groupSelector });
     }

@@ -1,0 +1,237 @@
+import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
+import { CORDON_ANNOTATION } from "../../api/labels.ts";
+import type { Resource } from "../../api/kind.ts";
+import type { KubeObject } from "../../api/meta.ts";
+import type { NodeUpdate } from "../../api/node-update.ts";
+import type { Token } from "../../coordination/records.ts";
+import { PLAYED_LABEL } from "../../hack/plane/components.ts";
+import { type Cancel, systemClock } from "../../ports/clock.ts";
+import { systemRandom } from "../../ports/random.ts";
+import { type Lease, LEASES, type Node, NODES, type Pod, PODS } from "../../runtime/core.ts";
+import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
+import { createRestClient, type RestClient } from "../../runtime/rest-client.ts";
+import { nodeUpdate } from "../fixtures.ts";
+import { planCordon, planUncordon } from "../node-update/cordon.ts";
+import { NodeApi } from "../node-update/node-api.ts";
+import { Drainer } from "./drainer.ts";
+
+const NAMESPACE = "drainer";
+const POOL = "drainer-pool";
+const apps = { group: "apps", version: "v1", kind: "Deployment", plural: "deployments", namespaced: true };
+const budgets = {
+  group: "policy",
+  version: "v1",
+  kind: "PodDisruptionBudget",
+  plural: "poddisruptionbudgets",
+  namespaced: true,
+};
+const namespaces: Resource = {
+  group: "",
+  version: "v1",
+  kind: "Namespace",
+  plural: "namespaces",
+  namespaced: false,
+};
+const token: Token = { incarnation: "first", revision: 7 };
+const signal = AbortSignal.timeout(120_000);
+
+let client: RestClient;
+let drainer: Drainer;
+const hearts = new Map<string, Cancel>();
+
+interface Budget extends KubeObject {
+  spec: object;
+  status?: {
+    currentHealthy: number;
+    desiredHealthy: number;
+    disruptionsAllowed: number;
+    observedGeneration: number;
+  };
+}
+
+beforeAll(async () => {
+  client = createRestClient(loadKubeConfig(inject("kubeconfig")), {
+    clock: systemClock,
+    random: systemRandom,
+  });
+  drainer = new Drainer(client, systemClock);
+  await client.create(namespaces, { apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE } });
+});
+
+afterAll(async () => {
+  for (const cancel of hearts.values()) cancel();
+  await client.delete(apps, { name: "web", namespace: NAMESPACE });
+  for (const name of ["drainer-a", "drainer-b"]) await client.delete(NODES, { name });
+  await client.close();
+});
+
+/** A Ready node whose Pods kwok plays. */
+async function register(name: string): Promise<NodeUpdate> {
+  const labels = { [PLAYED_LABEL]: "", [POOL]: "" };
+  const made = await client.create<Node>(NODES, {
+    apiVersion: "v1",
+    kind: "Node",
+    metadata: { name, labels },
+    spec: {},
+  });
+  const now = new Date().toISOString();
+  const ready = {
+    type: "Ready",
+    status: "True",
+    reason: "KubeletReady",
+    lastHeartbeatTime: now,
+    lastTransitionTime: now,
+  };
+  const capacity = { cpu: "8", memory: "8Gi", pods: "110" };
+  const status = { conditions: [ready], capacity, allocatable: capacity };
+  await client.patch(NODES, { name }, { type: "merge", body: { status } }, { subresource: "status" });
+  const lease: Lease = {
+    apiVersion: "coordination.k8s.io/v1",
+    kind: "Lease",
+    metadata: { name, namespace: "kube-node-lease" },
+    spec: { holderIdentity: name },
+  };
+  await client.create(LEASES, lease);
+  beat(name);
+  const update = nodeUpdate(name, "pool", undefined);
+  return { ...update, spec: { ...update.spec, nodeName: name, nodeUID: made.metadata.uid } };
+}
+
+/** Renews the node's Lease as a kubelet does, or the node would become NotReady. */
+function beat(name: string): void {
+  const body = {
+    spec: { leaseDurationSeconds: 40, renewTime: new Date().toISOString().replace("Z", "000Z") },
+  };
+  const renewed = client.patch<Lease>(
+    LEASES,
+    { name, namespace: "kube-node-lease" },
+    { type: "merge", body },
+  );
+  renewed
+    .catch(() => {})
+    .finally(() =>
+      hearts.set(
+        name,
+        systemClock.after(1000, () => beat(name)),
+      ),
+    );
+}
+
+async function podsOn(name: string): Promise<Pod[]> {
+  const { items } = await client.list<Pod>(PODS, {
+    namespace: NAMESPACE,
+    fieldSelector: `spec.nodeName=${name}`,
+  });
+  return items.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+}
+
+const budgetNow = (): Promise<Budget> => client.get<Budget>(budgets, { name: "web", namespace: NAMESPACE });
+
+async function protect(spec: object): Promise<void> {
+  await client.delete(budgets, { name: "web", namespace: NAMESPACE });
+  const selector = { matchLabels: { app: "web" } };
+  const body: Budget = {
+    apiVersion: "policy/v1",
+    kind: "PodDisruptionBudget",
+    metadata: { name: "web", namespace: NAMESPACE },
+    spec: { selector, ...spec },
+  };
+  await client.create(budgets, body);
+  await vi.waitFor(async () => expect((await budgetNow()).status?.currentHealthy).toBe(3), {
+    timeout: 20_000,
+  });
+}
+
+test("a node is cordoned, drained within its disruption budget, and given back as it was", async () => {
+  const a = await register("drainer-a");
+  const pods = {
+    metadata: { labels: { app: "web" } },
+    spec: {
+      nodeSelector: { [POOL]: "" },
+      terminationGracePeriodSeconds: 0,
+      containers: [{ name: "web", image: "web" }],
+    },
+  };
+  const web = {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: "web", namespace: NAMESPACE },
+    spec: { replicas: 3, selector: { matchLabels: { app: "web" } }, template: pods },
+  };
+  await client.create(apps, web);
+  await vi.waitFor(async () => expect(await podsOn("drainer-a")).toHaveLength(3), { timeout: 30_000 });
+
+  await protect({ minAvailable: 3 });
+  expect(await drainer.dryRun("drainer-a", signal)).toMatchObject({
+    reason: "BlockedByDisruptionBudget",
+    message: expect.stringContaining("web needs 3"),
+  });
+
+  await register("drainer-b");
+  await protect({ maxUnavailable: 1 });
+  expect(await drainer.dryRun("drainer-a", signal)).toBeUndefined();
+
+  const nodes = new NodeApi(client);
+  await vi.waitFor(() => nodes.patch(a, (node) => planCordon(node, token), signal));
+  const policy = { enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" } as const;
+  const startedAt = Date.now();
+  const view = {
+    uid: "uid-a",
+    node: "drainer-a",
+    policy,
+    startedAt,
+    open: true,
+    closes: null,
+    frozen: false,
+    bootNeeds: 0,
+    revision: 7,
+    rivals: [],
+  };
+  const reasons = new Set<string>();
+  let fewest = 3;
+  await vi.waitFor(
+    async () => {
+      const decision = await drainer.decide({ ...view, now: Date.now() }, signal);
+      reasons.add(decision.why.reason);
+      if (decision.act === "evict") await drainer.evict(view.uid, decision.pods, policy, signal);
+      fewest = Math.min(fewest, (await budgetNow()).status?.currentHealthy ?? 0);
+      expect(decision.act).toBe("done");
+    },
+    { timeout: 40_000, interval: 100 },
+  );
+  expect(reasons).toContain("BlockedByDisruptionBudget");
+  expect(fewest).toBeGreaterThanOrEqual(2);
+  await vi.waitFor(async () => expect(await podsOn("drainer-b")).toHaveLength(3), { timeout: 20_000 });
+
+  await vi.waitFor(() => nodes.uncordon(a, signal));
+  const after = await nodes.read(a, signal);
+  expect(after?.spec?.unschedulable).toBeUndefined();
+  expect(after?.metadata.annotations).not.toHaveProperty([CORDON_ANNOTATION]);
+});
+
+test("a cordon of a person's survives ours, and a Node that changed meanwhile is not patched", async () => {
+  const b = await client.get<Node>(NODES, { name: "drainer-b" });
+  const update = nodeUpdate("drainer-b", "pool", undefined);
+  update.spec = { ...update.spec, nodeName: "drainer-b", nodeUID: b.metadata.uid };
+  const nodes = new NodeApi(client);
+  const stale = await nodes.read(update, signal);
+  await client.patch(
+    NODES,
+    { name: "drainer-b" },
+    { type: "merge", body: { spec: { unschedulable: true } } },
+  );
+  await expect(
+    nodes.patch(update, () => (stale === undefined ? undefined : planCordon(stale, token)), signal),
+  ).rejects.toMatchObject({ kind: "Conflict" });
+  // Kubernetes' own controllers write the Node too: as in a reconciliation, the next look does it.
+  await vi.waitFor(() => nodes.patch(update, (node) => planCordon(node, token), signal));
+  expect(planUncordon((await nodes.read(update, signal)) ?? b, [token])).toBeUndefined();
+  await vi.waitFor(() => nodes.uncordon(update, signal));
+  expect((await nodes.read(update, signal))?.spec?.unschedulable).toBe(true);
+});
+
+test("a Node of the same name with another UID is another machine", async () => {
+  const update = nodeUpdate("drainer-b", "pool", undefined);
+  update.spec = { ...update.spec, nodeName: "drainer-b", nodeUID: "former" };
+  expect(await new NodeApi(client).read(update, signal)).toBeUndefined();
+});

@@ -1,0 +1,103 @@
+/** Days on which Slipway's memory fails: etcd empty, etcd of an hour ago, nobody to ask (design, rules 9 and 10). */
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { Release } from "../../../api/release.ts";
+import { type Day, days } from "../day.ts";
+import { leaderLease, logOf } from "./leader.ts";
+
+const day = days();
+
+/** Waits until a machine is down on its way to `version`, and gives its name. */
+async function rebooting(today: Day, version: string): Promise<string> {
+  let found: string | undefined;
+  await today.waitFor(`a machine reboots on its way to ${version}`, async () => {
+    const held = (await today.nodeUpdates()).filter(({ status }) => status?.grant?.phase === "Committed");
+    found = held.find(({ metadata }) => today.isDown(metadata.name))?.metadata.name;
+    return found !== undefined;
+  });
+  return found ?? "";
+}
+
+test("etcd loses all of its data in the middle of a rollout", async () => {
+  const today = day();
+  const { etcd, plane } = today.cluster;
+  await today.declare();
+  await today.publish("1.1.0");
+  const down = await rebooting(today, "1.1.0");
+  await today.cluster.machine(down).powerOff();
+  const before = await leaderLease(plane);
+  await etcd.replaceData();
+  await today.waitFor("a leader knows another incarnation", async () => {
+    const { incarnation } = await leaderLease(plane);
+    return incarnation !== undefined && incarnation !== before.incarnation;
+  });
+  expect(await today.etcdKeys("grants/")).not.toEqual([]);
+  await today.waitUntilBooted("1.1.0", 2);
+  expect((await today.nodeUpdate(down))?.status?.grant).toBeDefined();
+  await today.cluster.machine(down).powerOn();
+  await today.waitUntilDone("1.1.0");
+  expect(logOf(today.cluster.managers)).toContain("etcd has lost its data");
+  await today.rest();
+});
+
+test("etcd comes back from an old snapshot in the middle of a rollout", async () => {
+  const today = day();
+  const { etcd, plane, directory } = today.cluster;
+  const backup = join(directory, "backup.db");
+  await etcd.snapshot(backup);
+  await today.publish("1.2.0");
+  await today.waitUntilBooted("1.2.0", 2);
+  const down = await rebooting(today, "1.2.0");
+  const before = await leaderLease(plane);
+  await etcd.replaceData(backup);
+  await today.waitFor("a leader knows another incarnation", async () => {
+    const { incarnation } = await leaderLease(plane);
+    return incarnation !== undefined && incarnation !== before.incarnation;
+  });
+  await today.waitUntilDone("1.2.0");
+  expect(today.booted("1.2.0")).toContain(down);
+  expect(logOf(today.cluster.managers)).toContain("an old snapshot was restored");
+  await today.rest();
+});
+
+test("machines boot while the API server and etcd are away for longer than every deadline", async () => {
+  const today = day();
+  const { etcd, plane } = today.cluster;
+  const [bystander = "", ...others] = today.cluster.machines.map(({ name }) => name);
+  await today.declare({ health: await health(today) });
+  await today.cordonByHand(bystander);
+  await today.publish("1.3.0");
+  const down = await rebooting(today, "1.3.0");
+  plane.pause("kube-apiserver");
+  for (const member of etcd.members) member.pause();
+  await Promise.all(today.cluster.managers.map((manager) => manager.kill()));
+  try {
+    await today.waitFor("the machine is up for longer than both deadlines", () =>
+      today.upFor(down) > BOOT_DEADLINE + RELEASE_DEADLINE + 5_000,
+    );
+  } finally {
+    for (const member of etcd.members) member.resume();
+    plane.resume("kube-apiserver");
+  }
+  await Promise.all(today.cluster.managers.map((manager) => manager.start()));
+  await today.waitUntilDone("1.3.0");
+  for (const name of [bystander, ...others]) expect(today.boots(name), `boots of ${name}`).toBe(1);
+  const nodes = await today.nodeUpdates();
+  expect(nodes.flatMap(({ status }) => status?.failed ?? [])).toEqual([]);
+  expect((await today.group())?.status?.failures ?? []).toEqual([]);
+  const release = await today.cluster.get<Release>("release", "harbor-1.3.0");
+  expect(release?.status?.conditions?.find(({ type }) => type === "Quarantined")?.status).not.toBe("True");
+  await today.rest();
+});
+
+const BOOT_DEADLINE = 8_000;
+const RELEASE_DEADLINE = 10_000;
+
+async function health(today: Day): Promise<object> {
+  const group = await today.group();
+  return {
+    ...group?.spec.health,
+    bootDeadline: `${BOOT_DEADLINE / 1000}s`,
+    releaseDeadline: `${RELEASE_DEADLINE / 1000}s`,
+  };
+}
