@@ -171,7 +171,8 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
   const suspectFor = now - Date.parse(suspectSince);
   let status: NodeUpdateStatus = { ...before, suspectSince };
   const failAfter = parseDuration(policy.releaseDeadline);
-  if (suspectFor >= failAfter) status = withFailure(status, targetOf(view, live), why, timestamp(grant.at), now);
+  if (suspectFor >= failAfter)
+    status = withFailure(status, targetOf(view, live), why, timestamp(grant.at), now);
   if (policy.holderTTL !== undefined && suspectFor >= parseDuration(policy.holderTTL)) {
     const expired: Why = {
       reason: "HolderExpired",
@@ -226,7 +227,10 @@ function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now
   const failed = verdict === "FellBack" || verdict === "StillRequired";
   const cause: Why =
     verdict !== undefined && phase.reason === undefined
-      ? { reason: verdict, message: "The slot was rebuilt after a loss of etcd; this is what the machine shows." }
+      ? {
+          reason: verdict,
+          message: "The slot was rebuilt after a loss of etcd; this is what the machine shows.",
+        }
       : givenBack(phase);
   if (failed && !isForgiven(view, cause, since))
     status = withFailure(status, targetOf(view, live), cause, since, now);

@@ -116,7 +116,7 @@ describe("a plain machine", () => {
     expect(fleet.nodeUpdates).toHaveLength(2);
   });
 
-  test("stays as it is while machines can't be read", () => {
+  test("stays as it is while machines can't be read, and where etcd has lost it", () => {
     const fleet = new Fleet(groupOf("web"), 0);
     fleet.machines = [machine];
     fleet.reconcile();

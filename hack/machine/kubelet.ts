@@ -5,8 +5,8 @@
 import type { Resource } from "../../api/kind.ts";
 import { type KubeObject, timestamp } from "../../api/meta.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
-import { PLAYED_LABEL } from "../plane/components.ts";
 import { LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
+import { PLAYED_LABEL } from "../plane/components.ts";
 
 /** Half of the shortest grace period that the local control plane uses would be 4 s: stay well below. */
 const RENEW_EVERY = 1_500;

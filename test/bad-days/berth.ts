@@ -56,6 +56,12 @@ export class Berth {
     await this.kubectl("patch", "updategroup", this.name, "--type=merge", "-p", body);
   }
 
+  /** Sets an annotation, or removes it where `value` is undefined. */
+  async annotate(kind: string, name: string, annotation: string, value: string | undefined): Promise<void> {
+    const change = value === undefined ? `${annotation}-` : `${annotation}=${value}`;
+    await this.kubectl("annotate", "--overwrite", kind, name, change);
+  }
+
   async kubectl(...args: string[]): Promise<string> {
     return await this.#day.cluster.plane.kubectl(args);
   }

@@ -3,6 +3,7 @@
  * the real world is asked whether anything happened that must never happen.
  */
 import { afterAll, afterEach, beforeAll, expect } from "vitest";
+import type { KubeObject } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import { Cluster, type ClusterOptions, type MachineSpec } from "../../hack/cluster/cluster.ts";
@@ -148,6 +149,14 @@ export class Day {
   async uncordonByHand(node: string): Promise<void> {
     await this.cluster.plane.kubectl(["uncordon", node]);
     this.#cordoned.delete(node);
+  }
+
+  /** Events about the object `name`, as a person reads them. */
+  async events(name: string): Promise<{ reason: string; note: string }[]> {
+    const all = await this.cluster.list<KubeObject & { reason: string; note: string; regarding: { name: string } }>(
+      "events.events.k8s.io",
+    );
+    return all.filter(({ regarding }) => regarding.name === name).map(({ reason, note }) => ({ reason, note }));
   }
 
   /** Keys of Slipway's etcd under `prefix`, as `grants/`. */

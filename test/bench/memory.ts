@@ -4,11 +4,11 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { connectMany } from "./sessions.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import { Cluster } from "../../hack/cluster/cluster.ts";
 import { channel, rebootWindow, updateGroup } from "../../hack/demo/manifests.ts";
 import { waitUntil } from "../../hack/plane/wait.ts";
+import { connectMany } from "./sessions.ts";
 
 const NODES = 12;
 const MORE_SESSIONS = 500;
@@ -17,8 +17,12 @@ const MIB = 1024;
 /** MiB of VmRSS (proc(5)); `undefined` pid is a process that is gone. */
 function rss(pid: number | undefined): { rss: number; anonymous: number } {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  const field = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0);
-  return { rss: Math.round((field("VmRSS") / MIB) * 10) / 10, anonymous: Math.round((field("RssAnon") / MIB) * 10) / 10 };
+  const field = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, "m").exec(status)?.[1] ?? 0);
+  return {
+    rss: Math.round((field("VmRSS") / MIB) * 10) / 10,
+    anonymous: Math.round((field("RssAnon") / MIB) * 10) / 10,
+  };
 }
 
 export async function run({ onProgress }: { onProgress: (line: string) => void }): Promise<object> {
@@ -29,11 +33,18 @@ export async function run({ onProgress }: { onProgress: (line: string) => void }
   const cluster = await Cluster.start({ machines, onProgress });
   try {
     const release = await cluster.foundry.release("1.1.0");
-    await cluster.apply(rebootWindow, release.manifest, channel("harbor-1.1.0"), updateGroup(cluster.servicePort));
+    await cluster.apply(
+      rebootWindow,
+      release.manifest,
+      channel("harbor-1.1.0"),
+      updateGroup(cluster.servicePort),
+    );
     await waitUntil(
       async () => {
         const nodes = await cluster.list<NodeUpdate>("nodeupdates");
-        return nodes.length === NODES && nodes.every(({ status }) => status?.verifiedRelease === "harbor-1.1.0");
+        return (
+          nodes.length === NODES && nodes.every(({ status }) => status?.verifiedRelease === "harbor-1.1.0")
+        );
       },
       { what: `${NODES} nodes run 1.1.0`, deadline: 300_000, interval: 500 },
     );
