@@ -1,5 +1,5 @@
 /** Test support: a real gRPC server on the loopback that speaks the agent protocol's first words, with a CA of its own. */
-import "./reflect.ts";
+import "reflect-metadata";
 import { create } from "@bufbuild/protobuf";
 import {
   type sendUnaryData,

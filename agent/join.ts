@@ -99,7 +99,7 @@ async function obtain(options: JoinOptions, authentication: Authentication, file
 
 /** A fresh ECDSA P-256 key and its PKCS #10 request (RFC 2986). */
 async function certificateRequest(name: string): Promise<{ der: Uint8Array; key: string }> {
-  await import("./reflect.ts");
+  await import("reflect-metadata");
   const { Pkcs10CertificateRequestGenerator, PemConverter } = await import("@peculiar/x509");
   const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
   const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);

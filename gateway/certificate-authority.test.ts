@@ -1,5 +1,5 @@
 import { type webcrypto, X509Certificate } from "node:crypto";
-import "./reflect.ts";
+import "reflect-metadata";
 import { Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
 import { beforeAll, expect, test } from "vitest";
 import { CertificateAuthority, RefusedRequest, SERVER_NAME } from "./certificate-authority.ts";

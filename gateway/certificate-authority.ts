@@ -3,7 +3,7 @@
  * own server certificate where nobody else made one. Subjects and uses are ours; a
  * request gives nothing but its key.
  */
-import "./reflect.ts";
+import "reflect-metadata";
 import {
   createPrivateKey,
   createPublicKey,

@@ -194,7 +194,7 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
 
 /** What the grant is for; after a rebuild of etcd, what the release of that name is for the machine. */
 function targetOf(
-  { releases, observed }: NodeView,
+  { releases, observed, nodeUpdate }: NodeView,
   { grant }: LiveGrant,
 ): { release: string; version: string; rootHash: string } {
   const text = (key: string): string | undefined => {
@@ -202,7 +202,8 @@ function targetOf(
     return typeof value === "string" ? value : undefined;
   };
   const spec = releases.get(grant.release)?.spec;
-  const payload = spec?.payloads.find(({ architecture }) => architecture === observed?.architecture);
+  const own = observed?.architecture ?? nodeUpdate.status?.architecture;
+  const payload = spec?.payloads.find(({ architecture }) => architecture === own);
   return {
     release: grant.release,
     version: text("version") ?? spec?.version ?? "",
@@ -214,8 +215,10 @@ function targetOf(
 function verdictOf(view: NodeView, live: LiveGrant): Phase["verdict"] {
   const { observed } = view;
   if (live.phase.verdict !== undefined || observed === undefined) return live.phase.verdict;
-  if (live.grant.release === "") return observed?.rebootRequired === true ? "StillRequired" : "Rebooted";
-  return observed?.runningRootHash === targetOf(view, live).rootHash ? "Updated" : "FellBack";
+  if (live.grant.release === "") return observed.rebootRequired ? "StillRequired" : "Rebooted";
+  const { rootHash } = targetOf(view, live);
+  // A release that is gone, too, leaves nothing to blame.
+  return rootHash === "" || observed.runningRootHash === rootHash ? "Updated" : "FellBack";
 }
 
 function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: number): NodeDecision {

@@ -1,5 +1,5 @@
 /** An agent's end of a real connection, for tests. */
-import "../reflect.ts";
+import "reflect-metadata";
 import { create } from "@bufbuild/protobuf";
 import {
   type ChannelCredentials,

@@ -46,6 +46,7 @@ export class Kubelet {
   /** Registers the Node and keeps its status and Lease current until `stop`. Errors are tried again, as a kubelet does. */
   start(booted: Booted): void {
     this.stop();
+    this.#registered = false;
     const generation = ++this.#generation;
     const since = Date.now();
     const tick = async (): Promise<void> => {

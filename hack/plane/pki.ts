@@ -1,5 +1,5 @@
 /** Certificates of the local control plane: an ECDSA authority that lives as long as the test. */
-import "./reflect.ts";
+import "reflect-metadata";
 import { generateKeyPairSync, webcrypto } from "node:crypto";
 import { isIP } from "node:net";
 import {

@@ -4,7 +4,10 @@ import type { NodeUpdate } from "../../api/node-update.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { Defect } from "../../hack/cluster/foundry.ts";
 import type { MachineHandle } from "../../hack/cluster/machines.ts";
+import { observe } from "../../hack/cluster/observer.ts";
+import { breaches, type Limits } from "./breach.ts";
 import { board, type Day } from "./day.ts";
+import { disruptionBudget, pinned } from "./pods.ts";
 
 type Manifest = KubeObject & { spec: object };
 
@@ -64,6 +67,30 @@ export class Berth {
 
   async kubectl(...args: string[]): Promise<string> {
     return await this.#day.cluster.plane.kubectl(args);
+  }
+
+  /** Starts Pods that only `node` can run: one that may leave, and one that its PodDisruptionBudget never lets go. */
+  async block(node: string): Promise<void> {
+    const kept = `kept-${node}`;
+    const free = `free-${node}`;
+    const { cluster } = this.#day;
+    await cluster.apply(pinned(free, node), pinned(kept, node), disruptionBudget(kept, { app: kept }, 0));
+    await this.kubectl("rollout", "status", "--timeout=60s", `deployment/${free}`, `deployment/${kept}`);
+    await this.#day.waitFor(`the PodDisruptionBudget ${kept} counts its Pod`, async () => {
+      const budget = await cluster.get<KubeObject & { status?: { currentHealthy?: number } }>("pdb", kept);
+      return budget?.status?.currentHealthy === 1;
+    });
+  }
+
+  /** Ends what `block` began. */
+  async unblock(node: string): Promise<void> {
+    await this.kubectl("delete", "pdb", `kept-${node}`);
+    await this.kubectl("delete", "deployment", `kept-${node}`, `free-${node}`);
+  }
+
+  /** Sentences about disruptions of these machines that should not have begun. */
+  breaches(limits: Limits): string[] {
+    return breaches(observe(this.nodes.map((node) => this.machine(node))).outages, limits);
   }
 
   /** Makes `version`, and lets the channel point at it. */

@@ -35,7 +35,7 @@ interface Workload {
   /** Name of the Pod. */
   name: string;
   labels: Record<string, string>;
-  /** It runs there and nowhere else. */
+  /** It runs there, and elsewhere only once that node is gone for good. */
   pinned: string | undefined;
 }
 
@@ -159,7 +159,9 @@ export class Cluster {
         this.#keep(workload, pod);
         continue;
       }
-      const places = nodes.filter(({ metadata }) => (workload.pinned ?? metadata.name) === metadata.name);
+      const { pinned } = workload;
+      const home = pinned === undefined ? undefined : api.peek<Node>("nodes", pinned);
+      const places = nodes.filter(({ metadata }) => home === undefined || metadata.name === pinned);
       if (places.length === 0) continue;
       const spec = { nodeName: random.pick(places).metadata.name };
       const metadata = { name: workload.name, namespace: NAMESPACE, labels: workload.labels };
@@ -176,14 +178,14 @@ export class Cluster {
   }
 
   /** Moves the Pod of a node that is gone, or has been away too long. */
-  #keep({ name }: Workload, pod: Pod): void {
+  #keep({ name, pinned }: Workload, pod: Pod): void {
     const { api, sim } = this.#options;
     const node = api.peek<Node>("nodes", pod.spec?.nodeName ?? "");
     const here = node !== undefined && isReady(node.status?.conditions);
     if (here) this.#awaySince.delete(name);
     const since = this.#awaySince.get(name) ?? sim.time;
     if (!here) this.#awaySince.set(name, since);
-    if (node !== undefined && sim.time - since < TOLERATION) return;
+    if (node !== undefined && (pinned === node.metadata.name || sim.time - since < TOLERATION)) return;
     this.#awaySince.delete(name);
     this.#setReady(pod, false);
     api.remove("pods", name, NAMESPACE);

@@ -44,7 +44,8 @@ export class ReleaseRules {
     const good = all.filter((each) => each.good.has(image)).length;
     const k = this.#truth.world.settings.staged && good === 0 ? 1 : THRESHOLD;
     if (good >= k) return;
-    const exposed = all.filter((each) => ["running", "failed"].includes(last(each) ?? ""));
+    // Who steals a slot is told that limits may be overrun.
+    const exposed = all.filter((each) => !each.stolen && ["running", "failed"].includes(last(each) ?? ""));
     if (exposed.length <= k) return;
     const who = exposed.map(({ machine }) => machine.name).join(", ");
     this.#breach(8, truth.machine.name, `${name(image)} is unverified on ${who}; only ${k} may be`);
