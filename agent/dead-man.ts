@@ -1,7 +1,7 @@
 /**
  * The dead man's switch of a systemd host (design, rule 11): a service of the host, not of
  * any container. While a stamp file exists it runs in every boot, sleeps for the stamp's
- * seconds, removes the stamp, and reboots: it fires once at most. docs/reference/host.md
+ * seconds, removes the stamp, and reboots: it fires once at most. docs/host.md
  * says what the file systems must share.
  */
 import { mkdir, open, readFile, rename, rm } from "node:fs/promises";

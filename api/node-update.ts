@@ -4,8 +4,8 @@ import { ObjectName } from "./channel.ts";
 import { Duration } from "./duration.ts";
 import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
-import { Drain } from "./update-group.ts";
 import { exactlyOne, validations } from "./rules.ts";
+import { Drain } from "./update-group.ts";
 
 const kept = (field: string): string =>
   `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`;

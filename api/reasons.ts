@@ -201,7 +201,7 @@ export const reasons = {
   DeadManUnavailable: entry(
     "warning",
     "The dead man's switch could not be armed: nothing was flipped.",
-    "The message says why; docs/reference/host.md says what the host needs.",
+    "The message says why; docs/host.md says what the host needs.",
   ),
   FlipFailed: entry(
     "warning",

@@ -72,9 +72,9 @@ function form(schema: Schema): string {
   if (schema["enum"] !== undefined)
     return (schema["enum"] as string[]).map((word) => `\`${word}\``).join(", ");
   if (schema["format"] === "date-time") return "time";
-  if (schema["type"] === "array") return `list, at most ${String(schema["maxItems"])}`;
-  if (schema["type"] === "string") return `text, at most ${String(schema["maxLength"])}`;
-  return String(schema["type"]);
+  if (schema["type"] === "array") return `list, at most ${JSON.stringify(schema["maxItems"])}`;
+  if (schema["type"] === "string") return `text, at most ${JSON.stringify(schema["maxLength"])}`;
+  return typeof schema["type"] === "string" ? schema["type"] : "any";
 }
 
 /** The catalogue: what each reason means and what a person can do. */

@@ -56,7 +56,7 @@ function convert(schema: Schema, path: string): Schema {
 function withForm(schema: Schema): Schema {
   const { "x-slipway-form": message, pattern, ...rest } = schema;
   if (message === undefined) return schema;
-  if (typeof pattern !== "string") throw new Error(`"${String(message)}" belongs to no pattern`);
+  if (typeof pattern !== "string") throw new Error(`${JSON.stringify(message)} belongs to no pattern`);
   const rule: Json = { rule: `self.matches(r'${pattern}')`, message };
   const others = (rest["x-kubernetes-validations"] as Json[] | undefined) ?? [];
   return { ...rest, "x-kubernetes-validations": [rule, ...others] };

@@ -5,10 +5,12 @@
  */
 import { equals } from "@bufbuild/protobuf";
 import type { Coordination, FleetSnapshot } from "../coordination/coordination.ts";
+import { EtcdRewound } from "../coordination/etcd.ts";
 import { sameToken } from "../coordination/records.ts";
 import { type Clock, sleep } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import { ObservedSchema } from "../proto/gen/agent_pb.ts";
+import { LeadershipLost } from "../runtime/leader-election.ts";
 
 /** Milliseconds. */
 const LEAST_REST = 250;
@@ -99,9 +101,9 @@ export class FleetCache {
   }
 }
 
-/** Whether the error says that this manager does not lead any more. */
+/** Whether this manager has to start anew: it does not lead any more, or etcd went back in time and needs a leader that rebuilds. */
 export function isLost(error: unknown): boolean {
-  return error instanceof Error && error.name === "LeadershipLost";
+  return error instanceof LeadershipLost || error instanceof EtcdRewound;
 }
 
 /** uids whose grant, phase, report or presence differ. */

@@ -12,7 +12,7 @@ const catalogue = {
   DiskBusy: { next: "Stop the other program, or unmount the disk." },
   DiskUnusable: { next: "Name a disk or an image file of whole sectors of 512 or 4096 bytes." },
   GptDamaged: { next: "Restore the table from a backup (sgdisk -l), or install the machine anew." },
-  GptUnsupported: { next: "Lay out the disk as docs/reference/disk.md describes." },
+  GptUnsupported: { next: "Lay out the disk as docs/disk.md describes." },
   WriteLost: { next: "The disk did not keep what was written: replace it." },
   SlotMissing: {
     next: "The disk needs two slot partitions, and must be the one that the machine booted from.",

@@ -36,7 +36,7 @@ function changed(base: keyof typeof bases, path: string, value: unknown): Json {
   const copy = structuredClone(bases[base]);
   const steps = path.split(".");
   const last = steps.pop() as string;
-  let at = copy as Json;
+  let at = copy;
   for (const step of steps) {
     at[step] ??= {};
     at = at[step] as Json;

@@ -17,7 +17,7 @@ function run(args: string[], input?: string): { ok: boolean; text: string } {
     });
     return { ok: true, text };
   } catch (error) {
-    return { ok: false, text: String((error as { stderr: string }).stderr) };
+    return { ok: false, text: (error as { stderr: string }).stderr };
   }
 }
 

@@ -1,6 +1,7 @@
 /** Machines of a cluster: their disks, processes and switches. */
-import { mkdirSync, writeFileSync } from "node:fs";
+
 import { createHash } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { type BootEvent, readBootLog } from "../machine/boot-log.ts";
 import { type MachineConfig, paths } from "../machine/config.ts";

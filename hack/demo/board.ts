@@ -32,7 +32,6 @@ export class Board {
   #group: UpdateGroup | undefined;
   #lines = 0;
   #timer: NodeJS.Timeout | undefined;
-  #title = "";
 
   constructor(terminal: Terminal) {
     this.#terminal = terminal;
@@ -41,7 +40,6 @@ export class Board {
   /** A heading for what follows. */
   title(text: string): void {
     this.settle();
-    this.#title = text;
     this.#terminal.write(`\n${text}\n`);
   }
 

@@ -25,7 +25,7 @@ const LOOK_EVERY = 300;
 
 const keep = process.argv.includes("--keep");
 const board = new Board({
-  isTTY: process.stdout.isTTY === true,
+  isTTY: process.stdout.isTTY,
   get columns() {
     return process.stdout.columns ?? 160;
   },
