@@ -5,7 +5,7 @@ import { PolicySchema } from "../proto/gen/agent_pb.ts";
 import { ImageRefused } from "./driver.ts";
 import { FakeClock } from "./fake-clock.ts";
 import { FakeGateway, target } from "./fake-gateway.ts";
-import { type Fault, FakeMachine } from "./fake-machine.ts";
+import { FakeMachine, type Fault } from "./fake-machine.ts";
 
 interface World {
   clock: FakeClock;

@@ -2,6 +2,7 @@
  * What updates the machine, as a port: `fastpatch-driver.ts` writes and flips slots,
  * `sentinel-driver.ts` only notices that somebody else's update wants a reboot.
  */
+import type { Reason } from "../api/reasons.ts";
 import type { BootSlot, SlotName } from "../fastpatch/boot-control.ts";
 import type { Target } from "../proto/gen/agent_pb.ts";
 
@@ -53,6 +54,12 @@ export interface StageOptions {
 /** The image is not what was signed, or may not be installed here: trying again gives the same answer. */
 export class ImageRefused extends Error {
   override readonly name = "ImageRefused";
+  readonly reason: Reason;
+
+  constructor(message: string, options: { reason?: Reason; cause?: unknown } = {}) {
+    super(message, options);
+    this.reason = options.reason ?? "ImageRefused";
+  }
 }
 
 export interface Driver {

@@ -2,11 +2,11 @@
 import "reflect-metadata";
 import { create } from "@bufbuild/protobuf";
 import {
-  type sendUnaryData,
   Server,
   ServerCredentials,
   type ServerDuplexStream,
   type ServerUnaryCall,
+  type sendUnaryData,
 } from "@grpc/grpc-js";
 import {
   BasicConstraintsExtension,

@@ -1,9 +1,16 @@
 /** Driver `fastpatch`: our own A/B engine. */
+import type { Reason } from "../api/reasons.ts";
 import type { Engine } from "../fastpatch/engine.ts";
-import { FastPatchError } from "../fastpatch/errors.ts";
+import { FastPatchError, type FastPatchErrorCode } from "../fastpatch/errors.ts";
 import type { InstallTarget } from "../fastpatch/install.ts";
 import type { Blob, Target } from "../proto/gen/agent_pb.ts";
 import { type Driver, ImageRefused } from "./driver.ts";
+
+/** Refusals that have a reason of their own. */
+const REASONS: Partial<Record<FastPatchErrorCode, Reason>> = {
+  DowngradeRefused: "DowngradeRefused",
+  NotReachable: "UpdateNotReachable",
+};
 
 /** `runningVersion`: VERSION_ID of os-release, for the oldest version that a release may be reached from. */
 export function fastpatchDriver(engine: Engine, runningVersion: string): Driver {
@@ -27,7 +34,8 @@ export function fastpatchDriver(engine: Engine, runningVersion: string): Driver 
         });
       } catch (error) {
         if (error instanceof FastPatchError && error.refused) {
-          throw new ImageRefused(`${error.code}: ${error.message}`, { cause: error });
+          const reason = REASONS[error.code] ?? "ImageRefused";
+          throw new ImageRefused(`${error.code}: ${error.message}`, { reason, cause: error });
         }
         throw error;
       }

@@ -3,8 +3,8 @@ import { readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import {
   type ChannelCredentials,
-  type ClientDuplexStream,
   Client,
+  type ClientDuplexStream,
   credentials,
   Metadata,
 } from "@grpc/grpc-js";

@@ -1,7 +1,9 @@
 /** A boot is judged by evidence, and its checks decide between mark-good and fallback (design, rules 5, 10 and 11). */
-import { compareVersions } from "../api/version.ts";
+
 import type { Why } from "../api/reasons.ts";
+import { compareVersions } from "../api/version.ts";
 import type { HealthCheck, Policy } from "../proto/gen/agent_pb.ts";
+import { type Decision, type Next, step } from "./decision.ts";
 import type { SlotMachine } from "./driver.ts";
 import {
   type Act,
@@ -12,7 +14,6 @@ import {
   sameToken,
   type Verdict,
 } from "./memory.ts";
-import { type Decision, type Next, step } from "./decision.ts";
 import { answered, ask, bootDeadline } from "./policy-commit.ts";
 import {
   bits,

@@ -2,9 +2,9 @@
 import { create } from "@bufbuild/protobuf";
 import type { Why } from "../api/reasons.ts";
 import { type Grant, PolicySchema } from "../proto/gen/agent_pb.ts";
+import { type Decision, type Next, step } from "./decision.ts";
 import type { RebootMethod } from "./host.ts";
 import { type Act, type GrantToken, sameToken } from "./memory.ts";
-import { type Decision, type Next, step } from "./decision.ts";
 import { failedHere, wantsReboot } from "./policy-stage.ts";
 import {
   bits,
@@ -13,8 +13,8 @@ import {
   other,
   passiveLabel,
   runningLabel,
-  sameBoot,
   type Situation,
+  sameBoot,
   why,
 } from "./situation.ts";
 

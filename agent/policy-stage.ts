@@ -1,8 +1,8 @@
 /** Between reboots: what is fetched into the passive slot, and why not. */
 import type { Reason } from "../api/reasons.ts";
 import type { Target } from "../proto/gen/agent_pb.ts";
-import type { Memory } from "./memory.ts";
 import type { Decision } from "./decision.ts";
+import type { Memory } from "./memory.ts";
 import { passiveLabel, runningLabel, type Situation, why } from "./situation.ts";
 import type { AgentStep } from "./step.ts";
 

@@ -79,12 +79,12 @@ export class Staging {
     const { rootHash } = target;
     const count = this.#failures.rootHash === rootHash ? this.#failures.count + 1 : 1;
     this.#failures = { rootHash, count };
-    const refused = error instanceof ImageRefused;
+    const refused = error instanceof ImageRefused ? error.reason : undefined;
     const wait = refused
       ? LONGEST_RETRY
       : Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** Math.min(count - 1, 10));
     const message = error instanceof Error ? error.message : String(error);
-    const why: Why = { reason: refused ? "ImageRefused" : "StagingFailed", message: message.slice(0, 1000) };
+    const why: Why = { reason: refused ?? "StagingFailed", message: message.slice(0, 1000) };
     run.stagingFailed = { rootHash, retryAt: clock.monotonic() + wait * (0.75 + random.next() / 2), why };
   }
 }

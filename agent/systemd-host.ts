@@ -2,9 +2,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { systemdDeadMan } from "./dead-man.ts";
+import { readMachineId } from "./hook-host.ts";
 import type { Host, RebootMethod } from "./host.ts";
 import { type Commands, hostArchitecture, httpOk, runAllowed, runProgram } from "./host-command.ts";
-import { readMachineId } from "./hook-host.ts";
 
 const DEADLINE = 30_000;
 

@@ -215,6 +215,15 @@ test("a group is open exactly while the rule says so, and its next edge is where
   );
 });
 
+test("a freeze without an end leaves no next opening, however far one looks", () => {
+  const windows = [
+    windowOf("nights", { start: "00:00", duration: "5h" }),
+    windowOf("freeze", { start: "00:00", duration: "26h", mode: "Deny" }),
+  ];
+  const opening = groupOpening(groupOf("OnlyInWindows"), windows, at("2026-11-25T00:30:00Z"));
+  expect(opening).toMatchObject({ open: false, frozen: true, nextOpening: null, openings: [] });
+});
+
 /** The rule, in the words of the design, for daily windows in UTC. */
 function shouldBeOpen(
   windows: readonly RebootWindow[],

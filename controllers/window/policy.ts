@@ -113,7 +113,10 @@ export function groupOpening(
     );
   const allowed: Iterable<Span> =
     group.spec.windows === "Always" ? [{ start: now, end }] : allowedSpans(allow, now);
-  const coming = take(endingAfter(subtract(allowed, denied()), now), LOOK_AHEAD + 1);
+  // A freeze without an end is given one at the horizon: what lies behind it was never looked at.
+  const coming = take(endingAfter(subtract(allowed, denied()), now), LOOK_AHEAD + 1).filter(
+    ({ start }) => start < end,
+  );
   const present = coming.find((span) => span.start <= now);
   const next = coming.find((span) => span.start > now);
   const freeze = deny.find(({ schedule }) => isOpen(schedule, now));

@@ -77,9 +77,10 @@ export class Cluster {
     this.#workloads.push({ name, labels, pinned });
   }
 
-  /** Whether a Pod on the node could not be evicted now. */
+  /** Whether there are Pods on the node, and none of them could be evicted now. */
   blocked(node: string): boolean {
-    return this.#podsOn(node).some((pod) => this.#refusal(pod as unknown as Stored) !== undefined);
+    const pods = this.#podsOn(node).filter(({ metadata }) => metadata.labels?.["app"] === "web");
+    return pods.length > 0 && pods.every((pod) => this.#refusal(pod as unknown as Stored) !== undefined);
   }
 
   #every(period: number, work: () => void): void {

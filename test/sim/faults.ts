@@ -272,7 +272,7 @@ export class Faults {
       case "freezeChanges": {
         say("");
         const groupSelector = { matchLabels: { fleet: "harbor" } };
-        const spec = { start: "00:00", duration: "24h", timeZone: "UTC", exclude: [], mode: "Deny", groupSelector };
+        const spec = { start: "Mon 00:00", duration: "24h", timeZone: "UTC", exclude: [], mode: "Deny", groupSelector };
         const metadata = { name: "freeze" };
         api.put("rebootwindows", { apiVersion: API_VERSION, kind: "RebootWindow", metadata, spec } as never);
         return later(() => api.remove("rebootwindows", "freeze"));

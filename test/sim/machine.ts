@@ -48,6 +48,7 @@ export type MachineEvent =
 export interface MachinePlants {
   host?: (host: Host, machine: SimMachine) => Host;
   driver?: (driver: Driver, machine: SimMachine) => Driver;
+  disk?: (disk: Disk, machine: SimMachine) => Disk;
 }
 
 export interface MachineOptions {
@@ -248,7 +249,7 @@ export class SimMachine {
 
   startAgent(partition = this.#partition): void {
     if (this.power !== "up" || this.agent !== undefined) return;
-    const { sim, network, log } = this.#options;
+    const { sim, log } = this.#options;
     const clock = sim.process(this.skew);
     const stop = new AbortController();
     this.agent = { clock, stop };
@@ -257,13 +258,13 @@ export class SimMachine {
       if (!clock.alive) return;
       this.killAgent(true);
     });
-    void network;
   }
 
   async #run(clock: ProcessClock, stop: AbortController, partition: string): Promise<void> {
     const { plants, network, log, rebootMargin } = this.#options;
     const random = this.#random.fork();
-    const disk: Disk = this.disk.open(clock);
+    const opened = this.disk.open(clock);
+    const disk = plants.disk?.(opened, this) ?? opened;
     const options: GptPrioOptions = { disk, runningPartition: partition };
     const bootControl = await createGptPrio(options);
     const driver = simDriver({ disk, bootControl, clock, random, pace: 1500 });

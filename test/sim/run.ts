@@ -38,7 +38,7 @@ const MINUTE = 60_000;
 /** From the end of the faults until the world must be at rest. */
 const REST_WITHIN = 45 * MINUTE;
 /** It must stay so for this long. */
-const RESTS_FOR = 30_000;
+const RESTS_FOR = 15_000;
 
 /** Lets everything that can run do so: no real I/O is ever under way. */
 function settle(): Promise<void> {
@@ -88,7 +88,7 @@ export async function runSchedule(seed: number, options: ScheduleOptions = {}): 
   for (const { name } of world.machines) rules.truth.noteNode(name);
   rules.truth.noteLimits();
   const plan: FaultPlan = {
-    length: (8 + random.below(8)) * MINUTE,
+    length: (5 + random.below(6)) * MINUTE,
     every: 8_000 + random.below(40_000),
     ...options.plan,
   };

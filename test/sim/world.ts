@@ -47,6 +47,8 @@ export interface Settings {
   /** What release 2.0.0 does, and on how many of the machines, by lot. */
   defect: Defect | undefined;
   defectShare: number;
+  /** Pods of a workload, and how many of them its disruption budget wants Ready. */
+  web: number;
   minAvailable: number;
 }
 
@@ -66,6 +68,7 @@ export function drawSettings(random: SeededRandom): Settings {
     windows: random.chance(0.3),
     defect: random.pick(defects),
     defectShare: random.chance(0.7) ? 1 : 0.5,
+    web: 3,
     minAvailable: 2,
   };
 }
@@ -148,7 +151,7 @@ export class World {
     }
     this.#declare();
     this.cluster.minAvailable = settings.minAvailable;
-    for (let index = 0; index < settings.minAvailable + 1; index++) this.cluster.run(`web-${index}`, { app: "web" });
+    for (let index = 0; index < settings.web; index++) this.cluster.run(`web-${index}`, { app: "web" });
     const around = this.#surroundings();
     for (let index = 0; index < settings.gateways; index++) {
       const name = `gateway-${index}`;
@@ -267,7 +270,7 @@ export class World {
       put("rebootbudgets", "RebootBudget", "everything", { nodeSelector: pool, maxUnavailable: shared });
     }
     if (windows) {
-      const window = { start: "0,12,24,36,48 0-1 * * *", duration: "8m", timeZone: "UTC", exclude: [], mode: "Allow" };
+      const window = { start: "0,12,24,36,48 0-1 * * 1", duration: "8m", timeZone: "UTC", exclude: [], mode: "Allow" };
       const groupSelector = { matchLabels: { fleet: "harbor" } };
       put("rebootwindows", "RebootWindow", "night", { ...window, groupSelector });
     }

@@ -45,6 +45,7 @@ test("etcd comes back from an old snapshot in the middle of a rollout", async ()
   const { etcd, plane, directory } = today.cluster;
   const backup = join(directory, "backup.db");
   await etcd.snapshot(backup);
+  await today.declare();
   await today.publish("1.2.0");
   await today.waitUntilBooted("1.2.0", 2);
   const down = await rebooting(today, "1.2.0");
