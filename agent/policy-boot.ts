@@ -177,7 +177,7 @@ function fail(
 function fell(situation: Situation, act: Act): Decision {
   const { memory } = situation;
   if (act.verdict === null) {
-    const message = `Slot ${act.slot ?? "?"} was booted and ended without a verdict.`;
+    const message = `Slot ${act.slot ?? "?"} was booted and ended without a verdict: a power cut, a panic, or the dead man's switch.`;
     const cause = why("PowerLost", message);
     const next: Next = {
       kind: "Save",

@@ -165,6 +165,12 @@ export class Day {
     return text.split("\n").filter((line) => line !== "");
   }
 
+  /** uids that hold a place in `budget`, by Slipway's etcd. */
+  async holders(budget: string): Promise<string[]> {
+    const prefix = `budgets/${encodeURIComponent(budget)}/holders/`;
+    return (await this.etcdKeys(prefix)).map((key) => key.slice(key.lastIndexOf("/") + 1));
+  }
+
   /** Ends the day: waits until all is quiet, then asks the real world. */
   async rest(left: Leftovers = {}): Promise<void> {
     const { absent = [], suspects = [], stuck = [] } = left;

@@ -73,9 +73,10 @@ export class SimApiServer {
     const key = keyFor(object.metadata);
     const before = this.#table(plural).get(key);
     const metadata = { ...before?.metadata, ...object.metadata };
-    this.#store(plural, key, { ...copy(object), metadata } as Stored, before);
+    this.#store(plural, key, { ...copy(object), metadata }, before);
   }
 
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows what it asks for
   peek<T extends KubeObject>(plural: string, name: string, namespace?: string): T | undefined {
     return this.#table(plural).get(keyFor({ name, namespace })) as T | undefined;
   }
@@ -85,6 +86,7 @@ export class SimApiServer {
   }
 
   /** Changes an object as a person with kubectl would. */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows what it asks for
   edit<T extends KubeObject>(
     plural: string,
     name: string,
@@ -142,7 +144,7 @@ export class SimApiServer {
         write(() => {
           const object = this.peek(resource.plural, key.name, key.namespace);
           if (object === undefined) return;
-          if (options.uid !== undefined) checkIdentity(object as Stored, { uid: options.uid });
+          if (options.uid !== undefined) checkIdentity(object, { uid: options.uid });
           this.remove(resource.plural, key.name, key.namespace);
         }),
       evict: (pod, options = {}) => write(() => this.#evict(pod, options.dryRun === true)),
@@ -216,11 +218,11 @@ export class SimApiServer {
   }
 
   #create(resource: Resource, object: KubeObject): Stored {
-    if (FORGOTTEN.has(resource.plural)) return object as Stored;
+    if (FORGOTTEN.has(resource.plural)) return object;
     const key = keyFor(object.metadata);
     if (this.#table(resource.plural).has(key))
       throw new ApiError("AlreadyExists", `${key} already exists`, { status: 409 });
-    return this.#store(resource.plural, key, copy(object) as Stored, undefined);
+    return this.#store(resource.plural, key, copy(object), undefined);
   }
 
   #apply(resource: Resource, object: Stored, manager: string, subresource: "status" | undefined): Stored {
@@ -281,7 +283,7 @@ export class SimApiServer {
       const body = copy(patch.body) as { metadata?: Partial<ObjectMeta> };
       checkIdentity(before, { name, ...body.metadata });
       if (body.metadata !== undefined) delete body.metadata.resourceVersion;
-      mergePatch(after as unknown as Record<string, unknown>, body as Record<string, unknown>);
+      mergePatch(after as unknown as Record<string, unknown>, { ...body });
     } else {
       for (const operation of patch.body as readonly JsonOperation[]) jsonPatch(after, operation);
     }
@@ -347,7 +349,7 @@ function keyFor({ name, namespace }: { name: string; namespace?: string | undefi
 
 function withStatus(object: Stored, status: Stored["status"]): Stored {
   const { status: _status, ...rest } = object;
-  return status === undefined ? (rest as Stored) : ({ ...rest, status: copy(status) } as Stored);
+  return status === undefined ? rest : { ...rest, status: copy(status) };
 }
 
 function checkIdentity(before: Stored, wanted: Partial<ObjectMeta>): void {

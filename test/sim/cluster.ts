@@ -35,8 +35,8 @@ interface Workload {
   /** Name of the Pod. */
   name: string;
   labels: Record<string, string>;
-  /** It runs there, and elsewhere only once that node is gone for good. */
-  pinned: string | undefined;
+  /** It runs there where it can. */
+  home: string | undefined;
 }
 
 export class Cluster {
@@ -72,9 +72,9 @@ export class Cluster {
     };
   }
 
-  /** A workload whose Pod is moved when it is evicted, or waits for its node where it is pinned. */
-  run(name: string, labels: Record<string, string>, pinned?: string): void {
-    this.#workloads.push({ name, labels, pinned });
+  /** A workload of one Pod, which is scheduled anew when it was evicted. */
+  run(name: string, labels: Record<string, string>, home?: string): void {
+    this.#workloads.push({ name, labels, home });
   }
 
   /** Whether there are Pods on the node, and none of them could be evicted now. */
@@ -160,9 +160,8 @@ export class Cluster {
         this.#keep(workload, pod);
         continue;
       }
-      const { pinned } = workload;
-      const home = pinned === undefined ? undefined : api.peek<Node>("nodes", pinned);
-      const places = nodes.filter(({ metadata }) => home === undefined || metadata.name === pinned);
+      const home = nodes.filter(({ metadata }) => metadata.name === workload.home);
+      const places = home.length > 0 ? home : nodes;
       if (places.length === 0) continue;
       const spec = { nodeName: random.pick(places).metadata.name };
       const metadata = { name: workload.name, namespace: NAMESPACE, labels: workload.labels };
@@ -179,14 +178,14 @@ export class Cluster {
   }
 
   /** Moves the Pod of a node that is gone, or has been away too long. */
-  #keep({ name, pinned }: Workload, pod: Pod): void {
+  #keep({ name, home }: Workload, pod: Pod): void {
     const { api, sim } = this.#options;
     const node = api.peek<Node>("nodes", pod.spec?.nodeName ?? "");
     const here = node !== undefined && isReady(node.status?.conditions);
     if (here) this.#awaySince.delete(name);
     const since = this.#awaySince.get(name) ?? sim.time;
     if (!here) this.#awaySince.set(name, since);
-    if (node !== undefined && (pinned === node.metadata.name || sim.time - since < TOLERATION)) return;
+    if (node !== undefined && (home === node.metadata.name || sim.time - since < TOLERATION)) return;
     this.#awaySince.delete(name);
     this.#setReady(pod, false);
     api.remove("pods", name, NAMESPACE);
@@ -203,7 +202,10 @@ export class Cluster {
       "pods",
       name,
       (object) => {
-        object.status = { ...object.status, conditions: [{ type: "Ready", status: ready ? "True" : "False" }] };
+        object.status = {
+          ...object.status,
+          conditions: [{ type: "Ready", status: ready ? "True" : "False" }],
+        };
       },
       NAMESPACE,
     );
@@ -212,7 +214,9 @@ export class Cluster {
 
   #refusal(pod: Stored): string | undefined {
     if (pod.metadata.labels?.["app"] !== "web") return undefined;
-    const web = this.#options.api.all<Pod>("pods").filter(({ metadata }) => metadata.labels?.["app"] === "web");
+    const web = this.#options.api
+      .all<Pod>("pods")
+      .filter(({ metadata }) => metadata.labels?.["app"] === "web");
     const ready = web.filter(({ status }) => isReady(status?.conditions));
     const self = ready.some(({ metadata }) => metadata.uid === pod.metadata.uid);
     if (!self || ready.length > this.minAvailable) return undefined;

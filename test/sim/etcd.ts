@@ -190,9 +190,8 @@ export class SimEtcd {
       if ((keys[middle] as string) < prefix) low = middle + 1;
       else high = middle;
     }
-    let end = low;
-    while (keys[end]?.startsWith(prefix)) end++;
-    return keys.slice(low, end);
+    const end = keys.findIndex((key, index) => index >= low && !key.startsWith(prefix));
+    return keys.slice(low, end < 0 ? undefined : end);
   }
 
   #deletes(operation: Operation): string[] {

@@ -1,7 +1,8 @@
 /** What goes wrong, and what people do meanwhile: drawn from the seed, one thing after the other. */
+
+import type { Channel } from "../../api/channel.ts";
 import { HOLD_ANNOTATION, STEAL_ANNOTATION } from "../../api/labels.ts";
 import { API_VERSION } from "../../api/meta.ts";
-import type { Channel } from "../../api/channel.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { RebootBudget } from "../../api/reboot-budget.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
@@ -272,7 +273,14 @@ export class Faults {
       case "freezeChanges": {
         say("");
         const groupSelector = { matchLabels: { fleet: "harbor" } };
-        const spec = { start: "Mon 00:00", duration: "24h", timeZone: "UTC", exclude: [], mode: "Deny", groupSelector };
+        const spec = {
+          start: "Mon 00:00",
+          duration: "24h",
+          timeZone: "UTC",
+          exclude: [],
+          mode: "Deny",
+          groupSelector,
+        };
         const metadata = { name: "freeze" };
         api.put("rebootwindows", { apiVersion: API_VERSION, kind: "RebootWindow", metadata, spec } as never);
         return later(() => api.remove("rebootwindows", "freeze"));
@@ -293,7 +301,8 @@ export class Faults {
           object.metadata.annotations = annotations;
         };
         const plural = plain ? "nodeupdates" : "nodes";
-        const object = api.all<Node>(plural).find(({ metadata }) => metadata.name.includes(name))?.metadata.name ?? "";
+        const object =
+          api.all<Node>(plural).find(({ metadata }) => metadata.name.includes(name))?.metadata.name ?? "";
         api.edit<Node>(plural, object, hold("by hand"));
         return later(() => api.edit<Node>(plural, object, hold(undefined)));
       }
@@ -313,7 +322,11 @@ export class Faults {
         const max = 1 + this.#random.below(3);
         say(`${max}`);
         if (this.#random.chance(0.5)) return groups(({ spec }) => (spec.maxUnavailable = max));
-        return api.edit<RebootBudget>("rebootbudgets", "everything", ({ spec }) => (spec.maxUnavailable = max));
+        return api.edit<RebootBudget>(
+          "rebootbudgets",
+          "everything",
+          ({ spec }) => (spec.maxUnavailable = max),
+        );
       }
       case "deleteGroup": {
         const group = api.peek<UpdateGroup>("updategroups", GROUP_NAME);
@@ -342,7 +355,8 @@ export class Faults {
     set(name, true);
     const undo = (): void => {
       if (this.#invariants.truth.machines.get(name)?.personCordon !== true) return;
-      if (api.peek<Node>("nodes", name)?.metadata.annotations?.["slipway.dev/cordon"] === undefined) set(name, false);
+      if (api.peek<Node>("nodes", name)?.metadata.annotations?.["slipway.dev/cordon"] === undefined)
+        set(name, false);
       else sim.at(10 * SECOND, undo);
     };
     sim.at(this.#time(20, 120), undo);

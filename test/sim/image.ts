@@ -2,16 +2,17 @@
  * Images of the simulated machines, and how one comes into a slot: real boot control and
  * real labels on the disk; only the copy is simulated, block by block.
  */
+
+import type { Driver, SlotMachine } from "../../agent/driver.ts";
 import type { BootControl, BootSlot, SlotName } from "../../fastpatch/boot-control.ts";
 import { type Disk, region } from "../../fastpatch/disk.ts";
 import { other } from "../../fastpatch/gptprio.ts";
 import { clearSlotLabel, readSlotLabel, type SlotLabel, writeSlotLabel } from "../../fastpatch/slot-label.ts";
 import { BLOCK, imageBlocks } from "../../fastpatch/verity.ts";
+import { sleep } from "../../ports/clock.ts";
 import type { Target } from "../../proto/gen/agent_pb.ts";
-import type { Driver, SlotMachine } from "../../agent/driver.ts";
 import type { ProcessClock } from "./clock.ts";
 import type { SeededRandom } from "./random.ts";
-import { sleep } from "../../ports/clock.ts";
 
 /** Blocks of an image. */
 const BLOCKS = 5;
@@ -30,10 +31,15 @@ export function labelOf(version: string, rootHash: string): SlotLabel {
 }
 
 /** The image that a slot holds from its first byte to its last, whatever its label says; undefined where blocks differ. */
-export function imageIn(read: (offset: number, length: number) => Buffer, offset: number): string | undefined {
+export function imageIn(
+  read: (offset: number, length: number) => Buffer,
+  offset: number,
+): string | undefined {
   let found: string | undefined;
   for (let index = 0; index < BLOCKS; index++) {
-    const [rootHash = "", number] = read(offset + index * BLOCK, 80).toString("latin1").split(/[ \0]/);
+    const [rootHash = "", number] = read(offset + index * BLOCK, 80)
+      .toString("latin1")
+      .split(/[ \0]/);
     if (number !== String(index) || (found !== undefined && found !== rootHash)) return undefined;
     found = rootHash;
   }

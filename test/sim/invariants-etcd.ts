@@ -59,7 +59,9 @@ export class EtcdRules {
     if (after === undefined) return;
     const uid = lastPart(key);
     const truth = this.#truth.byUid.get(uid);
-    const [old, now] = [before, after].map((text) => (text === undefined ? undefined : (JSON.parse(text) as Phase)));
+    const [old, now] = [before, after].map((text) =>
+      text === undefined ? undefined : (JSON.parse(text) as Phase),
+    );
     if (now?.phase !== "Committed" || now.committedBoot === undefined || truth === undefined) return;
     const again = old?.phase === "Committed" && old.committedBoot === now.committedBoot;
     if (old?.phase !== "Drained" && !again) {
@@ -76,8 +78,13 @@ export class EtcdRules {
     const { records } = this.#truth.world.etcd;
     for (const [uid, truth] of this.#truth.byUid) {
       const exists = truth.machine.plain || this.#truth.world.uidOf(truth.machine) === uid;
-      if (!truth.away || truth.stolen || !exists || truth.machine.gone || records.has(keys.grant(uid))) continue;
-      this.#breach(9, truth.machine.name, `it is away under a commit and holds nothing, but ${key} was granted`);
+      if (!truth.away || truth.stolen || !exists || truth.machine.gone || records.has(keys.grant(uid)))
+        continue;
+      this.#breach(
+        9,
+        truth.machine.name,
+        `it is away under a commit and holds nothing, but ${key} was granted`,
+      );
     }
   }
 
@@ -90,6 +97,7 @@ export class EtcdRules {
     const truth = this.#truth.byUid.get(uid);
     if (truth === undefined) return;
     const stolen = this.stealing.delete(truth);
+    if (stolen) truth.robbed = true;
     if (!truth.away) return;
     const { machine } = truth;
     const exists = machine.plain || world.api.all<Node>("nodes").some(({ metadata }) => metadata.uid === uid);

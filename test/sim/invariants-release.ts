@@ -1,8 +1,11 @@
 /** Rules 5, 8 and 10: how boots are judged, how far a bad release spreads, who is blamed. */
+import type { Channel } from "../../api/channel.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
+import type { RebootWindow } from "../../api/reboot-window.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
 import type { DownCause } from "./machine.ts";
 import type { MachineTruth, Truth } from "./truth.ts";
-import { rootHash } from "./world.ts";
+import { GROUP_NAME, rootHash } from "./world.ts";
 
 type Breach = (rule: number, where: string, what: string) => never;
 
@@ -28,9 +31,15 @@ export class ReleaseRules {
       this.#breach(8, machine.name, `it boots ${name(image)} again, which failed there`);
     }
     const silent = before.filter(({ ended }) => ended === "silent").length;
-    const others = [...this.#truth.machines.values()].some((other) => other !== truth && other.good.has(image));
+    const others = [...this.#truth.machines.values()].some(
+      (other) => other !== truth && other.good.has(image),
+    );
     if (silent > 1 || (silent === 1 && !others)) {
-      this.#breach(5, machine.name, `it boots ${name(image)} again, which ended ${silent} times without a verdict`);
+      this.#breach(
+        5,
+        machine.name,
+        `it boots ${name(image)} again, which ended ${silent} times without a verdict`,
+      );
     }
     truth.attempts.push({ image, at: this.#truth.world.sim.time, ended: "running" });
     this.#exposure(truth, image);
@@ -45,7 +54,7 @@ export class ReleaseRules {
     const k = this.#truth.world.settings.staged && good === 0 ? 1 : THRESHOLD;
     if (good >= k) return;
     // Who steals a slot is told that limits may be overrun.
-    const exposed = all.filter((each) => !each.stolen && ["running", "failed"].includes(last(each) ?? ""));
+    const exposed = all.filter((each) => !each.robbed && ["running", "failed"].includes(last(each) ?? ""));
     if (exposed.length <= k) return;
     const who = exposed.map(({ machine }) => machine.name).join(", ");
     this.#breach(8, truth.machine.name, `${name(image)} is unverified on ${who}; only ${k} may be`);
@@ -67,7 +76,9 @@ export class ReleaseRules {
   judged(now: NodeUpdate, before: NodeUpdate | undefined): void {
     const truth = this.#truth.byUid.get(now.spec.nodeUID ?? now.spec.machineRef?.machineId ?? "");
     if (truth === undefined) return;
-    const known = new Set((before?.status?.failed ?? []).map(({ rootHash: hash, time }) => `${hash} ${time}`));
+    const known = new Set(
+      (before?.status?.failed ?? []).map(({ rootHash: hash, time }) => `${hash} ${time}`),
+    );
     const { sim, defectOf } = this.#truth.world;
     for (const { rootHash: hash, time, reason, message } of now.status?.failed ?? []) {
       if (known.has(`${hash} ${time}`)) continue;
@@ -75,12 +86,53 @@ export class ReleaseRules {
       if (sim.time - truth.troubleAt <= TROUBLE) continue;
       const handshake = message.includes("gateway-handshake");
       if (handshake && sim.time - this.#truth.gatewaysGoneAt <= TROUBLE) continue;
-      this.#breach(10, now.metadata.name, `${name(hash)} is good there and was blamed: ${reason}: ${message}`);
+      this.#breach(
+        10,
+        now.metadata.name,
+        `${name(hash)} is good there and was blamed: ${reason}: ${message}`,
+      );
     }
   }
 
+  /** Liveness: a good release that nothing and nobody holds up reaches every machine. */
   unrest(): { rule: number; where: string; what: string } | undefined {
-    return undefined;
+    const { world } = this.#truth;
+    const target = this.#target();
+    if (target === undefined) return undefined;
+    const image = rootHash(target);
+    const machines = [...this.#truth.machines.values()].filter((each) => this.#expected(each));
+    // A bad release may stop everything, and a downgrade needs a person's word.
+    if (machines.some(({ machine }) => world.defectOf(image, machine) !== undefined)) return undefined;
+    if (machines.some(({ machine }) => Number(machine.image[0]) > target)) return undefined;
+    const nodeUpdates = world.api.all<NodeUpdate>("nodeupdates");
+    if (nodeUpdates.some(({ status }) => status?.failed?.some((failure) => failure.rootHash === image)))
+      return undefined;
+    const late = machines.find(({ machine }) => machine.image !== image);
+    if (late === undefined) return undefined;
+    const uid = world.uidOf(late.machine);
+    const status = nodeUpdates.find(
+      ({ spec }) => (spec.nodeUID ?? spec.machineRef?.machineId) === uid,
+    )?.status;
+    const what = `it does not come to run os-${target}: ${status?.step} ${status?.reason}: ${status?.message}`;
+    return { rule: 0, where: late.machine.name, what };
+  }
+
+  /** Number of the release that all should come to run; undefined where a person or a halt is in the way. */
+  #target(): number | undefined {
+    const { api } = this.#truth.world;
+    const group = api.peek<UpdateGroup>("updategroups", GROUP_NAME);
+    if (group === undefined || group.spec.paused || group.metadata.deletionTimestamp !== undefined)
+      return undefined;
+    if (group.status?.conditions?.some(({ type, status }) => type === "Halted" && status === "True"))
+      return undefined;
+    if (api.all<RebootWindow>("rebootwindows").some(({ spec }) => spec.mode === "Deny")) return undefined;
+    const channel = api.peek<Channel>("channels", "stable");
+    return Number(channel?.spec.release.replace("os-", ""));
+  }
+
+  #expected({ machine, personCordon }: MachineTruth): boolean {
+    if (machine.gone || personCordon) return false;
+    return machine.plain || this.#truth.world.uidOf(machine) !== undefined;
   }
 }
 

@@ -55,7 +55,8 @@ export class Invariants implements Witness {
       case "stuck":
         return this.breach(7, machine.name, `the firmware finds nothing to boot: ${event.message}`);
       case "boot":
-        if (event.image === undefined) this.breach(7, machine.name, `slot ${event.slot} boots an incomplete image`);
+        if (event.image === undefined)
+          this.breach(7, machine.name, `slot ${event.slot} boots an incomplete image`);
         truth.flipped = false;
         this.#releases.booted(truth, event.image);
         return undefined;
@@ -111,12 +112,17 @@ export class Invariants implements Witness {
       const away = members.filter(
         (other) =>
           other !== truth &&
-          (other.disruptedByUs || (other.downSince !== undefined && other.downSince <= time - this.tolerance)),
+          (other.disruptedByUs ||
+            (other.downSince !== undefined && other.downSince <= time - this.tolerance)),
       );
       if (away.length < max) continue;
       const who = away.map(({ machine, disruptedByUs }) => `${machine.name}${disruptedByUs ? " by us" : ""}`);
       const rule = name === "infrastructure" ? 12 : 1;
-      this.breach(rule, truth.machine.name, `Slipway ${how}, but ${name} allows ${max} and has ${who.join(", ")}`);
+      this.breach(
+        rule,
+        truth.machine.name,
+        `Slipway ${how}, but ${name} allows ${max} and has ${who.join(", ")}`,
+      );
     }
   }
 

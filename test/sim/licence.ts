@@ -38,7 +38,8 @@ export class Licence {
     }
     if (!this.#world.settings.windows || this.#world.api.all("rebootwindows").length === 0) return undefined;
     const slack = this.#tolerance() > 60_000 ? 600_000 : 0;
-    const open = allowOpen(sim.wall) || (slack > 0 && (allowOpen(sim.wall + slack) || allowOpen(sim.wall - slack)));
+    const open =
+      allowOpen(sim.wall) || (slack > 0 && (allowOpen(sim.wall + slack) || allowOpen(sim.wall - slack)));
     return open ? undefined : "no window is open";
   }
 
@@ -52,7 +53,10 @@ export class Licence {
 
   noteWindows(): void {
     const windows = this.#world.api.all<RebootWindow>("rebootwindows");
-    this.#set("a change freeze holds", windows.some(({ spec }) => spec.mode === "Deny"));
+    this.#set(
+      "a change freeze holds",
+      windows.some(({ spec }) => spec.mode === "Deny"),
+    );
   }
 
   noteReleases(): void {

@@ -196,7 +196,9 @@ export class SimMachine {
   firmware(use: boolean): NextBoot | string {
     const scratch = new Map<number, Buffer>();
     const read = (lba: number, count: number): Buffer =>
-      Buffer.concat(Array.from({ length: count }, (_, at) => scratch.get(lba + at) ?? this.disk.sector(lba + at)));
+      Buffer.concat(
+        Array.from({ length: count }, (_, at) => scratch.get(lba + at) ?? this.disk.sector(lba + at)),
+      );
     const write = (lba: number, data: Uint8Array): void => {
       if (use) this.disk.write(lba * SECTOR, data);
       else
@@ -334,7 +336,8 @@ export class SimMachine {
           if (this.#random.chance(0.03)) throw new Error("an inhibitor holds the shutdown");
           this.#tell({ event: "reboot", good: this.good });
           const life = this.#life;
-          if (this.#random.chance(0.5)) this.#later(life, this.#random.below(500), () => stop.abort(new Error("SIGTERM")));
+          if (this.#random.chance(0.5))
+            this.#later(life, this.#random.below(500), () => stop.abort(new Error("SIGTERM")));
           this.#later(life, 500 + this.#random.below(2000), () => this.#down("reboot"));
         }),
       unitActive: () => act(() => this.#options.defectOf(this.image, this) !== "checks"),

@@ -25,7 +25,9 @@ for (let seed = first; seed < first + Number.parseInt(options.count, 10); seed++
     total.updates += result.updates;
   } catch (error) {
     broken += 1;
-    console.log(error instanceof Error ? (error.name === "Violation" ? error.message : error.stack) : String(error));
+    console.log(
+      error instanceof Error ? (error.name === "Violation" ? error.message : error.stack) : String(error),
+    );
   }
 }
 console.log(

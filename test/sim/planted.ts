@@ -44,7 +44,10 @@ function over<T extends object>(port: T, methods: Partial<T>): T {
 }
 
 /** Managers' consistent lists of `plural` show `change`d objects. */
-function lists<T>(plural: string, change: (object: T) => T): (client: KubeClient, process: string) => KubeClient {
+function lists<T>(
+  plural: string,
+  change: (object: T) => T,
+): (client: KubeClient, process: string) => KubeClient {
   return (client) =>
     over(client, {
       list: async (resource, options) => {
@@ -115,7 +118,12 @@ export const planted: Planted[] = [
     bug: "a group's maxUnavailable is read wrongly",
     settings,
     plan,
-    plants: { client: lists<UpdateGroup>("updategroups", (group) => ({ ...group, spec: { ...group.spec, maxUnavailable: 9 } })) },
+    plants: {
+      client: lists<UpdateGroup>("updategroups", (group) => ({
+        ...group,
+        spec: { ...group.spec, maxUnavailable: 9 },
+      })),
+    },
   },
   {
     rule: 2,
@@ -131,7 +139,9 @@ export const planted: Planted[] = [
     plan,
     plants: {
       etcd: reads((kv) =>
-        kv.key.startsWith(keys.phases) ? { ...kv, value: kv.value.replace('"Committed"', '"Withdrawn"') } : kv,
+        kv.key.startsWith(keys.phases)
+          ? { ...kv, value: kv.value.replace('"Committed"', '"Withdrawn"') }
+          : kv,
       ),
     },
   },
@@ -140,13 +150,16 @@ export const planted: Planted[] = [
     bug: "an agent reboots when it starts, without asking",
     settings,
     plan,
-    plants: { host: (host) => over(host, { disarmDeadMan: () => host.disarmDeadMan().then(() => host.reboot("Reboot")) }) },
+    plants: {
+      host: (host) =>
+        over(host, { disarmDeadMan: () => host.disarmDeadMan().then(() => host.reboot("Reboot")) }),
+    },
   },
   {
     rule: 4,
     bug: "windows never close",
     settings: { ...settings, windows: true, nodes: 4 },
-    plan: { ...plan, length: 900_000 },
+    plan: { length: 900_000, every: 60_000, kinds: ["repoint"] },
     plants: {
       client: lists<RebootWindow>("rebootwindows", (window) => ({
         ...window,
@@ -223,7 +236,12 @@ export const planted: Planted[] = [
     plants: {
       client: lists<NodeUpdate>("nodeupdates", (nodeUpdate) => ({
         ...nodeUpdate,
-        status: { ...nodeUpdate.status, failed: [], verifiedRelease: "os-2", runningRootHash: "2".repeat(64) },
+        status: {
+          ...nodeUpdate.status,
+          failed: [],
+          verifiedRelease: "os-2",
+          runningRootHash: "2".repeat(64),
+        },
       })),
     },
   },

@@ -57,7 +57,8 @@ export async function runSchedule(seed: number, options: ScheduleOptions = {}): 
     options.trace?.(text);
   };
   const clock = { now: () => world.sim.wall, monotonic: () => world.sim.time, after: () => () => {} };
-  const log = options.logs === true ? jsonLogger(clock, (line) => options.trace?.(line.trimEnd())) : undefined;
+  const log =
+    options.logs === true ? jsonLogger(clock, (line) => options.trace?.(line.trimEnd())) : undefined;
   const world: World = new World(seed, {
     ...(options.settings === undefined ? {} : { settings: options.settings }),
     ...(options.plants === undefined ? {} : { plants: options.plants }),
@@ -128,8 +129,11 @@ function tracing(rules: Witness, trace: (line: string) => void, broken: unknown[
     api(change) {
       const { plural, before, after, by } = change;
       const { name = "" } = (after ?? before)?.metadata ?? {};
-      const { step = "", reason = "", message = "" } = after?.status ?? {};
-      if (plural !== "leases") trace(`${by} ${plural}/${name} ${after?.metadata.resourceVersion ?? "gone"} ${step} ${reason} ${message}`);
+      const { step, reason, message } = (after?.status ?? {}) as Record<string, string | undefined>;
+      const said = [after?.metadata.resourceVersion ?? "gone", step, reason, message].filter(
+        (word) => word !== undefined,
+      );
+      if (plural !== "leases") trace(`${by} ${plural}/${name} ${said.join(" ")}`);
       guard(() => rules.api(change));
     },
     etcd(changed, by) {

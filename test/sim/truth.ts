@@ -36,6 +36,8 @@ export class MachineTruth {
   away = false;
   /** A person freed its slot although it is away. */
   stolen = false;
+  /** A person once freed its slot: what came of that boot is not asked for any more. */
+  robbed = false;
   /** Our cordon, and only ours, keeps it unschedulable. */
   cordoned = false;
   /** A person cordoned it, when we had not. */
@@ -181,7 +183,12 @@ export class Truth {
   /** A machine that went away under a commit is back once it runs a good slot. */
   noteReturn(truth: MachineTruth): void {
     const { machine } = truth;
-    if (truth.away && machine.power === "up" && machine.good && `${machine.bootId}/0` !== truth.commit?.boot) {
+    if (
+      truth.away &&
+      machine.power === "up" &&
+      machine.good &&
+      `${machine.bootId}/0` !== truth.commit?.boot
+    ) {
       truth.away = false;
     }
   }

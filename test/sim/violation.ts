@@ -1,9 +1,11 @@
-/** A rule of design section 5 that was broken in a simulated world. */
+/** A rule of design section 5 that was broken in a simulated world; rule 0 is liveness. */
 export class Violation extends Error {
   readonly rule: number;
 
   constructor(rule: number, seed: number, time: number, where: string, what: string) {
-    super(`rule ${rule} broken at ${(time / 1000).toFixed(1)} s, ${where}: ${what} (npm run sim -- --seed ${seed})`);
+    super(
+      `${rule === 0 ? "liveness" : `rule ${rule}`} broken at ${(time / 1000).toFixed(1)} s, ${where}: ${what} (npm run sim -- --seed ${seed})`,
+    );
     this.name = "Violation";
     this.rule = rule;
   }

@@ -49,11 +49,12 @@ export class WatchLog {
     await new Promise<void>((resolve) => clock.after(this.#latency(), resolve));
     if (faults.down) throw new ApiError("Unavailable", "the API server does not answer");
     const watcher: Watcher = { clock, plural: resource.plural, wake: () => {} };
-    let ended = false;
+    const end = new AbortController();
     const cancel = clock.after(timeoutSeconds * 1000, () => {
-      ended = true;
+      end.abort();
       watcher.wake();
     });
+    const over = (): boolean => end.signal.aborted || signal.aborted;
     const onAbort = (): void => watcher.wake();
     this.#watchers.add(watcher);
     signal.addEventListener("abort", onAbort);
@@ -69,13 +70,13 @@ export class WatchLog {
         const found = entries.findIndex((entry) => entry.revision > Number(from));
         position = found < 0 ? entries.length : found;
       }
-      while (!ended && !signal.aborted) {
+      while (!over()) {
         if (faults.down) throw new ApiError("Unavailable", "the connection was reset");
         for (; position < entries.length; position++) {
           const event = entries[position]?.event;
           if (event !== undefined) yield copy(event);
         }
-        if (ended || signal.aborted) return;
+        if (over()) return;
         await new Promise<void>((resolve) => {
           watcher.wake = resolve;
         });

@@ -1,6 +1,7 @@
 /** Assembles one simulated world from a seed: machines in zones, managers, gateways, etcd, the API, a group and its limits. */
-import { API_VERSION, type KubeObject } from "../../api/meta.ts";
+
 import { INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
+import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { ReleaseSpec } from "../../api/release.ts";
 import { UpdateGroupSpec } from "../../api/update-group.ts";
 import { GATEWAY_LABEL } from "../../controllers/drain/policy.ts";
@@ -53,7 +54,15 @@ export interface Settings {
 }
 
 export function drawSettings(random: SeededRandom): Settings {
-  const defects: (Defect | undefined)[] = [undefined, undefined, undefined, "checks", "panic", "hang", "notReady"];
+  const defects: (Defect | undefined)[] = [
+    undefined,
+    undefined,
+    undefined,
+    "checks",
+    "panic",
+    "hang",
+    "notReady",
+  ];
   const zones = 2 + random.below(2);
   return {
     nodes: 3 + random.below(2),
@@ -117,7 +126,8 @@ export class World {
     this.api.observer = (change) => {
       const { plural, before, after } = change;
       const pod = before?.metadata.name ?? "";
-      if (plural === "pods" && after === undefined && pod.startsWith("gateway-")) this.#runGateway(pod, false);
+      if (plural === "pods" && after === undefined && pod.startsWith("gateway-"))
+        this.#runGateway(pod, false);
       this.witness.api(change);
     };
     this.etcd.observe((changed, by) =>
@@ -241,7 +251,12 @@ export class World {
     const blob = { urls: ["https://images.example/x"], size: 1, sha256: "0".repeat(64) };
     for (const n of [1, 2, 3]) {
       const payloads = [{ architecture: "amd64", image: blob, manifest: blob, rootHash: rootHash(n) }];
-      put("releases", "Release", `os-${n}`, ReleaseSpec.parse({ version: `${n}.0.0`, product: "os", payloads }));
+      put(
+        "releases",
+        "Release",
+        `os-${n}`,
+        ReleaseSpec.parse({ version: `${n}.0.0`, product: "os", payloads }),
+      );
     }
     put("channels", "Channel", "stable", { release: "os-2" });
     const pool = { matchLabels: { pool: GROUP_NAME } };
@@ -270,7 +285,13 @@ export class World {
       put("rebootbudgets", "RebootBudget", "everything", { nodeSelector: pool, maxUnavailable: shared });
     }
     if (windows) {
-      const window = { start: "0,12,24,36,48 0-1 * * 1", duration: "8m", timeZone: "UTC", exclude: [], mode: "Allow" };
+      const window = {
+        start: "0,12,24,36,48 0-1 * * 1",
+        duration: "8m",
+        timeZone: "UTC",
+        exclude: [],
+        mode: "Allow",
+      };
       const groupSelector = { matchLabels: { fleet: "harbor" } };
       put("rebootwindows", "RebootWindow", "night", { ...window, groupSelector });
     }

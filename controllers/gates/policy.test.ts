@@ -1,0 +1,51 @@
+import { expect, test } from "vitest";
+import { timestamp } from "../../api/meta.ts";
+import { group, node, nodeUpdate, NOW, release } from "../fixtures.ts";
+import type { World } from "../world.ts";
+import { decideGates, GATE_VALIDITY } from "./policy.ts";
+
+const world: World = {
+  groups: [group("pool", { paused: true }), group("night", { windows: "OnlyInWindows" })],
+  budgets: [],
+  windows: [],
+  releases: [release("1.1.0"), release("1.2.0")],
+  nodes: [node("a"), node("b", { cordoned: true })],
+  nodeUpdates: [nodeUpdate("a", "pool", undefined), nodeUpdate("b", "pool", undefined)],
+};
+
+test("a gate is good for 30 s from the beginning of the read that it rests on", () => {
+  const { groups, budgets } = decideGates(world, new Set(), NOW);
+  for (const gate of [...groups, ...budgets]) expect(gate.validUntil).toBe(NOW + GATE_VALIDITY);
+});
+
+test("pause, windows and who is down come through", () => {
+  const { groups, budgets } = decideGates(world, new Set(), NOW);
+  expect(groups).toMatchObject([
+    { group: "pool", paused: true, open: true, openUntil: null, frozen: false },
+    { group: "night", paused: false, open: false },
+  ]);
+  expect(budgets.find(({ budget }) => budget === "group/pool")).toMatchObject({
+    max: 1,
+    unavailable: ["uid-b"],
+  });
+});
+
+test("what is quarantined or being deleted is granted to nobody, and a halt binds", () => {
+  const [good, bad] = world.releases;
+  if (good === undefined || bad === undefined) throw new Error("two releases expected");
+  const holds = (type: string) => ({
+    type,
+    status: "True" as const,
+    reason: "x",
+    message: "",
+    lastTransitionTime: timestamp(NOW),
+  });
+  const releases = [
+    { ...good, metadata: { ...good.metadata, deletionTimestamp: timestamp(NOW) } },
+    { ...bad, status: { conditions: [holds("Quarantined")] } },
+  ];
+  const groups = [{ ...group("pool"), status: { conditions: [holds("Halted")] } }];
+  expect(decideGates({ ...world, groups, releases }, new Set(), NOW).groups).toMatchObject([
+    { halted: true, quarantined: ["os-1.1.0", "os-1.2.0"] },
+  ]);
+});

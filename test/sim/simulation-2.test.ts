@@ -1,0 +1,3 @@
+import { shard } from "./shards.ts";
+
+shard(1);
