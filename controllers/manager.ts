@@ -64,12 +64,10 @@ const WORKERS = 16;
 /** Gates older than this make the manager unready, ms: nothing is granted any more. */
 const GATES_TOO_OLD = 30_000;
 
-/** Runs the manager until `signal` aborts. Rejects when leadership is lost, in the fleet or in the cluster: start anew. */
-export function startManager(options: FleetManagerOptions, signal: AbortSignal): Promise<void> {
-  return createFleetManager(options).start(signal);
-}
-
-/** The manager, not started yet: for callers that serve its probes and metrics. */
+/**
+ * The manager, not started yet, so that its probes and metrics can be served. `start` rejects
+ * when it no longer leads, in the cluster or in the fleet: the process then starts anew.
+ */
 export function createFleetManager(options: FleetManagerOptions): Manager {
   const { client, watches, etcd, clock, random, log, metrics, namespace, identity } = options;
   const coordination = createCoordination({ etcd, clock, random, log: log.with({ part: "coordination" }) });
