@@ -23,12 +23,17 @@ export function bootDeadline(act: Act, situation: Situation): number {
   return act.policy.bootDeadlineSeconds * 1000 || situation.limits.bootDeadline;
 }
 
+/** The time that a reboot takes at most, as the grant froze it, ms. */
+export function rebootTime(act: Act, situation: Situation): number {
+  return act.policy.rebootTimeSeconds * 1000 || situation.limits.rebootMargin;
+}
+
 /**
  * Seconds of the dead man's switch: the way down and up again, and the boot deadline. The
  * host counts them anew from the start of each boot, so a fallback boot has as long to disarm it.
  */
 export function deadManSeconds(act: Act, situation: Situation): number {
-  return Math.ceil((bootDeadline(act, situation) + situation.limits.rebootMargin) / 1000);
+  return Math.ceil((bootDeadline(act, situation) + rebootTime(act, situation)) / 1000);
 }
 
 export function rebootMethod(act: Act): RebootMethod {
@@ -117,7 +122,7 @@ function licensed(situation: Situation, act: Act): number | undefined {
   const { commit, rebootAskedAt } = run;
   if (!commit?.answer || commit.answer.goodForMs <= 0 || !sameToken(commit.token, act.token))
     return undefined;
-  const patience = deadManSeconds(act, situation) * 1000 + situation.limits.rebootMargin;
+  const patience = deadManSeconds(act, situation) * 1000 + rebootTime(act, situation);
   if (rebootAskedAt !== undefined && now > rebootAskedAt + patience) return undefined;
   return commit.sentAt + commit.answer.goodForMs;
 }

@@ -83,6 +83,7 @@ export const Transition = z.object({
 export const FrozenPolicy = z.object({
   drain: Drain,
   bootDeadline: Duration,
+  rebootTime: Duration,
   releaseDeadline: Duration,
   holderTTL: Duration.optional(),
 });

@@ -27,7 +27,7 @@ export function kindPage(kind: Kind): string {
   ];
   const rules = [
     ...kind.rules.map(({ message }) => message),
-    ...nestedRules(structural(kind.spec, kind.kind)),
+    ...nestedRules(structural(kind.spec, kind.kind), "spec"),
   ];
   if (rules.length > 0) lines.push("", "## Rules", "", ...rules.map((message) => `- ${message}`));
   return `${lines.join("\n")}\n`;
@@ -39,12 +39,14 @@ function short(kind: Kind): string {
     : "";
 }
 
-function nestedRules(schema: Schema): string[] {
+function nestedRules(schema: Schema, path: string): string[] {
   const own = (schema["x-kubernetes-validations"] as { message: string }[] | undefined) ?? [];
-  const below = [...Object.values((schema["properties"] as Schema | undefined) ?? {}), schema["items"]];
+  const fields = Object.entries((schema["properties"] as Schema | undefined) ?? {});
+  const { items } = schema;
   return [
-    ...own.map(({ message }) => message),
-    ...below.flatMap((child) => (child === undefined ? [] : nestedRules(child as Schema))),
+    ...own.map(({ message }) => `\`${path}\`: ${message}`),
+    ...fields.flatMap(([name, field]) => nestedRules(field as Schema, `${path}.${name}`)),
+    ...(items === undefined ? [] : nestedRules(items as Schema, `${path}[]`)),
   ];
 }
 

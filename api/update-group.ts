@@ -96,7 +96,7 @@ export const HealthCheck = z
   );
 
 export const Drain = z.object({
-  enabled: z.boolean().default(true),
+  enabled: z.boolean().default(true).meta({ description: "Whether Pods are evicted before the reboot." }),
   timeout: Duration.default("10m").meta(validations(between("1s", "24h"))),
   onTimeout: z.enum(["Abort", "Force"]).default("Abort").meta({
     description: "After the timeout: give the slot back, or reboot although Pods remain.",
@@ -116,6 +116,11 @@ export const Health = z.object({
       "x-kubernetes-list-map-keys": ["name"],
     }),
   bootDeadline: Duration.default("5m").meta(validations(between("5s", "24h"))),
+  rebootTime: Duration.default("1m").meta({
+    ...validations(between("1s", "1h")),
+    description:
+      "From the request to reboot to the first user process, at most: counted into windows, the dead man's switch, and before a node is Suspect.",
+  }),
   releaseDeadline: Duration.default("10m").meta({
     ...validations(between("5s", "24h")),
     description: "From the verified boot to Ready with this boot's id, or the node counts as failed.",
@@ -124,13 +129,26 @@ export const Health = z.object({
 
 export const UpdateGroupSpec = z
   .object({
-    nodeSelector: LabelSelector,
-    channel: ObjectName.optional(),
-    release: ObjectName.optional(),
-    driver: z.enum(["fastpatch", "sentinel"]).default("fastpatch"),
-    paused: z.boolean().default(false),
-    strategy: z.enum(["Coordinated", "Immediate", "Off"]).default("Coordinated"),
-    maxUnavailable: IntOrPercent.default(1).meta(validations(atLeastOne)),
+    nodeSelector: LabelSelector.meta({
+      description: "Labels of the Nodes (or of the join tokens of plain machines).",
+    }),
+    channel: ObjectName.optional().meta({ description: "The Channel to follow." }),
+    release: ObjectName.optional().meta({ description: "Or: the Release to stay on." }),
+    driver: z
+      .enum(["fastpatch", "sentinel"])
+      .default("fastpatch")
+      .meta({
+        description: "`fastpatch` writes images into slots; `sentinel` only reboots nodes that ask for it.",
+      }),
+    paused: z.boolean().default(false).meta({ description: "Nothing new begins; what is committed ends." }),
+    strategy: z
+      .enum(["Coordinated", "Immediate", "Off"])
+      .default("Coordinated")
+      .meta({ description: "`Immediate` skips the queue, never a budget; `Off` stages only." }),
+    maxUnavailable: IntOrPercent.default(1).meta({
+      ...validations(atLeastOne),
+      description: "Most nodes of the group that may be down at once, for whatever reason.",
+    }),
     topology: z
       .array(TopologyLimit)
       .max(3)
@@ -157,16 +175,29 @@ export const UpdateGroupSpec = z
     settle: Duration.default("0s").meta({
       description: "Wait between one node's return and the next grant.",
     }),
-    windows: z.enum(["Always", "OnlyInWindows"]),
+    windows: z
+      .enum(["Always", "OnlyInWindows"])
+      .meta({ description: "Whether reboots need an open RebootWindow; change freezes bind both." }),
     stageInWindow: z
       .boolean()
       .default(false)
       .meta({ description: "Whether images too are fetched in windows only." }),
     drain: Drain.default({ enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" }),
-    health: Health.default({ bootChecks: [], bootDeadline: "5m", releaseDeadline: "10m" }),
-    failureThreshold: z.int().min(1).max(1000).default(2),
-    rebootMethod: z.enum(["Reboot", "Kexec", "SoftReboot"]).default("Reboot"),
-    allowUnsigned: z.boolean().default(false),
+    health: Health.default({ bootChecks: [], bootDeadline: "5m", rebootTime: "1m", releaseDeadline: "10m" }),
+    failureThreshold: z
+      .int()
+      .min(1)
+      .max(1000)
+      .default(2)
+      .meta({ description: "Failures that halt the group; 1 while the first stage is open." }),
+    rebootMethod: z
+      .enum(["Reboot", "Kexec", "SoftReboot"])
+      .default("Reboot")
+      .meta({ description: "How the machine goes into the new slot." }),
+    allowUnsigned: z
+      .boolean()
+      .default(false)
+      .meta({ description: "The group's consent to unsigned images; each machine must consent as well." }),
     transfer: z
       .object({
         rateLimit: z
@@ -187,7 +218,12 @@ export const UpdateGroupSpec = z
       ...validations(between("10m", "720h")),
       description: "Opt-in: a Suspect holder's slot is freed after this time and charged as a failure.",
     }),
-    priority: z.int().min(-1000).max(1000).default(0),
+    priority: z
+      .int()
+      .min(-1000)
+      .max(1000)
+      .default(0)
+      .meta({ description: "Among groups that share a budget, the higher goes first." }),
   })
   .meta(
     validations(

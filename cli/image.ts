@@ -141,7 +141,7 @@ async function build(input: string, options: BuildOptions, print: Print): Promis
 /** Names of objects are RFC 1123 subdomains. */
 function releaseName(product: string, version: string): string {
   const name = `${product}-${version}`.toLowerCase().replace(/[^a-z0-9.-]+/g, "-");
-  return name.replace(/^[^a-z0-9]+|[^a-z0-9]+$/g, "").slice(0, 253);
+  return name.replace(/^[^a-z0-9]+|[^a-z0-9]+$/g, "").slice(0, 63);
 }
 
 async function readExactly(file: FileHandle, offset: number, length: number): Promise<Buffer> {

@@ -5,8 +5,8 @@
 import * as z from "zod";
 import { CORDON_ANNOTATION } from "../../api/labels.ts";
 import { sameToken, Token } from "../../coordination/records.ts";
-import type { Node } from "../../runtime/core.ts";
 import type { Patch } from "../../runtime/client.ts";
+import type { Node } from "../../runtime/core.ts";
 
 const Cordon = z.object({
   token: Token,

@@ -4,19 +4,25 @@ import type { FrozenPolicy, NodeUpdate } from "../../api/node-update.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import { isPlain } from "./identity.ts";
 
-/** Shutdown, firmware and boot loader, which no boot deadline counts. */
-const BOOT_MARGIN = 60_000;
-
 /** The part of a group's policy that a grant freezes. */
 export function freeze(group: UpdateGroup): FrozenPolicy {
   const { drain, health, holderTTL } = group.spec;
-  const { bootDeadline, releaseDeadline } = health;
-  return { drain, bootDeadline, releaseDeadline, ...(holderTTL === undefined ? {} : { holderTTL }) };
+  const { bootDeadline, rebootTime, releaseDeadline } = health;
+  return {
+    drain,
+    bootDeadline,
+    rebootTime,
+    releaseDeadline,
+    ...(holderTTL === undefined ? {} : { holderTTL }),
+  };
 }
 
-/** A boot of the target that fails, and then the fallback's. */
-export function bootNeeds({ bootDeadline }: Pick<FrozenPolicy, "bootDeadline">): number {
-  return 2 * parseDuration(bootDeadline) + BOOT_MARGIN;
+/** A reboot into the target that fails until its deadline, and then the fallback's. */
+export function bootNeeds({
+  bootDeadline,
+  rebootTime,
+}: Pick<FrozenPolicy, "bootDeadline" | "rebootTime">): number {
+  return 2 * (parseDuration(rebootTime) + parseDuration(bootDeadline));
 }
 
 export function drainNeeds({ drain }: Pick<FrozenPolicy, "drain">, plain: boolean): number {

@@ -91,6 +91,7 @@ export function policyOf({ nodeUpdate, group }: NodeView): FrozenPolicy {
 const FALLBACK: FrozenPolicy = {
   drain: { enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" },
   bootDeadline: "5m",
+  rebootTime: "1m",
   releaseDeadline: "10m",
 };
 
@@ -115,7 +116,7 @@ export function stoppedBecause({
   if (group.spec.strategy === "Off") {
     return say(
       "StrategyOff",
-      `UpdateGroup ${name} has strategy Off: a person reboots, with kubectl slipway apply.`,
+      `UpdateGroup ${name} has strategy Off: images are staged only. Set spec.strategy: Coordinated to let nodes reboot.`,
     );
   }
   return isHalted(group) ? say("FailureThresholdReached", `UpdateGroup ${name} stopped itself.`) : undefined;

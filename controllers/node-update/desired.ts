@@ -51,6 +51,7 @@ function policyOf({ spec }: UpdateGroup) {
     driver: spec.driver,
     rebootMethod: spec.rebootMethod,
     bootDeadlineSeconds: parseDuration(spec.health.bootDeadline) / 1000,
+    rebootTimeSeconds: parseDuration(spec.health.rebootTime) / 1000,
     rateLimitBytesPerSecond: BigInt(spec.transfer.rateLimit),
     allowUnsigned: spec.allowUnsigned,
     bootChecks: spec.health.bootChecks.map(({ name, unit, http, command, timeout }) => ({

@@ -10,14 +10,19 @@ import { isBarred } from "../gates/policy.ts";
 import { planCordon } from "./cordon.ts";
 import { bootNeeds } from "./deadlines.ts";
 import { type Act, decided, type NodeDecision, type NodeView, policyOf, stoppedBecause } from "./decision.ts";
-import { missing } from "./release-check.ts";
 import { reasonOf } from "./idle.ts";
+import { missing } from "./release-check.ts";
 import { withFailure } from "./status.ts";
 
 /** An agent that is away this long before its commit has lost its slot, ms. */
 const ABSENT_LIMIT = 60_000;
 /** A drained node whose agent does not commit gives its slot back after this, ms. */
 const COMMIT_LIMIT = 300_000;
+/**
+ * A slot is given on gates of at most 30 s; a node is cordoned within as long again, or not
+ * at all: others may have gone down meanwhile (rule 1).
+ */
+const BEGIN_LIMIT = 30_000;
 /** How often a drain and a returned node are looked at, ms. */
 const LOOK = 2000;
 
@@ -103,7 +108,7 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
 }
 
 /** Why a grant that is not committed must be taken back; undefined if it may go on. */
-function revokedBecause(view: NodeView, { grant, phase }: LiveGrant, now: number): Why | undefined {
+function revokedBecause(view: NodeView, { grant, phase, token }: LiveGrant, now: number): Why | undefined {
   const { nodeUpdate, releases } = view;
   const say = (reason: Reason, message: string): Why => ({ reason, message });
   const stopped = stoppedBecause(view);
@@ -118,6 +123,11 @@ function revokedBecause(view: NodeView, { grant, phase }: LiveGrant, now: number
     return say("ReleaseQuarantined", `Release ${grant.release} was quarantined.`);
   if (grant.supersedes !== null)
     return say("Revoked", "etcd's data was rebuilt after this slot was given; it is asked for anew.");
+  const begins =
+    phase.phase === "Granted" && view.node !== undefined && planCordon(view.node, token) !== undefined;
+  if (begins && now - grant.at > BEGIN_LIMIT) {
+    return say("WaitingForGates", "The slot is older than what it rests on, and the node is not cordoned.");
+  }
   if (view.absentFor > ABSENT_LIMIT)
     return say("AgentLost", "The agent has been away for a minute before it could commit.");
   if (phase.phase === "Drained" && now - phase.at > COMMIT_LIMIT) {

@@ -1,7 +1,7 @@
 /** The Node behind a NodeUpdate, in the API: read consistently, patched with what was read. */
 import type { NodeUpdate } from "../../api/node-update.ts";
 import { isApiError, type KubeClient, type Patch } from "../../runtime/client.ts";
-import { type Lease, LEASES, type Node, NODES } from "../../runtime/core.ts";
+import { LEASES, type Lease, NODES, type Node } from "../../runtime/core.ts";
 import { planUncordon } from "./cordon.ts";
 
 /** Namespace of the kubelets' Leases (k8s.io/api/core/v1: NamespaceNodeLease). */

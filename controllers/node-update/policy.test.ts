@@ -3,19 +3,19 @@ import { expect, test } from "vitest";
 import { CORDON_ANNOTATION, HOLD_ANNOTATION, STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { GrantStatus, NodeUpdate } from "../../api/node-update.ts";
-import type { TakePlan } from "../grants/policy.ts";
 import {
   group,
   INCARNATION,
   live,
+  NOW,
   node,
   nodeUpdate,
-  NOW,
   observed,
   pod,
   release,
   stagedSince,
 } from "../fixtures.ts";
+import type { TakePlan } from "../grants/policy.ts";
 import { freeze } from "./deadlines.ts";
 import type { NodeView } from "./decision.ts";
 import { decideNode } from "./policy.ts";

@@ -1,5 +1,5 @@
 /** Writes what was decided of a node: its status, and of each new step a log line, an event and a line of the journal. */
-import { type NodeUpdate, nodeUpdate as kind, type NodeUpdateStatus } from "../../api/node-update.ts";
+import { nodeUpdate as kind, type NodeUpdate, type NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Why } from "../../api/reasons.ts";
 import type { Coordination } from "../../coordination/coordination.ts";
 import type { Clock } from "../../ports/clock.ts";

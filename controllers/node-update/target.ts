@@ -79,8 +79,10 @@ function failureOf({ status }: NodeUpdate, observed: Observed, rootHash: string)
   const told = observed.failed.find((failure) => failure.rootHash === rootHash);
   // A boot without a verdict is judged here, and where it counts the status says so too (rule 5);
   // one that this NodeUpdate knows nothing of (the Node was made anew, say) counts.
-  const judged = status?.transitions?.some(({ reason }) => reason === "PowerLost") === true;
-  if (told !== undefined && (told.reason !== "PowerLost" || !judged)) return told.reason;
+  const judged = status?.transitions?.some(
+    ({ step, reason }) => step === "Verifying" && reason === "PowerLost",
+  );
+  if (told !== undefined && (told.reason !== "PowerLost" || judged !== true)) return told.reason;
   const found = status?.failed?.find((failure) => failure.rootHash === rootHash);
   const cured =
     found?.release !== undefined &&

@@ -51,7 +51,9 @@ export function standingOf(
     const retrying = inFlight(update) || retryOf(member, target).allowed;
     return { ...standing, state: retrying ? "Pending" : "Failed", forgiven };
   }
-  const runs = isImageOf(target, status?.runningRootHash);
+  // A slot that is not marked good is no evidence: the report may be from before its fallback.
+  const slot = status?.slots?.find(({ rootHash }) => rootHash === status.runningRootHash);
+  const runs = isImageOf(target, status?.runningRootHash) && slot?.successful !== false;
   if (runs && !inFlight(update) && (verified !== undefined || status?.step === "Idle")) {
     return { ...standing, state: "Good", verifiedAt: verified };
   }

@@ -21,6 +21,19 @@ test("a newer session on another gateway ends this one", async () => {
   expect(world.coordination.present.get(UID)).toBe("2");
 });
 
+test.each([
+  ["lost its data", []],
+  ["went back in time", [[UID, { session: 0, gateway: "gateway-1", at: 0 }]]],
+] as const)("etcd that %s ends it: the agent opens another", async (_, sessions) => {
+  const peer = await opened(world);
+  world.coordination.sessions.clear();
+  world.coordination.present.clear();
+  for (const [uid, session] of sessions) world.coordination.sessions.set(uid, session);
+  world.coordination.hint();
+  await world.clock.advance(200);
+  expect(peer.ended).toBe("PresenceLost");
+});
+
 test("a refused report ends it, even where the view is blind", async () => {
   const peer = await opened(world);
   world.coordination.failing.add("readFleet");

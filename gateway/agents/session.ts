@@ -160,8 +160,9 @@ export class AgentSession {
   /** `records` come from a read that started after `opened` was called. */
   update(records: NodeRecords): void {
     if (this.#state !== "open") return;
-    if (records.newest !== undefined && records.newest > this.#session) {
-      this.end("NewerSession");
+    if (records.newest !== this.#session) {
+      // None, or an older one: etcd lost its data, or went back in time, and our presence with it.
+      this.end((records.newest ?? 0) > this.#session ? "NewerSession" : "PresenceLost");
       return;
     }
     this.#pushDesired(records.desired);

@@ -23,6 +23,7 @@ export function updateGroup(servicePort: number): KubeObject & { spec: object } 
       health: {
         bootChecks: [{ name: "harbor", http: `http://localhost:${servicePort}/healthz`, timeout: "2s" }],
         bootDeadline: "8s",
+        rebootTime: "10s",
         releaseDeadline: "60s",
       },
       failureThreshold: 2,

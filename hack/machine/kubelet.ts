@@ -11,6 +11,8 @@ import { PLAYED_LABEL } from "../plane/components.ts";
 /** Half of the shortest grace period that the local control plane uses would be 4 s: stay well below. */
 const RENEW_EVERY = 1_500;
 const LEASE_SECONDS = 4;
+/** A boot waits no longer for a control plane that does not answer. */
+const TOKEN_WITHIN = 2_000;
 /** A token's shortest life that the API server grants is 10 minutes. */
 const TOKEN_SECONDS = 3_600;
 
@@ -69,10 +71,12 @@ export class Kubelet {
 
   /** A token for the agent, bound to its DaemonSet's Pod on this Node; undefined while there is no such Pod. */
   async agentToken(): Promise<string | undefined> {
+    const signal = AbortSignal.timeout(TOKEN_WITHIN);
     const { items } = await this.#client.list<Pod>(PODS, {
       namespace: AGENT_NAMESPACE,
       fieldSelector: `spec.nodeName=${this.#name}`,
       labelSelector: "app.kubernetes.io/name=slipway-agent",
+      signal,
     });
     const pod = items.find((item) => item.metadata.deletionTimestamp === undefined);
     if (pod === undefined) return undefined;
@@ -95,6 +99,7 @@ export class Kubelet {
           boundObjectRef: { apiVersion: "v1", kind: "Pod", name: pod.metadata.name, uid: pod.metadata.uid },
         },
       },
+      { signal },
     );
     return answer.status?.token;
   }

@@ -46,6 +46,7 @@ export class Berth {
             { name: "harbor", http: `http://localhost:${cluster.servicePort}/healthz`, timeout: "2s" },
           ],
           bootDeadline: "8s",
+          rebootTime: "15s",
           releaseDeadline: "60s",
         },
         ...spec,
@@ -134,8 +135,7 @@ export class Berth {
       await this.until(
         node,
         `runs ${version}`,
-        ({ status }) =>
-          status?.running === version && status.step === "Idle" && status.grant === undefined,
+        ({ status }) => status?.running === version && status.step === "Idle" && status.grant === undefined,
       );
     }
   }

@@ -42,8 +42,7 @@ function isOurs({ cause }: Outage): boolean {
 
 function isBefore(other: Outage, outage: Outage): boolean {
   // Of two in the same millisecond, one began first.
-  const first =
-    other.from < outage.from || (other.from === outage.from && other.machine < outage.machine);
+  const first = other.from < outage.from || (other.from === outage.from && other.machine < outage.machine);
   return first && outage.from < other.to;
 }
 

@@ -85,7 +85,11 @@ export class Day {
   }
 
   /** Waits until `condition` holds; errors of a control plane that is away count as "not yet". */
-  async waitFor(what: string, condition: () => boolean | Promise<boolean>, deadline = DEADLINE): Promise<void> {
+  async waitFor(
+    what: string,
+    condition: () => boolean | Promise<boolean>,
+    deadline = DEADLINE,
+  ): Promise<void> {
     await waitUntil(condition, { what, deadline, interval: LOOK_EVERY });
   }
 
@@ -117,7 +121,9 @@ export class Day {
   /** Names of the machines that ever booted `version`, by their firmware. */
   booted(version: string): string[] {
     return this.cluster.machines
-      .filter((machine) => machine.events().some((event) => event.event === "boot" && event.version === version))
+      .filter((machine) =>
+        machine.events().some((event) => event.event === "boot" && event.version === version),
+      )
       .map(({ name }) => name);
   }
 
@@ -153,10 +159,12 @@ export class Day {
 
   /** Events about the object `name`, as a person reads them. */
   async events(name: string): Promise<{ reason: string; note: string }[]> {
-    const all = await this.cluster.list<KubeObject & { reason: string; note: string; regarding: { name: string } }>(
-      "events.events.k8s.io",
-    );
-    return all.filter(({ regarding }) => regarding.name === name).map(({ reason, note }) => ({ reason, note }));
+    const all = await this.cluster.list<
+      KubeObject & { reason: string; note: string; regarding: { name: string } }
+    >("events.events.k8s.io");
+    return all
+      .filter(({ regarding }) => regarding.name === name)
+      .map(({ reason, note }) => ({ reason, note }));
   }
 
   /** Keys of Slipway's etcd under `prefix`, as `grants/`. */

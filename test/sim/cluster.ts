@@ -101,10 +101,6 @@ export class Cluster {
       if (infrastructure) labels[INFRASTRUCTURE_LABEL] = "true";
       api.put("nodes", { apiVersion: "v1", kind: "Node", metadata: { name: machine.name, labels } });
     }
-    if (!ready(machine)) {
-      this.#setNodeReady(machine.name, "False", machine.bootId);
-      return;
-    }
     const lease: Lease = {
       apiVersion: "coordination.k8s.io/v1",
       kind: "Lease",
@@ -112,7 +108,7 @@ export class Cluster {
       spec: { holderIdentity: machine.name, renewTime: now, leaseDurationSeconds: 40 },
     };
     api.put("leases", lease);
-    this.#setNodeReady(machine.name, "True", machine.bootId);
+    this.#setNodeReady(machine.name, ready(machine) ? "True" : "False", machine.bootId);
   }
 
   #setNodeReady(name: string, status: string, bootId: string | undefined): void {

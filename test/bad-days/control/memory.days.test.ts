@@ -73,8 +73,9 @@ test("machines boot while the API server and etcd are away for longer than every
   for (const member of etcd.members) member.pause();
   await Promise.all(today.cluster.managers.map((manager) => manager.kill()));
   try {
-    await today.waitFor("the machine is up for longer than both deadlines", () =>
-      today.upFor(down) > BOOT_DEADLINE + RELEASE_DEADLINE + 5_000,
+    await today.waitFor(
+      "the machine is up for longer than both deadlines",
+      () => today.upFor(down) > BOOT_DEADLINE + RELEASE_DEADLINE + 5_000,
     );
   } finally {
     for (const member of etcd.members) member.resume();

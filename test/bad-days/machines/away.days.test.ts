@@ -16,7 +16,7 @@ describe.concurrent("at the same time", () => {
     const others = LOST.slice(2);
     for (const node of others) await lost.annotate("node", node, HOLD_ANNOTATION, "node-01 goes first");
     await lost.machine("node-01").trap("reboot", "power-off");
-    const health = { bootDeadline: "10s", releaseDeadline: "60s" };
+    const health = { bootDeadline: "10s", rebootTime: "15s", releaseDeadline: "60s" };
     // With a lower threshold the others would wait for evidence, not for the budget.
     await lost.declare({ maxUnavailable: 2, failureThreshold: 4, health });
     await lost.publish("1.1.0");
@@ -100,7 +100,12 @@ test("a zone loses its power during drains; nobody is convicted, and all is well
     await lost.until(node, "drains", ({ status }) => status?.reason === "BlockedByDisruptionBudget");
   }
   await Promise.all(east.map((node) => lost.machine(node).powerOff()));
-  await lost.kubectl("wait", "--for=condition=Ready=Unknown", "--timeout=60s", ...east.map((node) => `node/${node}`));
+  await lost.kubectl(
+    "wait",
+    "--for=condition=Ready=Unknown",
+    "--timeout=60s",
+    ...east.map((node) => `node/${node}`),
+  );
   for (const node of ["node-03", "node-04"]) await lost.annotate("node", node, HOLD_ANNOTATION, undefined);
   for (const node of ["node-01", "node-02"]) await lost.unblock(node);
   await lost.done("1.2.0", ["node-03", ...east]);

@@ -24,7 +24,12 @@ describe.concurrent("at the same time", () => {
       ...[pinned("p-2", younger, { pair: "p" }), pinned("q-2", younger, { pair: "q" })],
       ...[disruptionBudget("p", { app: "p-1" }, 0), disruptionBudget("q", { pair: "q" }, 1)],
     );
-    await berth.kubectl("rollout", "status", "--timeout=60s", ...["p-1", "q-1", "p-2", "q-2"].map(deployment));
+    await berth.kubectl(
+      "rollout",
+      "status",
+      "--timeout=60s",
+      ...["p-1", "q-1", "p-2", "q-2"].map(deployment),
+    );
     await berth.annotate("node", younger, HOLD_ANNOTATION, "node-01 goes first");
     await berth.declare({ maxUnavailable: 2, failureThreshold: 4, drain: { timeout: "10m" } });
     await berth.publish("1.1.0-crossed");
@@ -38,7 +43,11 @@ describe.concurrent("at the same time", () => {
         return status?.step === "Draining" && status.reason === "BlockedByDisruptionBudget";
       });
     }
-    const given = await berth.until(younger, "gave its slot back", ({ status }) => status?.grant === undefined);
+    const given = await berth.until(
+      younger,
+      "gave its slot back",
+      ({ status }) => status?.grant === undefined,
+    );
     expect(given.status?.transitions).toContainEqual(
       expect.objectContaining({ reason: "DrainYielded", message: expect.stringContaining(elder) }),
     );
@@ -47,7 +56,10 @@ describe.concurrent("at the same time", () => {
     expect(day.boots(elder)).toBe(1);
 
     async function isAway(name: string): Promise<boolean> {
-      const found = await day.cluster.get<KubeObject & { status?: { readyReplicas?: number } }>("deployment", name);
+      const found = await day.cluster.get<KubeObject & { status?: { readyReplicas?: number } }>(
+        "deployment",
+        name,
+      );
       return found?.status?.readyReplicas === undefined;
     }
   });
@@ -65,7 +77,9 @@ describe.concurrent("at the same time", () => {
       return status?.step === "Staged" && status.grant === undefined;
     });
     const late = given.status?.transitions?.find(({ reason }) => reason === "DrainTimedOut");
-    expect(late?.message).toMatch(/^After 8s 1 Pod had not left, and default\/kept-node-03-\S+ may not be evicted/);
+    expect(late?.message).toMatch(
+      /^After 8s 1 Pod had not left, and default\/kept-node-03-\S+ may not be evicted/,
+    );
     expect(late?.message).toContain("disruption budget kept-node-03");
     await berth.done("1.1.0-kept", ["node-03"]);
     expect(day.boots("node-03")).toBe(0);

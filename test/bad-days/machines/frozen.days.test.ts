@@ -11,7 +11,7 @@ import { windowUntil } from "../windows.ts";
 /** A commit's answer is never good for longer, ms (coordination/admission.ts). */
 const COMMIT_AT_MOST = 30_000;
 /** Long enough for the dead man's switch to outlast the freeze: what reboots then would be the agent. */
-const health = { bootDeadline: "60s", releaseDeadline: "60s" };
+const health = { bootDeadline: "60s", rebootTime: "15s", releaseDeadline: "60s" };
 /** Two boots and a minute: what must fit into the window after a commit, ms. */
 const BOOT_NEEDS = 180_000;
 
