@@ -154,8 +154,15 @@ describe("answerCommit", () => {
   });
 
   it("does not mind a budget that shrank: the node is counted already", () => {
-    const budgets = [{ budget: "group/g", gate: budgetGate({ max: 0, unavailable: ["n2"] }) }];
+    const budgets = [{ budget: "group/g", gate: budgetGate({ max: 0, unavailable: [] }) }];
     expect(answerCommit(commit({ budgets }), NOW)).toEqual({ goodForSeconds: 30 });
+  });
+
+  it("refuses a node that is still up where others went down since the grant", () => {
+    const full = [{ budget: "group/g", gate: budgetGate({ max: 1, unavailable: ["n2"] }) }];
+    expect(answerCommit(commit({ budgets: full }), NOW)).toMatchObject({ reason: "WaitingForBudget" });
+    const drained = [{ budget: "group/g", gate: budgetGate({ max: 1, unavailable: ["n1", "n2"] }) }];
+    expect(answerCommit(commit({ budgets: drained }), NOW)).toEqual({ goodForSeconds: 30 });
   });
 
   it.each<[string, Partial<CommitQuestion>]>([

@@ -83,7 +83,7 @@ export interface CommitQuestion {
 
 /**
  * Whether the agent may flip and reboot, and for how many seconds from its asking. A budget
- * that shrank since does not refuse: the node is counted already.
+ * that shrank since does not refuse: the node is counted already. Others that went down do.
  */
 export function answerCommit(asked: CommitQuestion, now: number): { goodForSeconds: number } | Why {
   const { grant, gate, phase } = asked;
@@ -117,6 +117,8 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
     if (budgetGate === undefined || budgetGate.validUntil <= now) {
       return staleGate(`budget ${budget}`, budgetGate, now);
     }
+    const full = spent(budget, budgetGate, grant.uid);
+    if (full !== undefined) return full;
     valid = Math.min(valid, budgetGate.validUntil);
   }
   const open = finishes ? COMMIT_AT_MOST : (timeLeft(gate, now) - grant.bootNeeds) / 1000;
@@ -131,6 +133,19 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
     return { reason: "WaitingForGates", message: `the gates are valid for ${fresh.toFixed(1)} s only` };
   }
   return { goodForSeconds: Math.min(COMMIT_AT_MOST, fresh, open) };
+}
+
+/**
+ * Whether others went down since the grant, so that this node, which is still up, would be one
+ * too many (rule 1). A drained node is unavailable already, and adds nothing.
+ */
+function spent(budget: string, { unavailable, max }: BudgetGate, uid: string): Why | undefined {
+  const away = new Set(unavailable);
+  if (away.has(uid) || away.size === 0 || away.size < max) return undefined;
+  return {
+    reason: "WaitingForBudget",
+    message: `budget ${budget} allows ${max} unavailable and meanwhile has ${away.size}: ${some(away)}`,
+  };
 }
 
 /** What a group's gate forbids, for a grant and a commit alike; one that `finishes` asks for no open window. */

@@ -124,9 +124,18 @@ test("a grant in etcd of which no status tells is adopted", () => {
   expect(status.grant).toMatchObject({ nonce: "nonce-7", revision: 7, phase: "Granted" });
 });
 
+test("a slot under which no node was cordoned within 30 s is given back", () => {
+  const { grant } = live("uid-a", { phase: "Granted" });
+  const late = decideNode(under({ phase: "Granted" }, { node: node("a") }), grant.at + 31_000);
+  expect(late.act).toMatchObject({ do: "revoke", why: { reason: "WaitingForGates" } });
+});
+
 test("cordon, evict, drained: in this order, and the status is never behind", () => {
   const phase = { phase: "Granted" } as const;
-  expect(decideNode(under(phase, { node: node("a") }), NOW).act.do).toBe("cordon");
+  const fresh = live("uid-a", phase);
+  expect(decideNode(under(phase, { node: node("a"), live: fresh }), fresh.grant.at + 1000).act.do).toBe(
+    "cordon",
+  );
   const why = { reason: "Draining", message: "" } as const;
   const evict = { act: "evict", pods: [pod("x", "a")], left: 1, why } as const;
   expect(decideNode(under(phase, { drain: evict }), NOW).act.do).toBe("evict");

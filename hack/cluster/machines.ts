@@ -87,6 +87,11 @@ export class MachineHandle implements Watched {
     await this.call("trap", verb, fault);
   }
 
+  /** As an updater that needs a reboot; `stays`: the reboot does not clear the marker. */
+  requireReboot(options: { stays?: boolean } = {}): void {
+    writeFileSync(this.paths.sentinel, options.stays === true ? "stays\n" : "");
+  }
+
   async status(): Promise<MachineStatus> {
     return (await this.call("status")).value as MachineStatus;
   }

@@ -3,7 +3,7 @@
  * dead man's timer of its host. The agent that runs is the one that the slot holds.
  */
 import { randomUUID } from "node:crypto";
-import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:net";
 import { dirname, join } from "node:path";
 import { nodeEnvironment, nodeFlags } from "../../agent/node-flags.ts";
@@ -186,6 +186,7 @@ export class Machine {
         writeFileSync(file, data);
       }
       writeFileSync(this.#paths.bootId, `${this.#bootId}\n`);
+      this.#clearMarker();
     } catch (error) {
       if (boot !== this.#boot) return;
       this.#record({ time: Date.now(), event: "stuck", message: String(error) });
@@ -196,6 +197,12 @@ export class Machine {
     setTimeout(() => {
       if (boot === this.#boot) void this.#userSpace(boot);
     }, this.#config.bootTime);
+  }
+
+  /** A reboot is what the marker asks for, and /run forgets it; one that says `stays` is set again by what set it. */
+  #clearMarker(): void {
+    const { sentinel } = this.#paths;
+    if (existsSync(sentinel) && readFileSync(sentinel, "utf8").trim() !== "stays") rmSync(sentinel);
   }
 
   async #userSpace(boot: number): Promise<void> {

@@ -114,12 +114,18 @@ export class Berth {
     return (await this.#day.nodeUpdates()).filter(({ spec }) => spec.group === this.name);
   }
 
+  /** Name of the NodeUpdate of `node`: a plain machine's follows from its id. */
+  updateOf(node: string): string {
+    const { kubeconfig, machineId } = this.machine(node).config;
+    return kubeconfig === undefined ? `machine-${machineId.slice(0, 12)}` : node;
+  }
+
   /** Waits until the NodeUpdate of `node` is as asked; its last state is part of the failure. */
   async until(node: string, what: string, condition: (update: NodeUpdate) => boolean): Promise<NodeUpdate> {
     let last: NodeUpdate | undefined;
     try {
       await this.#day.waitFor(`${node} ${what}`, async () => {
-        last = await this.#day.nodeUpdate(node);
+        last = await this.#day.nodeUpdate(this.updateOf(node));
         return last !== undefined && condition(last);
       });
     } catch (error) {

@@ -45,6 +45,10 @@ export class EtcdRules {
     const { records } = this.#truth.world.etcd;
     this.#values = new Map([...records].map(([key, { value }]) => [key, value]));
     this.#leader = undefined;
+    for (const truth of this.#truth.machines.values()) {
+      truth.losses += 1;
+      if (truth.losses > 1) truth.robbed = true;
+    }
     for (const [uid] of this.#truth.byUid) this.#truth.notePresence(uid, records.has(keys.presenceOf(uid)));
   }
 
@@ -70,6 +74,7 @@ export class EtcdRules {
     const grant = this.#truth.world.etcd.records.get(keys.grant(uid));
     const { release } = JSON.parse(grant?.value ?? "{}") as Partial<Grant>;
     const { time } = this.#truth.world.sim;
+    truth.losses = 0;
     truth.commit = { at: time, boot: now.committedBoot, release: release ?? "" };
   }
 
@@ -97,7 +102,10 @@ export class EtcdRules {
     const truth = this.#truth.byUid.get(uid);
     if (truth === undefined) return;
     const stolen = this.stealing.delete(truth);
-    if (stolen) truth.robbed = true;
+    if (stolen) {
+      truth.robbed = true;
+      truth.stolenAt = world.sim.time;
+    }
     if (!truth.away) return;
     const { machine } = truth;
     const exists = machine.plain || world.api.all<Node>("nodes").some(({ metadata }) => metadata.uid === uid);

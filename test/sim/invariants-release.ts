@@ -34,7 +34,7 @@ export class ReleaseRules {
     const others = [...this.#truth.machines.values()].some(
       (other) => other !== truth && other.good.has(image),
     );
-    if (silent > 1 || (silent === 1 && !others)) {
+    if (!truth.robbed && (silent > 1 || (silent === 1 && !others))) {
       this.#breach(
         5,
         machine.name,

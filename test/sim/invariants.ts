@@ -101,13 +101,15 @@ export class Invariants implements Witness {
     if (why !== undefined) this.breach(4, machine.name, `it reboots, but ${why}`);
     if (!truth.cordoned && !truth.away) this.#disrupts(truth, "reboots it");
     truth.away = true;
-    truth.stolen = false;
+    // A slot that was stolen after its commit does not come back with the reboot.
+    truth.stolen = truth.commit !== undefined && truth.stolenAt >= truth.commit.at;
   }
 
   /** Rules 1 and 12. */
   #disrupts(truth: MachineTruth, how: string): void {
-    if (truth.downSince !== undefined) return;
     const { time } = this.world.sim;
+    // What is down already adds nothing, and that it came back may not be known yet.
+    if (truth.downSince !== undefined || truth.upAgainAt > time - this.tolerance) return;
     for (const { name, max, members } of this.truth.budgetsOf(truth, this.tolerance)) {
       const away = members.filter(
         (other) =>

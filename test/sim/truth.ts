@@ -31,13 +31,23 @@ export class MachineTruth {
   readonly machine: SimMachine;
   /** Simulated ms since when the API, or etcd for a plain machine, shows that it is unavailable by itself. */
   downSince: number | undefined;
+  /** Undefined while it has not been up at all. */
+  upAt: number | undefined;
+  /** When it came back from being down. */
+  upAgainAt = Number.NEGATIVE_INFINITY;
   commit: Commit | undefined;
   /** It went down by the agent's reboot under a commit, and has not come back good since. */
   away = false;
   /** A person freed its slot although it is away. */
   stolen = false;
-  /** A person once freed its slot: what came of that boot is not asked for any more. */
+  stolenAt = Number.NEGATIVE_INFINITY;
+  /**
+   * Slipway can't know what came of one of its boots: a person freed its slot, or etcd was
+   * lost twice under one grant.
+   */
   robbed = false;
+  /** How often etcd's data was lost since its commit. */
+  losses = 0;
   /** Our cordon, and only ours, keeps it unschedulable. */
   cordoned = false;
   /** A person cordoned it, when we had not. */
@@ -167,8 +177,7 @@ export class Truth {
     const unschedulable = node.spec?.unschedulable === true;
     truth.cordoned = unschedulable && ours && !truth.personCordon;
     const down = !ready || (unschedulable && !truth.cordoned);
-    if (down) truth.downSince ??= this.world.sim.time;
-    else truth.downSince = undefined;
+    this.#noteDown(truth, down);
     this.noteReturn(truth);
   }
 
@@ -176,8 +185,16 @@ export class Truth {
   notePresence(uid: string, present: boolean): void {
     const truth = this.byUid.get(uid);
     if (truth === undefined || !truth.machine.plain) return;
-    if (present) truth.downSince = undefined;
-    else truth.downSince ??= this.world.sim.time;
+    this.#noteDown(truth, !present);
+  }
+
+  #noteDown(truth: MachineTruth, down: boolean): void {
+    const { time } = this.world.sim;
+    if (!down && truth.downSince !== undefined) {
+      if (truth.upAt !== undefined) truth.upAgainAt = time;
+      truth.upAt = time;
+    }
+    truth.downSince = down ? (truth.downSince ?? time) : undefined;
   }
 
   /** A machine that went away under a commit is back once it runs a good slot. */

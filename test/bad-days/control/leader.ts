@@ -8,6 +8,8 @@ export interface LeaderLease {
   /** Name of the manager; "" where nobody leads. */
   holder: string;
   incarnation: string | undefined;
+  /** How often the Lease changed hands. */
+  transitions: number;
 }
 
 export async function leaderLease(plane: Plane): Promise<LeaderLease> {
@@ -16,7 +18,15 @@ export async function leaderLease(plane: Plane): Promise<LeaderLease> {
   return {
     holder: lease.spec?.holderIdentity ?? "",
     incarnation: lease.metadata.annotations?.["slipway.dev/etcd-incarnation"],
+    transitions: lease.spec?.leaseTransitions ?? 0,
   };
+}
+
+/** The manager that the Lease names. */
+export function leaderOf(managers: readonly Service[], { holder }: LeaderLease): Service {
+  const leader = managers.find(({ name }) => name === holder);
+  if (leader === undefined) throw new Error(`the Lease is held by "${holder}", no manager of this cluster`);
+  return leader;
 }
 
 /** What they wrote so far. */
