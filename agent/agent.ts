@@ -24,7 +24,7 @@ import type { Transport } from "./transport.ts";
 
 /** The machine is looked at again after this time, ms, whatever happens. */
 const LOOK_AGAIN = 30_000;
-/** Wait after an act that failed, ms. */
+/** Wait after an act that failed, ms; after looks that failed it doubles, up to `LOOK_AGAIN`. */
 const AFTER_FAILURE = 5_000;
 /** Acts without a wait in between after which something must be wrong with the machine. */
 const MAX_HASTE = 40;
@@ -70,6 +70,8 @@ class Loop implements Agent {
   /** The machine may have changed since the last look. */
   #stale = true;
   #lookedAt = 0;
+  /** Looks that failed in a row. */
+  #unseen = 0;
   #said = { key: "", since: 0 };
   #dirty = false;
   #wake: (() => void) | undefined;
@@ -148,11 +150,16 @@ class Loop implements Agent {
     let decision: Decision;
     try {
       decision = decide(await this.#look());
+      this.#unseen = 0;
     } catch (error) {
       log.error("can't look at the machine", error);
       this.#stale = true;
+      // What was seen last stays, and nothing is concluded; before the first look nothing is said.
+      if (this.#last !== undefined)
+        this.#say({ ...this.#last, why: why("MachineUnreadable", messageOf(error)) });
       this.#link.start();
-      await this.#pause(AFTER_FAILURE, signal);
+      await this.#pause(Math.min(AFTER_FAILURE * 2 ** this.#unseen, LOOK_AGAIN), signal);
+      this.#unseen += 1;
       return;
     }
     this.#say(decision);
@@ -358,8 +365,12 @@ class Loop implements Agent {
   }
 }
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 function failed(next: Next, error: unknown): Why {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   switch (next.kind) {
     case "Arm":
     case "Disarm":

@@ -1,6 +1,7 @@
 /**
  * Driver `sentinel`: something else updates the machine; a file that exists, or a command
- * of the allow list that exits with 0, says that it needs a reboot.
+ * of the allow list that exits with 0, says that it needs a reboot. A command says no with
+ * 1; any other end says nothing, and what is known of the machine stays.
  */
 import { stat } from "node:fs/promises";
 import type { Driver } from "./driver.ts";
@@ -41,5 +42,10 @@ async function fileMarker(path: string): Promise<string | undefined> {
 }
 
 async function commandMarker(name: string, host: Pick<Host, "runCommand">): Promise<string | undefined> {
-  return (await host.runCommand(name, COMMAND_TIMEOUT)) === 0 ? `command ${name}` : undefined;
+  const code = await host.runCommand(name, COMMAND_TIMEOUT);
+  if (code === 0) return `command ${name}`;
+  if (code === 1) return undefined;
+  throw new Error(
+    `the command ${name} ended with ${code}${code === 124 ? " (took too long)" : ""}: 0 (a reboot is required) or 1 (none is) expected`,
+  );
 }

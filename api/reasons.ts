@@ -218,6 +218,11 @@ export const reasons = {
     "The agent can't write its memory, and does nothing before it has.",
     "Check the partition SLIPWAY-STATE.",
   ),
+  MachineUnreadable: entry(
+    "warning",
+    "The agent can't tell how its machine stands; it keeps what it knew, and looks again.",
+    "The message says why: correct the command of the driver `sentinel`, or the disk.",
+  ),
   NothingStaged: entry(
     "normal",
     "What the grant names is not staged on the machine; the slot is given back.",

@@ -87,13 +87,13 @@ export function observed(running: string, staged: string | undefined, boot = "bo
 export function pod(
   name: string,
   on: string,
-  options: { labels?: Record<string, string>; ready?: boolean } = {},
+  options: { labels?: Record<string, string>; ready?: boolean; namespace?: string } = {},
 ): Pod {
-  const { labels = {}, ready = true } = options;
+  const { labels = {}, ready = true, namespace = "default" } = options;
   return {
     apiVersion: "v1",
     kind: "Pod",
-    metadata: { name, namespace: "default", uid: `pod-${name}`, labels },
+    metadata: { name, namespace, uid: `pod-${name}`, labels },
     spec: { nodeName: on },
     status: { phase: "Running", conditions: [{ type: "Ready", status: ready ? "True" : "False" }] },
   };

@@ -23,8 +23,10 @@ export interface FleetCacheDeps {
   coordination: Pick<Coordination, "readFleet" | "watchFleet">;
   clock: Clock;
   log: Logger;
-  /** Told of each read before it counts; what it throws ends `run`. */
-  check: (fleet: FleetSnapshot) => void;
+  /** The revision that a read sees at least, if it begins now. */
+  floor: () => number;
+  /** Told of each read, and of the floor when it began, before it counts; what it throws ends `run`. */
+  check: (fleet: FleetSnapshot, floor: number) => void;
 }
 
 export class FleetCache {
@@ -50,8 +52,9 @@ export class FleetCache {
 
   /** A consistent read, now. Throws `EtcdUnavailable`, or what `check` throws. */
   async read(): Promise<FleetSnapshot> {
+    const floor = this.#deps.floor();
     const fleet = await this.#deps.coordination.readFleet();
-    this.#deps.check(fleet);
+    this.#deps.check(fleet, floor);
     const before = this.#snapshot;
     if (
       before !== undefined &&

@@ -27,7 +27,7 @@ export interface Memory {
 
 export interface FleetLeadershipDeps {
   client: Pick<KubeClient, "list">;
-  coordination: Pick<Coordination, "readEpoch" | "raiseEpoch" | "rebuild">;
+  coordination: Pick<Coordination, "readEpoch" | "raiseEpoch" | "rebuild" | "restoreMachines">;
   log: Logger;
 }
 
@@ -63,6 +63,11 @@ export class FleetLeadership {
       leader = await coordination.rebuild(before, rebuiltGrants(items));
     }
     if (leader === undefined) throw new LeadershipLost("another manager raised the epoch first");
+    // Only for data that the Lease does not know yet: later, a machine that is missing was forgotten by a person.
+    if (known.incarnation !== leader.incarnation) {
+      const restored = await coordination.restoreMachines(leader, knownMachines(items));
+      if (!restored) throw new LeadershipLost("another manager raised the epoch meanwhile");
+    }
     this.#tenure = tenure;
     this.#highest = lost === undefined ? Math.max(before.revision, known.revision) : 0;
     await tenure.annotate({ [INCARNATION]: leader.incarnation, [REVISION]: String(this.#highest) });
@@ -78,16 +83,28 @@ export class FleetLeadership {
     return this.#leader;
   }
 
-  /** Checks a read against what is remembered. Throws `LeadershipLost` where etcd's data is another, or older, or another leads. */
-  check({ incarnation, revision, epoch }: Pick<FleetSnapshot, "incarnation" | "revision" | "epoch">): void {
+  /** The revision that a linearizable read sees at least, if it begins now. */
+  get floor(): number {
+    return this.#highest;
+  }
+
+  /**
+   * Checks a read against what is remembered; `floor` is that of when the read began, because
+   * answers may overtake each other. Throws `LeadershipLost` where etcd's data is another, or
+   * older, or another leads.
+   */
+  check(
+    { incarnation, revision, epoch }: Pick<FleetSnapshot, "incarnation" | "revision" | "epoch">,
+    floor: number,
+  ): void {
     const leader = this.current();
-    if (incarnation !== leader.incarnation || revision < this.#highest || epoch !== leader.epoch) {
+    if (incarnation !== leader.incarnation || revision < floor || epoch !== leader.epoch) {
       this.#leader = undefined;
       throw new LeadershipLost(
-        `etcd is at revision ${revision}, epoch ${epoch}, of ${incarnation ?? "no data"}; expected ${leader.incarnation} at ${this.#highest} or later, epoch ${leader.epoch}`,
+        `etcd is at revision ${revision}, epoch ${epoch}, of ${incarnation ?? "no data"}; expected ${leader.incarnation} at ${floor} or later, epoch ${leader.epoch}`,
       );
     }
-    this.#highest = revision;
+    this.#highest = Math.max(this.#highest, revision);
   }
 
   /** Writes how far etcd has come into the Lease. */
@@ -126,6 +143,19 @@ export function lostBecause(
   );
   if (found.revision >= newest) return undefined;
   return `etcd is at revision ${found.revision} but was at ${newest}: an old snapshot was restored.`;
+}
+
+/** The plain machines that the NodeUpdates tell of, by machine id: what their join tokens fixed. */
+export function knownMachines(
+  nodeUpdates: readonly NodeUpdate[],
+): Map<string, { group: string; labels: Record<string, string> }> {
+  return new Map(
+    nodeUpdates.flatMap(({ metadata, spec: { machineRef, group } }) =>
+      machineRef === undefined || metadata.deletionTimestamp !== undefined
+        ? []
+        : [[machineRef.machineId, { group, labels: machineRef.labels ?? {} }] as const],
+    ),
+  );
 }
 
 /**

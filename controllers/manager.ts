@@ -29,10 +29,10 @@ import { FleetCache } from "./fleet-cache.ts";
 import { GatesController } from "./gates/controller.ts";
 import { Planner } from "./grants/planner.ts";
 import type { Plan } from "./grants/policy.ts";
+import { Housekeeper } from "./housekeeper.ts";
 import { FleetLeadership } from "./leadership.ts";
 import { createFleetMetrics, type FleetMetrics } from "./metrics.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
-import { orphanedCordons } from "./node-update/orphans.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
 import { createReleaseReconciler, releaseWatches } from "./release/controller.ts";
 import { createRolloutReconciler } from "./rollout/controller.ts";
@@ -110,7 +110,8 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     coordination,
     clock,
     log: log.with({ part: "fleet" }),
-    check: (fleet) => leadership.check(fleet),
+    floor: () => leadership.floor,
+    check: (fleet, floor) => leadership.check(fleet, floor),
   });
   const planner = new Planner(clock);
   let latest: { world: World; fleet: FleetSnapshot; plan: Plan } | undefined;
@@ -123,7 +124,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       leader: () => leadership.current(),
       fleet: () => cache.snapshot,
       planner,
-      drainer: new Drainer(client, clock),
+      drainer: new Drainer(client, clock, namespace),
       random,
       onTransition: (step, why) => fleetMetrics?.transition(step, why),
     }),
@@ -134,6 +135,13 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     createBudgetReconciler({ client, budgets: stores.budgets, latest: () => latest }),
     { watches: [] },
   );
+  const housekeeper = new Housekeeper({
+    client,
+    coordination,
+    leader: () => leadership.current(),
+    clock,
+    log: log.with({ part: "housekeeper" }),
+  });
   const gates = new GatesController({
     client,
     coordination,
@@ -144,11 +152,8 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     async onRenewed(world, fleet, startedAt) {
       latest = { world, fleet, plan: planner.make(world, fleet, startedAt, clock.now()) };
       for (const budget of world.budgets) budgets.enqueue(keyOf(budget));
-      for (const { name, patch } of orphanedCordons(world, fleet)) {
-        log.info("undoing a cordon that names no living grant", { node: name });
-        await client.patch(NODES, { name }, patch);
-      }
       await leadership.remember();
+      void housekeeper.tidy(world, fleet);
     },
   });
   const wake = (uids: readonly string[]): void => {

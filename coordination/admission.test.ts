@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { answerCommit, type CommitQuestion, type GrantQuestion, refuseGrant } from "./admission.ts";
+import { answerCommit, type CommitQuestion, type GrantQuestion, isRepair, refuseGrant } from "./admission.ts";
 import type { BudgetGate, Grant, GroupGate } from "./records.ts";
 
 const NOW = Date.UTC(2026, 10, 2);
@@ -58,16 +58,54 @@ describe("refuseGrant", () => {
     ["a holder fills it", withBudget(budgetGate(), ["n2"])],
     ["an unavailable node fills it", withBudget(budgetGate({ unavailable: ["n2"] }), [])],
     ["max is 0", withBudget(budgetGate({ max: 0 }), [])],
+    ["a grant from before the budget fills it", withBudget(budgetGate({ granted: ["n2"] }), [])],
+    [
+      "holders alone fill it, though the node is unavailable",
+      withBudget(budgetGate({ unavailable: ["n1"] }), ["n2"]),
+    ],
+    [
+      "a grant from before the budget fills it, though the node is unavailable",
+      withBudget(budgetGate({ unavailable: ["n1"], granted: ["n2"] }), []),
+    ],
+    [
+      "max is 0 and another is repaired",
+      withBudget(budgetGate({ max: 0, unavailable: ["n1", "n2"] }), ["n2"]),
+    ],
   ])("refuses where a budget is full: %s", (_, asked) => {
     expect(refuseGrant(asked, NOW)).toMatchObject({ reason: "WaitingForBudget" });
   });
 
   it.each([
     ["a node counts once", withBudget(budgetGate({ max: 2, unavailable: ["n2"] }), ["n2"])],
-    ["a repair fits a full budget", withBudget(budgetGate({ unavailable: ["n1", "n2", "n3"] }), ["n4"])],
+    ["a repair fits a full budget", withBudget(budgetGate({ unavailable: ["n1", "n2", "n3"] }), [])],
+    [
+      "repairs fit as many as the limit",
+      withBudget(budgetGate({ max: 2, unavailable: ["n1", "n2", "n3"] }), ["n2"]),
+    ],
     ["a repair fits where max is 0", withBudget(budgetGate({ max: 0, unavailable: ["n1"] }), [])],
   ])("lets through: %s", (_, asked) => {
     expect(refuseGrant(asked, NOW)).toBeUndefined();
+  });
+
+  it.each([
+    ["max 1", 1, 1],
+    ["max 3", 3, 3],
+    ["max 0", 0, 1],
+  ])("lets no more than the limit through when all nodes blink at once: %s", (_, max, fit) => {
+    const unavailable = Array.from({ length: 10 }, (__, i) => `n${i}`);
+    const holders = new Set<string>();
+    for (const uid of unavailable) {
+      const budgets = [{ budget: "group/g", gate: budgetGate({ max, unavailable }), holders }];
+      if (refuseGrant(question({ uid, budgets }), NOW) === undefined) holders.add(uid);
+    }
+    expect(holders.size).toBe(fit);
+  });
+
+  it("knows a repair by the budget that was full without it", () => {
+    expect(isRepair(withBudget(budgetGate({ unavailable: ["n1", "n2"] }), []))).toBe(true);
+    expect(isRepair(withBudget(budgetGate({ unavailable: ["n1"] }), []))).toBe(false);
+    expect(isRepair(withBudget(budgetGate({ max: 0, unavailable: ["n1"] }), []))).toBe(true);
+    expect(isRepair(withBudget(budgetGate({ max: 2, unavailable: ["n1"] }), ["n2"]))).toBe(false);
   });
 
   it("refuses where one of several budgets has no valid gate", () => {

@@ -53,17 +53,39 @@ export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined 
   return undefined;
 }
 
-/** Rule 1: a node that is unavailable already adds nothing, so a repair always fits. */
+/**
+ * Rule 1: a node that is unavailable already adds nothing, so a repair fits a full budget. It
+ * may recover before it reboots, so those with a slot alone never exceed the limit; one always may.
+ */
 function budgetRefusal({ budget, gate, holders }: BudgetView, uid: string, now: number): Why | undefined {
   if (gate === undefined || gate.validUntil <= now + LANDING) return staleGate(`budget ${budget}`, gate, now);
-  if (gate.unavailable.includes(uid)) return undefined;
-  const away = new Set([...holders, ...gate.unavailable]);
-  away.delete(uid);
+  const { held, away } = others(gate, holders, uid);
   if (away.size < gate.max) return undefined;
+  if (gate.unavailable.includes(uid) && held.size < Math.max(1, gate.max)) return undefined;
   return {
     reason: "WaitingForBudget",
     message: `budget ${budget} allows ${gate.max} unavailable and has ${away.size}: ${some(away)}`,
   };
+}
+
+/** Of a grant that is not refused: whether a budget is full but for the node's being unavailable already. */
+export function isRepair({ uid, budgets }: Pick<GrantQuestion, "uid" | "budgets">): boolean {
+  return budgets.some(
+    ({ gate, holders }) => gate !== undefined && others(gate, holders, uid).away.size >= gate.max,
+  );
+}
+
+/** Who but `uid` counts: `held` have a slot, `away` are unavailable too. */
+function others(
+  { unavailable, granted = [] }: BudgetGate,
+  holders: ReadonlySet<string>,
+  uid: string,
+): { held: ReadonlySet<string>; away: ReadonlySet<string> } {
+  const held = new Set([...holders, ...granted]);
+  held.delete(uid);
+  const away = new Set([...held, ...unavailable]);
+  away.delete(uid);
+  return { held, away };
 }
 
 export interface CommitQuestion {

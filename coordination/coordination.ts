@@ -161,10 +161,20 @@ export interface Coordination {
   ): Promise<{ grant: LiveGrant | undefined; desired: Desired | undefined; session: Session | undefined }>;
 
   // Plain machines
-  /** Spends a join token once (by its SHA-256): the labels and group that it fixes, or undefined if unknown, spent or expired. */
-  spendJoinToken(tokenHash: string, machineId: string): Promise<JoinRecord | undefined>;
+  /**
+   * Spends a join token once (by its SHA-256): the labels and group that it fixes, undefined
+   * if it is unknown, spent or expired, `known` if the machine joined by another one.
+   */
+  spendJoinToken(tokenHash: string, machineId: string): Promise<JoinRecord | "known" | undefined>;
   putJoinToken(tokenHash: string, record: JoinRecord): Promise<void>;
   readMachines(): Promise<ReadonlyMap<string, JoinRecord>>;
+  /** A person's removal, into the journal with `why`: then a new token lets the machine join again. False if it is not known. */
+  forgetMachine(machineId: string, why: string): Promise<boolean>;
+  /** After a loss: writes the machines that etcd does not know any more. False if the epoch is no longer ours. */
+  restoreMachines(
+    leader: Leadership,
+    machines: ReadonlyMap<string, Pick<JoinRecord, "group" | "labels">>,
+  ): Promise<boolean>;
 
   // Journal
   append(entry: JournalEntry): Promise<void>;

@@ -65,6 +65,23 @@ describe("the way of a grant", () => {
     expect(await led.room.takeGrant(led.leader, other)).toMatchObject({ outcome: "granted" });
   });
 
+  it("is a repair where only the node's being unavailable let it through a full budget", async () => {
+    const unavailable = ["n1", "n2"];
+    await led.room.writeGates(led.leader, led.gates({}, { unavailable }));
+    expect(await led.room.takeGrant(led.leader, request())).toMatchObject({ outcome: "granted" });
+    expect((await led.room.readNode("n1")).grant?.grant.repair).toBe(true);
+    const other = await LedRoom.create();
+    await other.granted();
+    expect((await other.room.readNode("n1")).grant?.grant.repair).toBeUndefined();
+  });
+
+  it("is refused beside a grant that came before the budget", async () => {
+    await led.room.writeGates(led.leader, led.gates({}, { unavailable: ["n1"], granted: ["n2"] }));
+    expect(await led.room.takeGrant(led.leader, request())).toMatchObject({
+      why: { reason: "WaitingForBudget" },
+    });
+  });
+
   it("rests on the desired record that it was planned with", async () => {
     await led.room.writeGates(led.leader, led.gates());
     const other = create(DesiredSchema, { group: "g", target: { release: "r2" } });

@@ -2,7 +2,7 @@
 import { equals, toJson } from "@bufbuild/protobuf";
 import type { Reason, Why } from "../api/reasons.ts";
 import { DesiredSchema, PolicySchema, TargetSchema } from "../proto/gen/agent_pb.ts";
-import { refuseGrant } from "./admission.ts";
+import { type GrantQuestion, isRepair, refuseGrant } from "./admission.ts";
 import type { Fenced, Leadership, LiveGrant, TakeGrant, TakeResult } from "./coordination.ts";
 import { LEADERSHIP, leads, viewEpoch } from "./epoch.ts";
 import type { Compare, EtcdPort, KeyValue, Operation } from "./etcd.ts";
@@ -73,21 +73,19 @@ export async function takeGrant(
       return refused("DesiredChanged", `what ${request.node} should run is no longer what the plan rests on`);
     }
     const now = clock.now();
-    const why = refuseGrant(
-      {
-        uid,
-        release: request.release,
-        group: request.group,
-        gate: parser.json(GroupGate, groupGate),
-        budgets: views.map(({ budget, gate, holders }) => ({
-          budget,
-          gate: parser.json(BudgetGate, gate),
-          holders,
-        })),
-        needs: request.needs,
-      },
-      now,
-    );
+    const question: GrantQuestion = {
+      uid,
+      release: request.release,
+      group: request.group,
+      gate: parser.json(GroupGate, groupGate),
+      budgets: views.map(({ budget, gate, holders }) => ({
+        budget,
+        gate: parser.json(BudgetGate, gate),
+        holders,
+      })),
+      needs: request.needs,
+    };
+    const why = refuseGrant(question, now);
     if (why !== undefined) return { answer: { outcome: "refused", why } };
     return {
       compares: [
@@ -101,7 +99,7 @@ export async function takeGrant(
         ]),
       ],
       operations: [
-        { put: keys.grant(uid), value: JSON.stringify(newGrant(leader, request, now)) },
+        { put: keys.grant(uid), value: JSON.stringify(newGrant(leader, request, isRepair(question), now)) },
         { put: keys.phase(uid), value: phaseText({ phase: "Granted", at: now }) },
         ...views.flatMap(({ budget, seq }) => [
           { put: keys.holder(budget, uid), value: JSON.stringify({ at: now } satisfies Holder) },
@@ -131,7 +129,7 @@ function fence(leader: readonly Compare[], budget: string, seq: KeyValue | undef
   };
 }
 
-function newGrant(leader: Leadership, request: TakeGrant, now: number): Grant {
+function newGrant(leader: Leadership, request: TakeGrant, repair: boolean, now: number): Grant {
   const { target, policy } = request.desired;
   return {
     uid: request.uid,
@@ -147,6 +145,7 @@ function newGrant(leader: Leadership, request: TakeGrant, now: number): Grant {
     policy: policy === undefined ? {} : (toJson(PolicySchema, policy) as Record<string, unknown>),
     bootNeeds: request.bootNeeds,
     ...(request.finishes === true ? { finishes: true } : {}),
+    ...(repair ? { repair: true } : {}),
     supersedes: null,
     reason: request.reason,
   };

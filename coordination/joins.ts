@@ -1,12 +1,19 @@
-/** Join tokens of plain machines: each is spent once, by one machine. */
+/** Join tokens of plain machines: each is spent once, by one machine, which no other token takes over. */
 import * as z from "zod";
+import type { Leadership } from "./coordination.ts";
+import { LEADERSHIP, leads, viewEpoch } from "./epoch.ts";
+import type { Journal } from "./journal.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { JoinRecord } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
-/** `machines/<machine id>`: what the token fixed, and which token it was, to know our own write. */
+/** `machines/<machine id>`: what the token fixed, and which token it was, to know our own write; "" once it was restored. */
 const Machine = JoinRecord.extend({ spent: z.string() });
+type Machine = z.output<typeof Machine>;
+
+/** Machines restored in one transaction, of etcd's 128 compares. */
+const BATCH = 100;
 
 /** The record goes by itself when it expires. */
 export async function putJoinToken(
@@ -30,28 +37,33 @@ export async function putJoinToken(
   });
 }
 
-/** Undefined if the token is unknown, spent or expired. */
+/**
+ * Undefined if the token is unknown, spent or expired. `known`, and nothing spent, if the
+ * machine joined by another token: who has one may add a machine, not become another.
+ */
 export function spendJoinToken(
   { etcd, clock }: Ports,
   parser: Parser,
   tokenHash: string,
   machineId: string,
-): Promise<JoinRecord | undefined> {
+): Promise<JoinRecord | "known" | undefined> {
   const [join, machine] = [keys.join(tokenHash), keys.machine(machineId)];
-  return transact(etcd, async (uncertain): Promise<Step<JoinRecord | undefined>> => {
+  return transact(etcd, async (uncertain): Promise<Step<JoinRecord | "known" | undefined>> => {
     const { results } = await etcd.read([{ key: join }, { key: machine }]);
     const [token, known] = results.map((kvs) => kvs[0]);
     const record = parser.json(JoinRecord, token);
+    const before = parser.json(Machine, known);
     if (record === undefined) {
-      const spent = uncertain ? parser.json(Machine, known) : undefined;
-      return { answer: spent?.spent === tokenHash ? JoinRecord.parse(spent) : undefined };
+      const ours = uncertain && before?.spent === tokenHash;
+      return { answer: ours ? JoinRecord.parse(before) : undefined };
     }
     if (record.expiresAt <= clock.now()) return { answer: undefined };
+    if (known !== undefined && before?.spent !== tokenHash) return { answer: "known" };
     return {
       compares: [unchanged(join, token), unchanged(machine, known)],
       operations: [
         { delete: join },
-        { put: machine, value: JSON.stringify({ ...record, spent: tokenHash }) },
+        { put: machine, value: JSON.stringify({ ...record, spent: tokenHash } satisfies Machine) },
       ],
       committed: () => record,
     };
@@ -69,4 +81,70 @@ export async function readMachines(
     if (record !== undefined) machines.set(lastPart(kv.key), record);
   }
   return machines;
+}
+
+/**
+ * Removes what was fixed for a machine, so that a new token lets it join again; false if it
+ * is not known. The journal says so first: nothing is removed unseen.
+ */
+export async function forgetMachine(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  journal: Pick<Journal, "append">,
+  machineId: string,
+  why: string,
+): Promise<boolean> {
+  const key = keys.machine(machineId);
+  const read = async () => (await etcd.read([{ key }])).results[0]?.[0];
+  const known = await read();
+  if (known === undefined) return false;
+  await journal.append({
+    at: clock.now(),
+    uid: machineId,
+    node: machineId,
+    group: parser.json(Machine, known)?.group ?? "",
+    what: "machine",
+    reason: "MachineForgotten",
+    message: why,
+  });
+  return transact(etcd, async (): Promise<Step<boolean>> => {
+    const found = await read();
+    if (found === undefined) return { answer: true };
+    return {
+      compares: [unchanged(key, found)],
+      operations: [{ delete: key }],
+      committed: () => true,
+    };
+  });
+}
+
+/** Writes the machines that etcd does not know; those that it knows stay as they are. False if the epoch is no longer ours. */
+export async function restoreMachines(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  leader: Leadership,
+  machines: ReadonlyMap<string, Pick<JoinRecord, "group" | "labels">>,
+): Promise<boolean> {
+  const all = [...machines].map(([id, { group, labels }]) => ({
+    key: keys.machine(id),
+    value: JSON.stringify({ group, labels, expiresAt: 0, spent: "" } satisfies Machine),
+  }));
+  for (let at = 0; at < all.length; at += BATCH) {
+    const batch = all.slice(at, at + BATCH);
+    const written = await transact(etcd, async (): Promise<Step<boolean>> => {
+      const { results } = await etcd.read([...LEADERSHIP, ...batch.map(({ key }) => ({ key }))]);
+      const [epoch, incarnation, ...found] = results.map((kvs) => kvs[0]);
+      const view = viewEpoch(epoch, incarnation, parser);
+      if (!leads(view, leader)) return { answer: false };
+      const missing = batch.filter((_, index) => found[index] === undefined);
+      if (missing.length === 0) return { answer: true };
+      return {
+        compares: [...view.compares, ...missing.map(({ key }) => unchanged(key, undefined))],
+        operations: missing.map(({ key, value }) => ({ put: key, value })),
+        committed: () => true,
+      };
+    });
+    if (!written) return false;
+  }
+  return true;
 }

@@ -53,14 +53,18 @@ export const GroupGate = z.object({
 export type GroupGate = z.output<typeof GroupGate>;
 
 /**
- * What Kubernetes says of a budget. The count is `unavailable` united with the holders; no
- * grant makes it greater than `max`, and one for a uid in `unavailable` adds nothing (rule 1).
+ * What Kubernetes says of a budget. The count is `unavailable` united with the holders and
+ * `granted`; no grant makes it greater than `max`. One for a uid in `unavailable` adds
+ * nothing, so it may be taken where the count is full, but not where holders and `granted`
+ * alone are `max` or more, and at least one may (rule 1).
  */
 export const BudgetGate = z.object({
   budget: z.string(),
   max: z.number().int().min(0),
   /** uids of members that are unavailable for any reason that Kubernetes shows. */
   unavailable: z.array(z.string()),
+  /** uids of members whose living grant does not name this budget: it came, or they came to it, later. */
+  granted: z.array(z.string()).optional(),
   validUntil: z.number(),
 });
 export type BudgetGate = z.output<typeof BudgetGate>;
@@ -92,6 +96,8 @@ export const Grant = z.object({
   bootNeeds: z.number(),
   /** The group lets a drain that began in a window finish after it: the commit then asks for no open window. */
   finishes: z.boolean().optional(),
+  /** A full budget let it through because the node was unavailable: it ends where that ends before the commit. */
+  repair: z.boolean().optional(),
   /** After a rebuild: the token by which the agent still knows this grant. */
   supersedes: Token.nullable(),
   /** Reason of the pick, for the journal. */

@@ -34,6 +34,7 @@ export class FakeCoordination implements GatewayCoordination {
   readonly present = new Map<string, string>();
   readonly joins = new Map<string, JoinRecord>();
   readonly machines = new Map<string, JoinRecord>();
+  incarnation = "one";
   /** Names of calls that get no answer. */
   readonly failing = new Set<string>();
   /** Names of calls in their order. */
@@ -76,7 +77,7 @@ export class FakeCoordination implements GatewayCoordination {
     await this.#enter("readFleet");
     return {
       revision: 1,
-      incarnation: "one",
+      incarnation: this.incarnation,
       epoch: 1,
       groupGates: new Map(),
       budgetGates: new Map(),
@@ -157,9 +158,10 @@ export class FakeCoordination implements GatewayCoordination {
     return { grant: this.grants.get(uid), desired: this.desired.get(uid), session: this.sessions.get(uid) };
   }
 
-  async spendJoinToken(tokenHash: string, machineId: string): Promise<JoinRecord | undefined> {
+  async spendJoinToken(tokenHash: string, machineId: string): Promise<JoinRecord | "known" | undefined> {
     await this.#enter("spendJoinToken");
     const record = this.joins.get(tokenHash);
+    if (record !== undefined && this.machines.has(machineId)) return "known";
     this.joins.delete(tokenHash);
     if (record !== undefined) this.machines.set(machineId, record);
     return record;

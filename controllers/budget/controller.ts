@@ -7,7 +7,7 @@ import type { Reconciler, Result } from "../../runtime/reconciler.ts";
 import type { Store } from "../../runtime/store.ts";
 import type { Plan } from "../grants/policy.ts";
 import type { World } from "../world.ts";
-import { decideBudgetStatus, tabulate } from "./policy.ts";
+import { decideBudgetStatus, grantedBeside, tabulate } from "./policy.ts";
 
 export interface BudgetDeps {
   client: KubeClient;
@@ -28,7 +28,11 @@ export function createBudgetReconciler({ client, budgets, latest }: BudgetDeps):
       const status = decideBudgetStatus(
         budget,
         table,
-        (name) => new Set(seen.fleet.budgets.get(name)?.holders.keys() ?? []),
+        (part) =>
+          new Set([
+            ...(seen.fleet.budgets.get(part.name)?.holders.keys() ?? []),
+            ...grantedBeside(part, seen.fleet.grants),
+          ]),
         (name) => short.filter((names) => names.includes(name)).length,
       );
       await applyStatus(client, kind, budget, status, { fieldManager: "slipway-budget", signal });

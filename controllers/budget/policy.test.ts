@@ -62,7 +62,8 @@ test.each([
 
 test("the status of a budget adds up its domains, the worst first", () => {
   const table = tabulate(world, new Set());
-  const holders = (name: string): Set<string> => new Set(name.endsWith("east") ? ["uid-b"] : []);
+  const holders = ({ name }: { name: string }): Set<string> =>
+    new Set(name.endsWith("east") ? ["uid-b"] : []);
   const status = decideBudgetStatus(shared("rack", { topologyKey: ZONE }), table, holders, (name) =>
     name.endsWith("east") ? 1 : 0,
   );

@@ -8,6 +8,7 @@ import { INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { RebootBudget, RebootBudgetStatus } from "../../api/reboot-budget.ts";
 import { matches } from "../../api/selector.ts";
+import type { LiveGrant } from "../../coordination/coordination.ts";
 import { budgetNames } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";
 import { isPlain, uidOf } from "../node-update/identity.ts";
@@ -48,6 +49,17 @@ export function downBecause(
   const ready = node.status?.conditions?.find(({ type }) => type === "Ready");
   if (ready?.status !== "True") return "is not Ready";
   return node.spec?.unschedulable === true ? "is cordoned" : undefined;
+}
+
+/** uids of members that hold a slot without a place in this budget, which bound them later. */
+export function grantedBeside(
+  { name, members }: Budget,
+  grants: ReadonlyMap<string, Pick<LiveGrant, "grant">>,
+): string[] {
+  return members.flatMap(({ uid }) => {
+    const live = grants.get(uid);
+    return live === undefined || live.grant.budgets.includes(name) ? [] : [uid];
+  });
 }
 
 /** `present`: uids of machines whose agents are connected. */
@@ -130,13 +142,13 @@ function byDomain(members: readonly Member[], key: string): Map<string, Member[]
 const SHOWN = 100;
 
 /**
- * Status of a RebootBudget. `holders`: uids by name of budget. `waiting`: names of the
+ * Status of a RebootBudget. `holders`: uids that hold a slot, by budget. `waiting`: names of the
  * NodeUpdates that wait for a budget.
  */
 export function decideBudgetStatus(
   budget: RebootBudget,
   table: BudgetTable,
-  holders: (name: string) => ReadonlySet<string>,
+  holders: (budget: Budget) => ReadonlySet<string>,
   waiting: (name: string) => number,
 ): RebootBudgetStatus {
   const { name } = budget.metadata;
@@ -146,7 +158,7 @@ export function decideBudgetStatus(
     key === undefined ? part.name === prefix : part.name.startsWith(prefix),
   );
   const domains = parts.map((part) => {
-    const held = holders(part.name);
+    const held = holders(part);
     const down = new Set([...held, ...part.members.filter((member) => member.down).map(({ uid }) => uid)]);
     const names = [...held].map((uid) => table.members.get(uid)?.name ?? uid).toSorted();
     return {

@@ -54,7 +54,7 @@ beforeAll(async () => {
     clock: systemClock,
     random: systemRandom,
   });
-  drainer = new Drainer(client, systemClock);
+  drainer = new Drainer(client, systemClock, NAMESPACE);
   await client.create(namespaces, { apiVersion: "v1", kind: "Namespace", metadata: { name: NAMESPACE } });
 });
 

@@ -34,22 +34,24 @@ type View = Pick<
 export class Drainer {
   readonly #client: KubeClient;
   readonly #clock: Clock;
+  readonly #namespace: string;
   /** By uid of the node. Bounded by the grants that there are: `forget` ends one. */
   readonly #courses = new Map<string, Course>();
 
-  constructor(client: KubeClient, clock: Clock) {
+  /** `namespace`: where the gateways run, and the manager: only Pods there are gateways. */
+  constructor(client: KubeClient, clock: Clock, namespace: string) {
     this.#client = client;
     this.#clock = clock;
+    this.#namespace = namespace;
   }
 
   /** Looks at the node's Pods and says what comes next. */
   async decide(view: View, signal: AbortSignal): Promise<DrainDecision> {
-    const { pods, gateways } = await this.#look(view.node, signal);
-    const course = this.#follow(view.uid, leaving({ pods, gateways, node: view.node }));
+    const seen = await this.#look(view.node, signal);
+    const course = this.#follow(view.uid, leaving({ ...seen, node: view.node }));
     return decideDrain({
       ...view,
-      pods,
-      gateways,
+      ...seen,
       refusals: course.refusals,
       idleFor: this.#clock.monotonic() - course.movedAt,
       rivals: view.rivals.map((rival) => ({ ...rival, stuck: this.#isStuck(rival.uid) })),
@@ -77,8 +79,7 @@ export class Drainer {
 
   /** Tries every eviction dry: why a slot would be held in vain, or undefined. */
   async dryRun(node: string, signal: AbortSignal): Promise<Why | undefined> {
-    const { pods, gateways } = await this.#look(node, signal);
-    const going = leaving({ pods, gateways, node });
+    const going = leaving({ ...(await this.#look(node, signal)), node });
     return dryVerdict(going, await this.#ask(going, { dryRun: true, signal }));
   }
 
@@ -103,12 +104,17 @@ export class Drainer {
     return refusals;
   }
 
-  async #look(node: string, signal: AbortSignal): Promise<{ pods: Pod[]; gateways: Pod[] }> {
+  async #look(
+    node: string,
+    signal: AbortSignal,
+  ): Promise<Pick<DrainView, "pods" | "gateways" | "gatewayNamespace">> {
+    const namespace = this.#namespace;
+    const labelSelector = `${GATEWAY_LABEL.key}=${GATEWAY_LABEL.value}`;
     const [pods, gateways] = await Promise.all([
       this.#client.list<Pod>(PODS, { fieldSelector: `spec.nodeName=${node}`, signal }),
-      this.#client.list<Pod>(PODS, { labelSelector: `${GATEWAY_LABEL.key}=${GATEWAY_LABEL.value}`, signal }),
+      this.#client.list<Pod>(PODS, { namespace, labelSelector, signal }),
     ]);
-    return { pods: pods.items, gateways: gateways.items };
+    return { pods: pods.items, gateways: gateways.items, gatewayNamespace: namespace };
   }
 
   #follow(uid: string, left: readonly Pod[] | undefined): Course {

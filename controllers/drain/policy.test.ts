@@ -5,12 +5,14 @@ import { NOW, pod } from "../fixtures.ts";
 import { decideDrain, type DrainView, dryVerdict, GATEWAY_LABEL, leaving, STUCK_AFTER } from "./policy.ts";
 
 const gatewayLabels = { [GATEWAY_LABEL.key]: GATEWAY_LABEL.value };
+const SYSTEM = "slipway-system";
 
 function view(changes: Partial<DrainView> = {}): DrainView {
   return {
     node: "a",
     pods: [],
     gateways: [],
+    gatewayNamespace: SYSTEM,
     policy: { enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" },
     startedAt: NOW,
     now: NOW + 1000,
@@ -44,9 +46,7 @@ test("what can't or need not leave stays: DaemonSets, mirror Pods, finished Pods
     pod("elsewhere", "b"),
     owned("ReplicaSet"),
   ];
-  expect(leaving({ pods, node: "a", gateways: [] }).map(({ metadata }) => metadata.name)).toEqual([
-    "of-replicaset",
-  ]);
+  expect(leaving(view({ pods })).map(({ metadata }) => metadata.name)).toEqual(["of-replicaset"]);
 });
 
 test("a Pod that is on its way out is waited for and not told again", () => {
@@ -57,15 +57,19 @@ test("a Pod that is on its way out is waited for and not told again", () => {
 });
 
 test("gateways leave last, and the last one that is Ready stays", () => {
-  const own = pod("gw-1", "a", { labels: gatewayLabels });
-  const other = pod("gw-2", "b", { labels: gatewayLabels });
-  const sick = pod("gw-2", "b", { labels: gatewayLabels, ready: false });
+  const gateway = { labels: gatewayLabels, namespace: SYSTEM };
+  const own = pod("gw-1", "a", gateway);
+  const other = pod("gw-2", "b", gateway);
+  const sick = pod("gw-2", "b", { ...gateway, ready: false });
+  const impostor = pod("gw-2", "b", { labels: gatewayLabels });
   const names = (pods: Pod[], gateways: Pod[]): string[] =>
-    leaving({ pods, node: "a", gateways }).map(({ metadata }) => metadata.name);
+    leaving(view({ pods, gateways })).map(({ metadata }) => metadata.name);
   expect(names([own, pod("web", "a")], [own, other])).toEqual(["web"]);
   expect(names([own], [own, other])).toEqual(["gw-1"]);
   expect(names([own], [own, sick])).toEqual([]);
   expect(names([own], [own])).toEqual([]);
+  expect(names([own], [own, impostor])).toEqual([]);
+  expect(names([own, { ...impostor, spec: { nodeName: "a" } }], [own])).toEqual(["gw-2"]);
 });
 
 test("a drain that takes too long is given up, or forced, and the disruption budget is named", () => {

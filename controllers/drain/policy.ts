@@ -24,6 +24,8 @@ export interface DrainView {
   pods: readonly Pod[];
   /** All Pods of gateways, wherever they are. */
   gateways: readonly Pod[];
+  /** Namespace of the gateways: a Pod elsewhere is none, whatever its labels say. */
+  gatewayNamespace: string;
   policy: UpdateGroupSpec["drain"];
   /** Wall clock, ms. */
   startedAt: number;
@@ -109,12 +111,21 @@ export function isStuck(idleFor: number, blocked: number): boolean {
  * Pods that must leave. Gateways leave when nothing else is left, and only if another one
  * is Ready elsewhere: the last one stays, or no agent could commit.
  */
-export function leaving({ pods, node, gateways }: Pick<DrainView, "pods" | "node" | "gateways">): Pod[] {
+export function leaving({
+  pods,
+  node,
+  gateways,
+  gatewayNamespace,
+}: Pick<DrainView, "pods" | "node" | "gateways" | "gatewayNamespace">): Pod[] {
   const bound = pods.filter((pod) => pod.spec?.nodeName === node && mustLeave(pod));
-  const others = bound.filter((pod) => !isGateway(pod));
+  const others = bound.filter((pod) => !isGateway(pod, gatewayNamespace));
   if (others.length > 0) return others;
   const another = gateways.some(
-    (pod) => pod.spec?.nodeName !== node && pod.metadata.deletionTimestamp === undefined && isReadyPod(pod),
+    (pod) =>
+      isGateway(pod, gatewayNamespace) &&
+      pod.spec?.nodeName !== node &&
+      pod.metadata.deletionTimestamp === undefined &&
+      isReadyPod(pod),
   );
   return bound.filter((pod) => another || pod.metadata.deletionTimestamp !== undefined);
 }
@@ -126,8 +137,8 @@ function mustLeave({ metadata, status }: Pod): boolean {
   return owner?.kind !== "DaemonSet" && owner?.kind !== "Node" && !mirror && !finished;
 }
 
-export function isGateway({ metadata }: Pod): boolean {
-  return metadata.labels?.[GATEWAY_LABEL.key] === GATEWAY_LABEL.value;
+function isGateway({ metadata }: Pod, namespace: string): boolean {
+  return metadata.namespace === namespace && metadata.labels?.[GATEWAY_LABEL.key] === GATEWAY_LABEL.value;
 }
 
 function isReadyPod({ status }: Pod): boolean {

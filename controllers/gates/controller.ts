@@ -88,7 +88,7 @@ export class GatesController {
     const readAt = clock.now();
     const leading = leader();
     const [world, fleet] = await Promise.all([this.#readWorld(signal), readFleet()]);
-    const gates = decideGates(world, fleet.present, readAt);
+    const gates = decideGates(world, fleet, readAt);
     if (!(await coordination.writeGates(leading, gates))) {
       throw new LeadershipLost("the gates were refused: another manager leads");
     }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { timestamp } from "../../api/meta.ts";
-import { group, node, nodeUpdate, NOW, release } from "../fixtures.ts";
+import { fleet, group, live, node, nodeUpdate, NOW, release } from "../fixtures.ts";
 import type { World } from "../world.ts";
 import { decideGates, GATE_VALIDITY } from "./policy.ts";
 
@@ -14,12 +14,12 @@ const world: World = {
 };
 
 test("a gate is good for 30 s from the beginning of the read that it rests on", () => {
-  const { groups, budgets } = decideGates(world, new Set(), NOW);
+  const { groups, budgets } = decideGates(world, fleet([]), NOW);
   for (const gate of [...groups, ...budgets]) expect(gate.validUntil).toBe(NOW + GATE_VALIDITY);
 });
 
 test("pause, windows and who is down come through", () => {
-  const { groups, budgets } = decideGates(world, new Set(), NOW);
+  const { groups, budgets } = decideGates(world, fleet([]), NOW);
   expect(groups).toMatchObject([
     { group: "pool", paused: true, open: true, openUntil: null, frozen: false },
     { group: "night", paused: false, open: false },
@@ -28,6 +28,19 @@ test("pause, windows and who is down come through", () => {
     max: 1,
     unavailable: ["uid-b"],
   });
+});
+
+test("a grant counts in a budget that came after it, and once in one that it names", () => {
+  const shared = {
+    apiVersion: "slipway.dev/v1alpha1",
+    kind: "RebootBudget",
+    metadata: { name: "new" },
+    spec: { nodeSelector: {}, maxUnavailable: 1 },
+  };
+  const grants = new Map([["uid-a", live("uid-a", { phase: "Committed" })]]);
+  const { budgets } = decideGates({ ...world, budgets: [shared] }, fleet(["uid-a"], { grants }), NOW);
+  const granted = Object.fromEntries(budgets.map((gate) => [gate.budget, gate.granted]));
+  expect(granted).toEqual({ "group/pool": [], "group/night": [], "budget/new": ["uid-a"] });
 });
 
 test("what is quarantined or being deleted is granted to nobody, and a halt binds", () => {
@@ -45,7 +58,7 @@ test("what is quarantined or being deleted is granted to nobody, and a halt bind
     { ...bad, status: { conditions: [holds("Quarantined")] } },
   ];
   const groups = [{ ...group("pool"), status: { conditions: [holds("Halted")] } }];
-  expect(decideGates({ ...world, groups, releases }, new Set(), NOW).groups).toMatchObject([
+  expect(decideGates({ ...world, groups, releases }, fleet([]), NOW).groups).toMatchObject([
     { halted: true, quarantined: ["os-1.1.0", "os-1.2.0"] },
   ]);
 });

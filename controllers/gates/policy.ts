@@ -4,8 +4,9 @@
  */
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { Release } from "../../api/release.ts";
+import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
-import { tabulate } from "../budget/policy.ts";
+import { grantedBeside, tabulate } from "../budget/policy.ts";
 import { groupOpening } from "../window/policy.ts";
 import type { World } from "../world.ts";
 
@@ -18,10 +19,14 @@ export interface Gates {
 }
 
 /**
- * The gates that follow from one consistent read. `readAt`: wall clock, ms, when that
- * read began. `present`: uids of connected machines.
+ * The gates that follow from one consistent read of the API and one of etcd. `readAt`: wall
+ * clock, ms, when they began.
  */
-export function decideGates(world: World, present: ReadonlySet<string>, readAt: number): Gates {
+export function decideGates(
+  world: World,
+  { present, grants }: Pick<FleetSnapshot, "present" | "grants">,
+  readAt: number,
+): Gates {
   const validUntil = readAt + GATE_VALIDITY;
   const quarantined = world.releases.filter(isBarred).map(({ metadata }) => metadata.name);
   const groups = world.groups.map((group) => {
@@ -38,10 +43,11 @@ export function decideGates(world: World, present: ReadonlySet<string>, readAt: 
       validUntil,
     };
   });
-  const budgets = [...tabulate(world, present).budgets.values()].map(({ name, max, members }) => ({
-    budget: name,
-    max,
-    unavailable: members.filter(({ down }) => down !== undefined).map(({ uid }) => uid),
+  const budgets = [...tabulate(world, present).budgets.values()].map((budget) => ({
+    budget: budget.name,
+    max: budget.max,
+    unavailable: budget.members.filter(({ down }) => down !== undefined).map(({ uid }) => uid),
+    granted: grantedBeside(budget, grants),
     validUntil,
   }));
   return { groups, budgets };

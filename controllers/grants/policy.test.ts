@@ -49,6 +49,43 @@ test("a node that is down already goes before all others and takes nobody's plac
   expect(plan.waiting.get("uid-a")?.message).toContain("c goes first");
 });
 
+test("when all nodes blink at once, no more are repaired than the budget allows", () => {
+  const names = ["a", "b", "c", "d"];
+  const blink = { nodes: names.map((name) => node(name, { ready: false })) };
+  const plan = planGrants(snapshot(names, blink), NOW);
+  expect(taken(plan)).toEqual(["a"]);
+  expect(plan.waiting.get("uid-b")?.message).toContain("a goes first");
+  const two = { ...blink, groups: [group("pool", { maxUnavailable: 2 })] };
+  expect(taken(planGrants(snapshot(names, two), NOW))).toEqual(["a", "b"]);
+  const none = { ...blink, groups: [group("pool", { maxUnavailable: 0 })] };
+  expect(taken(planGrants(snapshot(names, none), NOW))).toEqual(["a"]);
+});
+
+test("a node that is down is not repaired beside one that holds the only place", () => {
+  const grants = new Map([["uid-b", live("uid-b", { phase: "Committed" })]]);
+  const budgets = new Map([["group/pool", { seq: 1, holders: new Map([["uid-b", NOW]]) }]]);
+  const world = snapshot(["a", "b"], {
+    nodes: [node("a", { ready: false }), node("b")],
+    fleet: fleet(["uid-a", "uid-b"], { grants, budgets }),
+  });
+  expect(planGrants(world, NOW).waiting.get("uid-a")).toEqual({
+    reason: "WaitingForBudget",
+    message: "Budget group/pool allows 1 down: b holds a slot.",
+  });
+});
+
+test("a slot counts in a budget that came after it", () => {
+  const budget: RebootBudget = {
+    apiVersion: "slipway.dev/v1alpha1",
+    kind: "RebootBudget",
+    metadata: { name: "new" },
+    spec: { nodeSelector: {}, maxUnavailable: 1 },
+  };
+  const grants = new Map([["uid-a", live("uid-a", { phase: "Granted" }, { group: "other" })]]);
+  const world = snapshot(["a", "b"], { budgets: [budget], fleet: fleet(["uid-a", "uid-b"], { grants }) });
+  expect(planGrants(world, NOW).short.get("uid-b")).toEqual(["budget/new"]);
+});
+
 test("priority beats the time of waiting, Immediate beats priority", () => {
   const groups = [
     group("pool", { maxUnavailable: 9 }),

@@ -10,7 +10,7 @@ import type { Reason, Why } from "../../api/reasons.ts";
 import type { Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
-import { type BudgetTable, tabulate } from "../budget/policy.ts";
+import { type BudgetTable, grantedBeside, tabulate } from "../budget/policy.ts";
 import { isBarred, isHalted } from "../gates/policy.ts";
 import { needsOf } from "../node-update/deadlines.ts";
 import { stoppedBecause } from "../node-update/decision.ts";
@@ -84,7 +84,7 @@ export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
     }
     const full = ledger.fullBudgets(uid, budgets);
     if (full.length > 0) {
-      waiting.set(uid, ledger.budgetWhy(full));
+      waiting.set(uid, ledger.budgetWhy(uid, full));
       short.set(uid, full);
       ledger.wait(full);
       continue;
@@ -187,7 +187,9 @@ class Ledger {
   readonly #table: BudgetTable;
   readonly #now: number;
   readonly #openings = new Map<string, GroupOpening>();
-  /** By budget: uids that count against it. */
+  /** By budget: uids that have a slot, or soon will. */
+  readonly #held = new Map<string, Set<string>>();
+  /** By budget: uids that count against it: those, and who is unavailable. */
   readonly #down = new Map<string, Set<string>>();
   readonly #planned = new Map<string, Set<string>>();
   readonly #queued = new Map<string, number>();
@@ -203,10 +205,12 @@ class Ledger {
     this.#table = table;
     this.#now = now;
     this.#members = Map.groupBy(snapshot.nodeUpdates, ({ spec }) => spec.group);
-    for (const { name, members } of table.budgets.values()) {
-      const held = snapshot.fleet.budgets.get(name)?.holders.keys() ?? [];
-      const down = members.filter((member) => member.down !== undefined).map(({ uid }) => uid);
-      this.#down.set(name, new Set([...held, ...down]));
+    for (const budget of table.budgets.values()) {
+      const holders = snapshot.fleet.budgets.get(budget.name)?.holders.keys() ?? [];
+      const held = new Set([...holders, ...grantedBeside(budget, snapshot.fleet.grants)]);
+      const down = budget.members.filter((member) => member.down !== undefined).map(({ uid }) => uid);
+      this.#held.set(budget.name, held);
+      this.#down.set(budget.name, new Set([...held, ...down]));
     }
     for (const nodeUpdate of snapshot.nodeUpdates) this.#countFlying(nodeUpdate);
   }
@@ -222,7 +226,12 @@ class Ledger {
     add(this.#flying, nodeUpdate.spec.group, 1);
     const release = grant?.release ?? nodeUpdate.spec.release ?? "";
     if (asked === undefined || (asked.release ?? "") !== release) add(this.#unseen, release, 1);
-    for (const budget of grant?.budgets ?? this.#table.of.get(uid) ?? []) this.#down.get(budget)?.add(uid);
+    for (const budget of grant?.budgets ?? this.#table.of.get(uid) ?? []) this.#hold(budget, uid);
+  }
+
+  #hold(budget: string, uid: string): void {
+    this.#held.get(budget)?.add(uid);
+    this.#down.get(budget)?.add(uid);
   }
 
   /** What the group's window, pace and evidence forbid. */
@@ -288,23 +297,26 @@ class Ledger {
     return { threshold, room };
   }
 
-  /** Budgets that have no place for `uid`. */
+  /** Budgets that have no place for `uid`, as etcd will see it (`refuseGrant`). */
   fullBudgets(uid: string, budgets: readonly string[]): string[] {
     return budgets.filter((name) => {
-      const down = this.#down.get(name);
       const max = this.#table.budgets.get(name)?.max ?? 0;
-      return down === undefined || (!down.has(uid) && down.size >= max);
+      const away = others(this.#down.get(name), uid);
+      const repair = this.#table.members.get(uid)?.down !== undefined;
+      const room = repair && others(this.#held.get(name), uid) < Math.max(1, max);
+      return !this.#down.has(name) || (away >= max && !room);
     });
   }
 
-  budgetWhy(full: readonly string[]): Why {
+  budgetWhy(uid: string, full: readonly string[]): Why {
     const [name = ""] = full;
     const max = this.#table.budgets.get(name)?.max ?? 0;
+    const counted = [...(this.#down.get(name) ?? [])].filter((other) => other !== uid);
     const more = full.length - 1;
     const others = more === 0 ? "" : ` (${more} more ${more === 1 ? "budget is" : "budgets are"} full)`;
-    if (max === 0)
+    if (max === 0 && counted.length === 0)
       return { reason: "WaitingForBudget", message: `Budget ${name} allows no node to be down${others}.` };
-    const who = [...(this.#down.get(name) ?? [])].map((uid) => this.#whoIs(uid, name));
+    const who = counted.map((other) => this.#whoIs(other, name));
     const shown = who.slice(0, 3).join(", ") + (who.length > 3 ? ` and ${who.length - 3} more` : "");
     const before = this.#queued.get(name) ?? 0;
     const turn = this.#planned.get(name)?.size ?? 0;
@@ -330,7 +342,7 @@ class Ledger {
 
   take({ uid, group, budgets, nodeUpdate }: Candidate, release: string): void {
     for (const name of budgets) {
-      this.#down.get(name)?.add(uid);
+      this.#hold(name, uid);
       const planned = this.#planned.get(name);
       if (planned === undefined) this.#planned.set(name, new Set([uid]));
       else planned.add(uid);
@@ -338,6 +350,11 @@ class Ledger {
     add(this.#flying, group.metadata.name, 1);
     if (nodeUpdate.status?.grant?.release !== release) add(this.#unseen, release, 1);
   }
+}
+
+/** How many there are but `uid`. */
+function others(uids: ReadonlySet<string> | undefined, uid: string): number {
+  return uids === undefined ? 0 : uids.size - (uids.has(uid) ? 1 : 0);
 }
 
 function add(counts: Map<string, number>, key: string, by: number): void {

@@ -6,8 +6,9 @@ import type { GrantStatus, NodeUpdateStatus } from "../../api/node-update.ts";
 import { type Reason, reasons, type Why } from "../../api/reasons.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
 import type { Phase } from "../../coordination/records.ts";
+import { downBecause } from "../budget/policy.ts";
 import { isBarred } from "../gates/policy.ts";
-import { planCordon } from "./cordon.ts";
+import { cordonOf, planCordon } from "./cordon.ts";
 import { bootNeeds } from "./deadlines.ts";
 import { type Act, decided, type NodeDecision, type NodeView, policyOf, stoppedBecause } from "./decision.ts";
 import { reasonOf } from "./idle.ts";
@@ -123,6 +124,12 @@ function revokedBecause(view: NodeView, { grant, phase, token }: LiveGrant, now:
     return say("ReleaseQuarantined", `Release ${grant.release} was quarantined.`);
   if (grant.supersedes !== null)
     return say("Revoked", "etcd's data was rebuilt after this slot was given; it is asked for anew.");
+  if (grant.repair === true && isAvailable(view)) {
+    return say(
+      "WaitingForBudget",
+      "The slot was given beyond a full budget because the node was unavailable already; it recovered, and waits for its turn.",
+    );
+  }
   const begins =
     phase.phase === "Granted" && view.node !== undefined && planCordon(view.node, token) !== undefined;
   if (begins && now - grant.at > BEGIN_LIMIT) {
@@ -134,6 +141,13 @@ function revokedBecause(view: NodeView, { grant, phase, token }: LiveGrant, now:
     return say("CommitExpired", "The agent did not ask to reboot within five minutes after the drain.");
   }
   return undefined;
+}
+
+/** Whether nothing but a cordon of ours keeps the node from work, so that its reboot would disrupt. */
+function isAvailable({ node, present }: NodeView): boolean {
+  const alone = node !== undefined && cordonOf(node)?.unschedulable === false;
+  const bare = alone ? { ...node, spec: { ...node.spec, unschedulable: false } } : node;
+  return downBecause(bare, undefined, present) === undefined;
 }
 
 /** The reason of a slot that was given back: the agent's own where we know it. */

@@ -40,6 +40,7 @@ function nothing(wanted: Wanted, observed: Observed | undefined): Idle {
   const { step, why } = wanted;
   const told = why.reason === "NoRebootRequired" ? reasonOf(observed) : undefined;
   if (told?.reason === "StillRequired") return { step: "Failed", why: told };
+  if (told?.reason === "MachineUnreadable") return { step, why: told };
   return { step, why };
 }
 

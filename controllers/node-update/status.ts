@@ -9,6 +9,12 @@ const ZONE_LABEL = "topology.kubernetes.io/zone";
 /** As many as the schema allows. */
 const TRANSITIONS = 20;
 const FAILURES = 20;
+/** Characters that the schema allows in a word of the agent: one that is longer must not keep the status from being written. */
+const WORD = 64;
+const ARCHITECTURE = 16;
+const ZONE = 63;
+/** Highest priority and most tries of a slot. */
+const BITS = 15;
 
 /** What of the status follows from what was observed; the rest is kept. */
 export function describe(
@@ -21,31 +27,52 @@ export function describe(
   const status: NodeUpdateStatus = { ...before, connected: present };
   if (metadata.generation !== undefined) status.observedGeneration = metadata.generation;
   const zone = (node?.metadata.labels ?? spec.machineRef?.labels)?.[ZONE_LABEL];
-  if (zone !== undefined) status.zone = zone;
+  if (zone !== undefined) status.zone = zone.slice(0, ZONE);
   if (observed === undefined) return status;
-  status.machineId = observed.machineId;
-  status.architecture = observed.architecture;
-  status.running = observed.runningVersion;
-  status.runningRootHash = observed.runningRootHash;
+  status.machineId = observed.machineId.slice(0, WORD);
+  status.architecture = observed.architecture.slice(0, ARCHITECTURE);
+  status.running = observed.runningVersion.slice(0, WORD);
+  status.runningRootHash = observed.runningRootHash.slice(0, WORD);
   status.rebootRequired = observed.rebootRequired;
-  status.bootId = observed.boot?.bootId ?? "";
+  status.bootId = observed.boot?.bootId.slice(0, WORD) ?? "";
   status.softReboots = observed.boot?.softReboots ?? 0;
   if (observed.stagedVersion === "") delete status.staged;
-  else status.staged = observed.stagedVersion;
-  status.slots = observed.slots.flatMap((slot) => slotStatus(slot));
+  else status.staged = observed.stagedVersion.slice(0, WORD);
+  const slots = slotsOf(observed);
+  status.slots = slots.map(slotStatus);
   delete status.slotA;
   delete status.slotB;
-  for (const slot of observed.slots) {
+  for (const slot of slots) {
     if (slot.name === "A") status.slotA = slotWords(slot);
     if (slot.name === "B") status.slotB = slotWords(slot);
   }
   return status;
 }
 
-function slotStatus({ name, version, rootHash, priority, tries, successful }: Slot): SlotStatus[] {
-  if (name !== "A" && name !== "B") return [];
+type NamedSlot = Slot & { name: "A" | "B" };
+
+/** A and B, each once, as the schema's list wants them, and within its limits. */
+function slotsOf({ slots }: Observed): NamedSlot[] {
+  return (["A", "B"] as const).flatMap((name) => {
+    const slot = slots.find((each) => each.name === name);
+    if (slot === undefined) return [];
+    const { version, rootHash, priority, tries } = slot;
+    return [
+      {
+        ...slot,
+        name,
+        version: version.slice(0, WORD),
+        rootHash: rootHash.slice(0, WORD),
+        priority: Math.min(priority, BITS),
+        tries: Math.min(tries, BITS),
+      },
+    ];
+  });
+}
+
+function slotStatus({ name, version, rootHash, priority, tries, successful }: NamedSlot): SlotStatus {
   const known = { ...(version === "" ? {} : { version }), ...(rootHash === "" ? {} : { rootHash }) };
-  return [{ name, ...known, priority: Math.min(priority, 15), tries: Math.min(tries, 15), successful }];
+  return { name, ...known, priority, tries, successful };
 }
 
 /** `1.1.0* P2 good`: version, `*` if it runs, priority, and what its boot bits say. */

@@ -1,11 +1,17 @@
 /** What a node should come to: an image, a reboot, or nothing and why. */
-import { DOWNGRADE_ANNOTATION, RETRY_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
-import type { NodeUpdate } from "../../api/node-update.ts";
+import {
+  DOWNGRADE_ANNOTATION,
+  RETRIED_ANNOTATION,
+  RETRY_ANNOTATION,
+  WITHHELD_ANNOTATION,
+} from "../../api/labels.ts";
+import type { NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import { type Reason, reasons, type Why } from "../../api/reasons.ts";
 import type { Payload, Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { Observed } from "../../proto/gen/agent_pb.ts";
 import { isBarred } from "../gates/policy.ts";
+import { failuresOn, retriedOf } from "../release/policy.ts";
 
 export type Wanted =
   | { kind: "image"; release: Release; payload: Payload }
@@ -58,7 +64,7 @@ export function wantedOf(
     );
   }
   const failed = failureOf(nodeUpdate, observed, payload.rootHash);
-  if (failed !== undefined && nodeUpdate.metadata.annotations?.[RETRY_ANNOTATION] !== name) {
+  if (failed !== undefined && !mayRetry(nodeUpdate, release)) {
     return nothing(
       "NeverAgain",
       `Release ${name} failed here before (${failed}); to try again, annotate the NodeUpdate with ${RETRY_ANNOTATION}=${name}.`,
@@ -84,11 +90,28 @@ function failureOf({ status }: NodeUpdate, observed: Observed, rootHash: string)
   );
   if (told !== undefined && (told.reason !== "PowerLost" || judged !== true)) return told.reason;
   const found = status?.failed?.find((failure) => failure.rootHash === rootHash);
-  const cured =
-    found?.release !== undefined &&
-    status?.verifiedRelease === found.release &&
-    Date.parse(status.verifiedAt ?? found.time) > Date.parse(found.time);
-  return cured ? undefined : found?.reason;
+  return found === undefined || isCured(found, status) ? undefined : found.reason;
+}
+
+type Failure = NonNullable<NodeUpdateStatus["failed"]>[number];
+
+/** Whether its release was verified here after it. */
+function isCured({ release, time }: Failure, status: NodeUpdateStatus | undefined): boolean {
+  const { verifiedRelease, verifiedAt } = status ?? {};
+  if (release === undefined || verifiedRelease !== release || verifiedAt === undefined) return false;
+  return Date.parse(verifiedAt) > Date.parse(time);
+}
+
+/**
+ * Whether a person lets `release` be tried here again. Once: the rollout writes beside the
+ * release which failure that forgave, and a failure after it needs a new retry (rule 8).
+ */
+function mayRetry({ metadata, status }: NodeUpdate, release: Release): boolean {
+  const { annotations = {} } = metadata;
+  if (annotations[RETRY_ANNOTATION] !== release.metadata.name) return false;
+  const [latest] = failuresOn(release, status);
+  if (latest === undefined || isCured(latest, status)) return true;
+  return annotations[RETRIED_ANNOTATION] === retriedOf(release, latest);
 }
 
 /** Why the rollout gives this one node nothing new; undefined if it doesn't say so. */
@@ -130,6 +153,6 @@ export function allows(
   const { annotations = {} } = nodeUpdate.metadata;
   const { name } = release.metadata;
   const told = observed?.failed.find(({ rootHash }) => rootHash === payload.rootHash);
-  const retry = annotations[RETRY_ANNOTATION] === name || told?.reason === "PowerLost";
+  const retry = mayRetry(nodeUpdate, release) || told?.reason === "PowerLost";
   return { downgrade: annotations[DOWNGRADE_ANNOTATION] === name, retry };
 }

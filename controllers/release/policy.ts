@@ -19,6 +19,11 @@ export function failuresOn(
     .toSorted((a, b) => Date.parse(b.time) - Date.parse(a.time));
 }
 
+/** Value of the annotation `RETRIED_ANNOTATION` for a retry that forgives `failure`, and none that comes after it. */
+export function retriedOf(release: Release, failure: { time: string }): string {
+  return `${release.metadata.name} ${failure.time}`;
+}
+
 /** Names of the groups that are halted on the release `name`: while there is one, it is quarantined. */
 export function haltedOn(name: string, groups: readonly UpdateGroup[]): string[] {
   return groups

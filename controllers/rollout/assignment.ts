@@ -2,7 +2,7 @@
 import { RETRIED_ANNOTATION, RETRY_ANNOTATION } from "../../api/labels.ts";
 import { type Reason, reasons, type Why } from "../../api/reasons.ts";
 import type { Release } from "../../api/release.ts";
-import { failuresOn, isImageOf } from "../release/policy.ts";
+import { failuresOn, isImageOf, retriedOf } from "../release/policy.ts";
 import { isForgiven } from "./failure.ts";
 import { inFlight, type Member } from "./member.ts";
 import { nextRelease, stonesBefore } from "./path.ts";
@@ -138,7 +138,7 @@ export function retryOf(
     return { allowed: true, time, retried: remembered };
   }
   if (asked !== name) return { allowed: false, time, retried: remembered };
-  const now = `${name} ${time}`;
+  const now = retriedOf(release, failure);
   return { allowed: remembered === undefined || remembered === now, time, retried: remembered ?? now };
 }
 

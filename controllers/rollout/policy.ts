@@ -279,8 +279,9 @@ function assignmentOf(
   if (held || plan === undefined || target === undefined) return kept;
   if (progress.opened.has(member.uid) && !paused) return assign(member, target, plan.way);
   const given = hopsOf(plan).find((hop) => hop.metadata.name === present);
-  if (given !== undefined && retryOf(member, given).allowed) return { ...kept, release: present };
-  return kept;
+  if (given === undefined) return kept;
+  const retry = retryOf(member, given);
+  return retry.allowed ? { ...kept, release: present, retried: retry.retried } : kept;
 }
 
 function nodeSpec(member: Member, group: string, assignment: Assignment | undefined): NodeSpec[] {

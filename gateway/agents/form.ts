@@ -20,7 +20,9 @@ export class MalformedMessage extends Error {
   }
 }
 
-const MAX_WORD = 128;
+/** As long as `NodeUpdate.status` takes them: a longer word would make every write of the status fail. */
+const MAX_WORD = 64;
+const MAX_ARCHITECTURE = 16;
 const MAX_TEXT = 1024;
 const MAX_SLOTS = 2;
 const MAX_FAILED = 20;
@@ -30,10 +32,10 @@ const WORD = /^[!-~]*$/;
 /** machine-id(5): 32 lowercase hexadecimal characters. A Node's UID has dashes, so the two never meet. */
 const MACHINE_ID = /^[0-9a-f]{32}$/;
 
-function word(field: string, value: string): void {
-  if (value.length > MAX_WORD || !WORD.test(value)) {
+function word(field: string, value: string, most = MAX_WORD): void {
+  if (value.length > most || !WORD.test(value)) {
     throw new MalformedMessage(
-      `${field}: at most ${MAX_WORD} printable ASCII characters without spaces expected`,
+      `${field}: at most ${most} printable ASCII characters without spaces expected`,
     );
   }
 }
@@ -81,6 +83,9 @@ export function checkObserved(observed: Observed): Observed {
   if (observed.failed.length > MAX_FAILED) {
     throw new MalformedMessage(`observed.failed: at most ${MAX_FAILED} expected`);
   }
+  if (new Set(observed.slots.map(({ name }) => name)).size !== observed.slots.length) {
+    throw new MalformedMessage("observed.slots: each name once expected");
+  }
   for (const slot of observed.slots) {
     word("slots.name", slot.name);
     word("slots.version", slot.version);
@@ -95,7 +100,7 @@ export function checkObserved(observed: Observed): Observed {
   word("observed.staged_version", observed.stagedVersion);
   word("observed.floor_version", observed.floorVersion);
   word("observed.machine_id", observed.machineId);
-  word("observed.architecture", observed.architecture);
+  word("observed.architecture", observed.architecture, MAX_ARCHITECTURE);
   observed.message = text(observed.message);
   return observed;
 }
@@ -103,7 +108,7 @@ export function checkObserved(observed: Observed): Observed {
 /** `machineId` is the authenticated one of a plain machine; a node's agent states its own. */
 export function checkHello(hello: Hello, machineId: string | undefined): void {
   word("hello.agent_version", hello.agentVersion);
-  word("hello.architecture", hello.architecture);
+  word("hello.architecture", hello.architecture, MAX_ARCHITECTURE);
   checkBoot("hello.boot", hello.boot);
   if (!isMachineId(hello.machineId)) {
     throw new MalformedMessage("hello.machine_id: 32 lowercase hexadecimal characters expected");

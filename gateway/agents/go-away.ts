@@ -9,7 +9,7 @@ const waits = {
   Stopping: [100, 3_000],
   /** The session is old enough to move to another gateway. */
   MaxAge: [0, 1_000],
-  /** The gateway's lease ended, or etcd forgot the session: its presence key is gone. */
+  /** The gateway's lease ended, or etcd lost data: presence, and what was reported, is gone. */
   PresenceLost: [500, 5_000],
   /** No lease, or no answer from etcd. */
   EtcdUnavailable: [3_000, 10_000],

@@ -58,6 +58,12 @@ export class Enrolment {
     if (record === undefined) {
       throw new Refused("the join token is unknown, spent or expired: `slipway join-token create` makes one");
     }
+    if (record === "known") {
+      log.info("a join token was shown for a machine that is known", { machine: request.machineId });
+      throw new Refused(
+        `machine ${request.machineId} is known already and keeps its certificate; if it was installed anew: \`slipway join-token forget-machine ${request.machineId}\`, then join again`,
+      );
+    }
     const certificate = await authority().issueMachine(request.machineId, key);
     log.info("a machine joined", { machine: request.machineId, group: record.group });
     return create(JoinResponseSchema, { certificate });

@@ -33,6 +33,7 @@ import type { Address } from "../address.ts";
 import { RefusedRequest } from "../certificate-authority.ts";
 import type { CertificateFiles } from "../certificate-files.ts";
 import type { GatewayMetrics } from "../metrics.ts";
+import { AddressBuckets } from "./address-buckets.ts";
 import { type Authenticator, CannotAsk, type Identity, Refused } from "./authenticate.ts";
 import { providerOf } from "./certificate-provider.ts";
 import { type EndReason, goAway } from "./go-away.ts";
@@ -44,11 +45,19 @@ import { TokenBucket } from "./token-bucket.ts";
 export interface ServerLimits {
   maxConnections: number;
   maxSessions: number;
-  /** New sessions: TLS and TokenReview make them dear. */
+  /** New sessions of peers that are known. */
   sessionsPerSecond: number;
   sessionBurst: number;
   joinsPerSecond: number;
   joinBurst: number;
+  renewalsPerSecond: number;
+  renewalBurst: number;
+  /** Sessions and renewals asked for from one address, before anybody knows by whom: many agents may share one. */
+  callsPerAddress: number;
+  callBurstPerAddress: number;
+  /** Less than `joinsPerSecond`: a join is known by its token only once etcd was asked. */
+  joinsPerAddress: number;
+  joinBurstPerAddress: number;
   /** From accept to the first call, ms. */
   firstCallWithin: number;
   /** A peer that reads nothing for this long is cut off, ms. */
@@ -65,6 +74,12 @@ export const defaultServerLimits: ServerLimits = {
   sessionBurst: 300,
   joinsPerSecond: 10,
   joinBurst: 50,
+  renewalsPerSecond: 10,
+  renewalBurst: 50,
+  callsPerAddress: 50,
+  callBurstPerAddress: 150,
+  joinsPerAddress: 4,
+  joinBurstPerAddress: 20,
   firstCallWithin: 20_000,
   stallAfter: 20_000,
   goodbyeWithin: 10_000,
@@ -82,6 +97,12 @@ export interface AgentServerOptions {
   log: Logger;
   metrics: GatewayMetrics;
   limits: ServerLimits;
+}
+
+class TooMany extends Error {
+  constructor() {
+    super("too many requests: come again");
+  }
 }
 
 type Stream = ServerDuplexStream<SessionRequest, SessionResponse>;
@@ -111,22 +132,34 @@ export class AgentServer {
   /** By remote address, as `getPeer` gives it. */
   readonly #sockets = new Map<string, { socket: Socket; silent: Cancel }>();
   readonly #sessionBucket: TokenBucket;
-  readonly #joinBucket: TokenBucket;
+  readonly #enrolBuckets: Readonly<Record<"join" | "renew", TokenBucket>>;
+  readonly #callers: AddressBuckets;
+  readonly #joiners: AddressBuckets;
   #stopping = false;
 
   private constructor(options: AgentServerOptions) {
     this.#options = options;
     const { clock, limits } = options;
     this.#sessionBucket = new TokenBucket(clock, limits.sessionsPerSecond, limits.sessionBurst);
-    this.#joinBucket = new TokenBucket(clock, limits.joinsPerSecond, limits.joinBurst);
+    this.#enrolBuckets = {
+      join: new TokenBucket(clock, limits.joinsPerSecond, limits.joinBurst),
+      renew: new TokenBucket(clock, limits.renewalsPerSecond, limits.renewalBurst),
+    };
+    this.#callers = new AddressBuckets(clock, limits.callsPerAddress, limits.callBurstPerAddress);
+    this.#joiners = new AddressBuckets(clock, limits.joinsPerAddress, limits.joinBurstPerAddress);
     this.#grpc.addService(agentGatewayService, {
       session: (call: Stream) => void this.#session(call),
       join: (call: ServerUnaryCall<JoinRequest, JoinResponse>, done: sendUnaryData<JoinResponse>) =>
-        void this.#enrol("join", call, done, () => options.enrolment.join(call.request)),
+        void this.#enrol("join", call, done, (admit) => {
+          admit();
+          return options.enrolment.join(call.request);
+        }),
       renew: (call: ServerUnaryCall<RenewRequest, RenewResponse>, done: sendUnaryData<RenewResponse>) =>
-        void this.#enrol("renew", call, done, () =>
-          options.enrolment.renew(this.#byCertificate(call), call.request),
-        ),
+        void this.#enrol("renew", call, done, (admit) => {
+          const identity = this.#byCertificate(call);
+          admit();
+          return options.enrolment.renew(identity, call.request);
+        }),
     });
     this.#provider = providerOf(options.certificates);
     this.#injector = this.#grpc.createConnectionInjector(
@@ -201,7 +234,7 @@ export class AgentServer {
   async #session(call: Stream): Promise<void> {
     this.#spoke(call);
     const { clock, limits, table, log } = this.#options;
-    const reason = this.#refusal();
+    const reason = this.#callers.take(call.getPeer()) ? this.#refusal() : "Busy";
     if (reason !== undefined) {
       this.#sayGoAway(call, reason);
       return;
@@ -215,6 +248,11 @@ export class AgentServer {
       return;
     }
     if (call.cancelled) return;
+    const late = this.#refusal() ?? (this.#sessionBucket.take() ? undefined : "Busy");
+    if (late !== undefined) {
+      this.#sayGoAway(call, late);
+      return;
+    }
     let finished = false;
     const outbox = new Outbox({
       clock,
@@ -252,12 +290,12 @@ export class AgentServer {
     call.on("error", over);
   }
 
-  /** Why no stream is taken now: asked before anything dear is done. */
+  /** Why no stream is taken now: asked before anything dear is done, and again after. */
   #refusal(): EndReason | undefined {
     const { limits, table, hasLease } = this.#options;
     if (this.#stopping) return "Stopping";
     if (!hasLease()) return "EtcdUnavailable";
-    if (table.size >= limits.maxSessions || !this.#sessionBucket.take()) return "Busy";
+    if (table.size >= limits.maxSessions) return "Busy";
     return undefined;
   }
 
@@ -291,20 +329,22 @@ export class AgentServer {
     name: "join" | "renew",
     call: Call,
     done: sendUnaryData<Response>,
-    work: () => Promise<Response>,
+    /** Calls `admit` once it knows as much of the peer as it can for nothing. */
+    work: (admit: () => void) => Promise<Response>,
   ): Promise<void> {
     this.#spoke(call);
     const { metrics } = this.#options;
-    if (this.#stopping || !this.#joinBucket.take()) {
-      metrics.turnedAway("Busy");
-      done({ code: status.UNAVAILABLE, details: "too many requests: come again" });
-      return;
-    }
+    const addresses = name === "join" ? this.#joiners : this.#callers;
+    const admitOne = (may: boolean): void => {
+      if (!may || this.#stopping) throw new TooMany();
+    };
     try {
-      const response = await work();
+      admitOne(addresses.take(call.getPeer()));
+      const response = await work(() => admitOne(this.#enrolBuckets[name].take()));
       metrics.enrolled(name, "issued");
       done(null, response);
     } catch (error) {
+      if (error instanceof TooMany) metrics.turnedAway("Busy");
       const { code, details } = this.#statusOf(error);
       metrics.enrolled(name, code === status.UNAVAILABLE ? "unavailable" : "refused");
       done({ code, details });
@@ -318,6 +358,7 @@ export class AgentServer {
       log.info("refused a peer", { why: error.message });
       return { code: status.UNAUTHENTICATED, details: error.message };
     }
+    if (error instanceof TooMany) return { code: status.UNAVAILABLE, details: error.message };
     if (error instanceof EtcdUnavailable || error instanceof CannotAsk) {
       return { code: status.UNAVAILABLE, details: "no answer from behind the gateway: come again" };
     }

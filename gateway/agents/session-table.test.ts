@@ -34,6 +34,17 @@ test.each([
   expect(peer.ended).toBe("PresenceLost");
 });
 
+test("etcd of another incarnation ends all: what was reported before may be lost", async () => {
+  const peer = await opened(world);
+  world.coordination.incarnation = "two";
+  world.coordination.hint();
+  await world.clock.advance(200);
+  expect(peer.ended).toBe("PresenceLost");
+  const next = await opened(world);
+  await world.clock.advance(60_000);
+  expect(next.ended).toBeUndefined();
+});
+
 test("a refused report ends it, even where the view is blind", async () => {
   const peer = await opened(world);
   world.coordination.failing.add("readFleet");

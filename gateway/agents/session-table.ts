@@ -21,6 +21,7 @@ interface Entry {
 export class SessionTable {
   readonly #options: TableOptions;
   readonly #entries = new Map<string, Entry>();
+  #incarnation: string | undefined;
 
   constructor(options: TableOptions) {
     this.#options = options;
@@ -62,6 +63,13 @@ export class SessionTable {
   /** Hands each session its records, and ends the presence of agents that have none here. */
   apply(read: FleetRead): void {
     const { fleet } = read;
+    const known = this.#incarnation;
+    this.#incarnation = fleet.incarnation;
+    if (known !== undefined && known !== fleet.incarnation) {
+      // What agents reported may be lost or outdated: in a new session each tells all of it again.
+      this.endAll("PresenceLost");
+      return;
+    }
     for (const [uid, entry] of this.#entries) {
       if (read.number < entry.from) continue;
       entry.session.update({

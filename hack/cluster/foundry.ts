@@ -16,8 +16,8 @@ import { BLOCK } from "../../fastpatch/verity.ts";
 import { bundleAgent } from "../bundle.ts";
 import { osFiles, packOs } from "../machine/os.ts";
 
-/** What is wrong with a release: its service answers 503, or its agent is cut off in the middle. */
-export type Defect = "service" | "agent";
+/** What is wrong with a release: its service answers 503, its agent is cut off in the middle, or it fits into no machine's slot. */
+export type Defect = "service" | "agent" | "size";
 
 export interface Built {
   version: string;
@@ -34,6 +34,8 @@ const MIB = 1024 * 1024;
 /** Incompressible content that all releases share, and that each has of its own. */
 const SHARED_BALLAST = 6 * MIB;
 const OWN_BALLAST = MIB;
+/** More than a slot has to spare. */
+const OVERWEIGHT = 8 * MIB;
 
 const SERVICE_SOURCE = `import { createServer } from "node:http";
 const [address, port] = process.argv.slice(2);
@@ -84,7 +86,7 @@ export class Foundry {
         version,
         agent: defect === "agent" ? agent.subarray(0, agent.length >> 1) : agent,
         service: Buffer.from(SERVICE_SOURCE.replace("CONFIG", database)),
-        ballast: Buffer.concat([this.#ballast, randomBytes(OWN_BALLAST)]),
+        ballast: Buffer.concat([this.#ballast, randomBytes(defect === "size" ? OVERWEIGHT : OWN_BALLAST)]),
       }),
     );
     const chunks: Buffer[] = [];

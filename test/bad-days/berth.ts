@@ -94,9 +94,16 @@ export class Berth {
     return breaches(observe(this.nodes.map((node) => this.machine(node))).outages, limits);
   }
 
-  /** Makes `version`, and lets the channel point at it. */
-  async publish(version: string, defect?: Defect): Promise<void> {
+  /** Makes `version`, and lets the channel point at it. `urls` gives mirrors for the URL of a good one. */
+  async publish(
+    version: string,
+    options: { defect?: Defect; urls?: (good: string) => string[] } = {},
+  ): Promise<void> {
+    const { defect, urls = (good) => [good] } = options;
     const { manifest } = await this.#day.cluster.foundry.release(version, defect);
+    for (const { image, manifest: blocks } of manifest.spec.payloads) {
+      for (const blob of [image, blocks]) blob.urls = blob.urls.flatMap(urls);
+    }
     await this.#day.cluster.apply(manifest);
     await this.point(manifest.metadata.name);
   }

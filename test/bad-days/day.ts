@@ -33,7 +33,7 @@ export interface Leftovers {
 
 const CORDON = "slipway.dev/cordon";
 /** Two cores, a dozen machines, and whoever else runs tests: only for what hangs. */
-const DEADLINE = 240_000;
+const DEADLINE = 180_000;
 const START_WITHIN = 120_000;
 const LOOK_EVERY = 300;
 
@@ -146,13 +146,18 @@ export class Day {
     return last?.event === "up" ? Date.now() - last.time : 0;
   }
 
-  /** A person's `kubectl cordon`: at the rest it must still stand. */
+  /**
+   * A person's `kubectl cordon`: it must stand until the person undoes it. The node counts as
+   * unavailable: its zone's other nodes wait.
+   */
   async cordonByHand(node: string): Promise<void> {
     await this.cluster.plane.kubectl(["cordon", node]);
     this.#cordoned.add(node);
   }
 
   async uncordonByHand(node: string): Promise<void> {
+    const found = await this.cluster.get<Node>("node", node);
+    expect(found?.spec?.unschedulable, `the cordon that a person put on ${node}`).toBe(true);
     await this.cluster.plane.kubectl(["uncordon", node]);
     this.#cordoned.delete(node);
   }

@@ -18,7 +18,8 @@ const RESCHEDULE = 4000;
 const TOLERATION = 90_000;
 
 export const ZONE_LABEL = "topology.kubernetes.io/zone";
-export const NAMESPACE = "default";
+/** Slipway's own, and that of every Pod. */
+export const NAMESPACE = "slipway";
 const NODE_LEASES = "kube-node-lease";
 
 export interface ClusterOptions {

@@ -101,8 +101,10 @@ export class ReleaseRules {
     if (target === undefined) return undefined;
     const image = rootHash(target);
     const machines = [...this.#truth.machines.values()].filter((each) => this.#expected(each));
-    // A bad release may stop everything, and a downgrade needs a person's word.
-    if (machines.some(({ machine }) => world.defectOf(image, machine) !== undefined)) return undefined;
+    // A bad release may stop everything, where it is asked for or runs; a downgrade needs a person's word.
+    const bad = ({ machine }: MachineTruth): boolean =>
+      [image, machine.image].some((each) => world.defectOf(each, machine) !== undefined);
+    if ([...this.#truth.machines.values()].some(bad)) return undefined;
     if (machines.some(({ machine }) => Number(machine.image[0]) > target)) return undefined;
     const nodeUpdates = world.api.all<NodeUpdate>("nodeupdates");
     if (nodeUpdates.some(({ status }) => status?.failed?.some((failure) => failure.rootHash === image)))
@@ -113,6 +115,8 @@ export class ReleaseRules {
     const status = nodeUpdates.find(
       ({ spec }) => (spec.nodeUID ?? spec.machineRef?.machineId) === uid,
     )?.status;
+    // Nobody may take a Pod away that its owner needs; what failed for other causes waits for a person.
+    if (status?.reason === "BlockedByDisruptionBudget" || status?.reason === "NeverAgain") return undefined;
     const what = `it does not come to run os-${target}: ${status?.step} ${status?.reason}: ${status?.message}`;
     return { rule: 0, where: late.machine.name, what };
   }

@@ -14,6 +14,7 @@ import type { KubeClient } from "../../runtime/client.ts";
 import { createMetrics } from "../../runtime/metrics.ts";
 import type { SimApiServer } from "./api-server.ts";
 import type { ProcessClock, SimClock } from "./clock.ts";
+import { NAMESPACE } from "./cluster.ts";
 import { type Fate, type SimClient, type SimEtcd, type SimLink } from "./etcd.ts";
 import type { Doorway, Network, Stream } from "./network.ts";
 import type { SeededRandom } from "./random.ts";
@@ -133,7 +134,7 @@ export class SimManager extends SimProcess {
       random: this.random.fork(),
       log: log.with({ process: this.name }),
       metrics: createMetrics(),
-      namespace: "slipway",
+      namespace: NAMESPACE,
       identity: `${this.name}_${this.random.uuid()}`,
     });
     const over = (error?: unknown): void => {

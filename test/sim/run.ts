@@ -35,8 +35,9 @@ export interface ScheduleResult {
 }
 
 const MINUTE = 60_000;
-/** From the end of the faults until the world must be at rest. */
+/** From the end of the faults until the world must be at rest; where windows bind, only some minutes of each hour count. */
 const REST_WITHIN = 45 * MINUTE;
+const REST_WITHIN_WINDOWS = 150 * MINUTE;
 /** It must stay so for this long. */
 const RESTS_FOR = 15_000;
 
@@ -99,12 +100,13 @@ export async function runSchedule(seed: number, options: ScheduleOptions = {}): 
   });
   faults.start(plan);
   await run(() => world.sim.time >= plan.length);
+  const patience = world.settings.windows ? REST_WITHIN_WINDOWS : REST_WITHIN;
   let restedSince: number | undefined;
   await run(() => {
     if (rules.unrest() !== undefined) restedSince = undefined;
     else restedSince ??= world.sim.time;
     if (restedSince !== undefined && world.sim.time - restedSince >= RESTS_FOR) return true;
-    return world.sim.time >= plan.length + REST_WITHIN;
+    return world.sim.time >= plan.length + patience;
   });
   rules.rest();
   for (const truth of rules.truth.machines.values())

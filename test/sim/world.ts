@@ -286,7 +286,7 @@ export class World {
     }
     if (windows) {
       const window = {
-        start: "0,12,24,36,48 0-1 * * 1",
+        start: "0,12,24,36,48 0-3 * * 1",
         duration: "8m",
         timeZone: "UTC",
         exclude: [],

@@ -183,11 +183,13 @@ export class SlotInvariants {
     const record = this.#get(keys.budgetGate(budget));
     if (record === undefined) return this.#breach(`${uid}: granted without a gate of ${budget}`);
     const gate = BudgetGate.parse(JSON.parse(record.value));
-    if (gate.unavailable.includes(uid)) return;
-    const away = new Set([
-      ...gate.unavailable,
+    const held = new Set([
       ...this.#under(keys.holders(budget)).map((kv) => lastPart(kv.key)),
+      ...(gate.granted ?? []),
     ]);
+    const repair = gate.unavailable.includes(uid);
+    if (repair && held.size <= Math.max(1, gate.max)) return;
+    const away = new Set([...held, ...gate.unavailable]);
     if (away.size > gate.max) this.#breach(`${uid}: ${budget} allows ${gate.max} and has ${away.size}`);
   }
 

@@ -30,6 +30,7 @@ test("kill -9 of every kind of process at random moments", async () => {
     await kills[what]();
     await pause(random.below(1_500));
   }
+  await today.uncordonByHand("node-01");
   await today.waitUntilDone("1.1.0");
   await today.rest();
 });
@@ -111,6 +112,5 @@ test("the manager and the API server die between the status Granting and the gra
   const rounds = await killWhileGranting(today.cluster, 4);
   process.stderr.write(`slipway: killed while granting: ${rounds.join(", ")}\n`);
   await today.waitUntilDone("1.3.0");
-  await today.uncordonByHand("node-01");
   await today.rest();
 });
