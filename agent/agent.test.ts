@@ -3,33 +3,9 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { PolicySchema } from "../proto/gen/agent_pb.ts";
 import { ImageRefused } from "./driver.ts";
-import { FakeClock } from "./fake-clock.ts";
-import { FakeGateway, target } from "./fake-gateway.ts";
-import { FakeMachine, type Fault } from "./fake-machine.ts";
-
-interface World {
-  clock: FakeClock;
-  gateway: FakeGateway;
-  machine: FakeMachine;
-  until: (done: () => boolean, within?: number) => Promise<void>;
-}
-
-function world(): World {
-  const clock = new FakeClock();
-  const gateway = new FakeGateway(clock);
-  const machine = new FakeMachine(clock, gateway);
-  const until = async (done: () => boolean, within = 600_000): Promise<void> => {
-    await clock.advance(within, done);
-    if (!done()) {
-      throw new Error(`not reached; ${machine.log.join(", ")}; ${machine.agent?.observed?.message ?? ""}`);
-    }
-  };
-  return { clock, gateway, machine, until };
-}
-
-const lastReason = ({ machine }: World): string | undefined => machine.agent?.observed?.reason;
-const over = ({ gateway }: World): boolean =>
-  gateway.grant === undefined || gateway.grant.phase === "Returned";
+import { target } from "./fake-gateway.ts";
+import type { Fault } from "./fake-machine.ts";
+import { lastReason, over, type World, world } from "./fake-world.ts";
 
 /** Runs `1.0.0` in A; `2.0.0` is staged in B. */
 async function staged(w: World): Promise<void> {
@@ -292,44 +268,6 @@ describe("recovery", () => {
     await w.until(() => over(w));
     expect(w.gateway.verdicts).toEqual(["Updated Updated"]);
     expect(w.machine.armed).toBeUndefined();
-  });
-});
-
-describe("the driver sentinel", () => {
-  const sentinel = (): World => {
-    const w = world();
-    w.machine.driver = "sentinel";
-    w.machine.marker = "/run/reboot-required";
-    w.gateway.policy = create(PolicySchema, { ...w.gateway.policy, driver: "sentinel" });
-    w.gateway.desired.policy = w.gateway.policy;
-    w.machine.startAgent();
-    return w;
-  };
-
-  it("reboots under a commit and reports that the marker is gone", async () => {
-    const w = sentinel();
-    await w.until(() => w.gateway.observed.at(-1)?.rebootRequired === true);
-    w.machine.before = (act) => {
-      if (act.startsWith("reboot")) w.machine.marker = undefined;
-    };
-    w.gateway.give();
-    await w.until(() => over(w));
-    expect(w.gateway.verdicts).toEqual(["Rebooted Rebooted"]);
-    expect(w.gateway.breaches).toEqual([]);
-  });
-
-  it("does not ask again for a marker that a reboot did not clear", async () => {
-    const w = sentinel();
-    await w.until(() => w.gateway.observed.at(-1)?.rebootRequired === true);
-    w.gateway.give();
-    await w.until(() => over(w));
-    expect(w.gateway.verdicts).toEqual(["StillRequired StillRequired"]);
-    w.gateway.grant = undefined;
-    w.gateway.drop();
-    await w.until(() => w.gateway.observed.at(-1)?.rebootRequired === false);
-    expect(lastReason(w)).toBe("StillRequired");
-    w.machine.marker = "/run/reboot-required of tomorrow";
-    await w.until(() => w.gateway.observed.at(-1)?.rebootRequired === true);
   });
 });
 

@@ -68,7 +68,10 @@ export function agentCommand(): Command {
     .option("--os-release <file>", "os-release(5) of the running system (default: /etc/os-release)")
     .option("--driver <name>", "fastpatch or sentinel", "fastpatch")
     .option("--sentinel-file <file>", "a file that says, by existing, that a reboot is needed")
-    .option("--sentinel-command <name>", "a command of the allow list that says so by exiting with 0")
+    .option(
+      "--sentinel-command <name>",
+      "a command of the allow list that says so by exiting with 0, and with 1 that none is",
+    )
     .requiredOption("--gateway <list>", "gateways: host:port,host:port")
     .requiredOption("--ca <file>", "PEM: who may sign a gateway's certificate")
     .option("--token-file <file>", "bearer token, read anew for each connection")

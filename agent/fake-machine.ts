@@ -81,6 +81,10 @@ export class FakeMachine {
   /** The reboot call is accepted and nothing happens. */
   rebootIgnored = false;
   stageFails: Error | undefined;
+  /** Why the driver can't tell how the machine stands. */
+  observeFails: Error | undefined;
+  /** Times that the driver was asked to look, in monotonic ms. */
+  looks: number[] = [];
   /** Called before each act, for what a test wants to see or do at that moment. */
   before: (act: string) => void = () => {};
   #stop = new AbortController();
@@ -248,6 +252,8 @@ export class FakeMachine {
       name: this.driver,
       observe: async (): Promise<Machine> => {
         if (life !== this.#life) return never;
+        this.looks.push(this.clock.monotonic());
+        if (this.observeFails !== undefined) throw this.observeFails;
         if (this.driver === "sentinel") return { kind: "sentinel", marker: this.marker };
         const slots = this.slots.map((slot) => ({ ...slot }));
         return { kind: "slots", running: this.running, slots, labels: { ...this.labels } };

@@ -1,7 +1,11 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { GrantStatus, NodeUpdate } from "../api/node-update.ts";
+import { silentLogger } from "../ports/log.ts";
+import type { KubeClient } from "../runtime/client.ts";
+import type { Tenure } from "../runtime/leader-election.ts";
+import { LedRoom } from "../test/slots/led-room.ts";
 import { nodeUpdate } from "./fixtures.ts";
-import { lostBecause, rebuiltGrants } from "./leadership.ts";
+import { FleetLeadership, knownMachines, lostBecause, rebuiltGrants } from "./leadership.ts";
 
 const known = { incarnation: "first", revision: 50 };
 const unknown = { incarnation: undefined, revision: 0 };
@@ -61,4 +65,51 @@ test("a rebuilt grant knows the token that its agent still has", () => {
     revision: 4,
   });
   expect(rebuiltGrants([holding({})])[0]?.supersedes).toBeNull();
+});
+
+describe("plain machines", () => {
+  const machine = nodeUpdate("machine-m1", "edge", undefined);
+  machine.spec = { group: "edge", machineRef: { machineId: "m1", labels: { zone: "a" } } };
+
+  /** A manager is elected over the Lease that `lease` stands for. */
+  async function elect(led: LedRoom, lease: Record<string, string>): Promise<void> {
+    const client = { list: async () => ({ items: [machine] }) } as unknown as KubeClient;
+    const leadership = new FleetLeadership({ client, coordination: led.room, log: silentLogger });
+    const tenure: Tenure = {
+      signal: new AbortController().signal,
+      annotations: { ...lease },
+      annotate: async (annotations) => void Object.assign(lease, annotations),
+      release: async () => {},
+    };
+    await leadership.beforeAcquire();
+    await leadership.onElected(tenure);
+  }
+
+  test("are known again after etcd was lost, so that their certificates are renewed", async () => {
+    const led = new LedRoom();
+    const lease: Record<string, string> = {};
+    await elect(led, lease);
+    led.etcd.wipe();
+    await elect(led, lease);
+    expect(await led.room.readMachines()).toEqual(
+      new Map([["m1", { group: "edge", labels: { zone: "a" }, expiresAt: 0 }]]),
+    );
+  });
+
+  test("that a person forgot stay forgotten when another manager is elected", async () => {
+    const led = new LedRoom();
+    const lease: Record<string, string> = {};
+    await elect(led, lease);
+    expect(await led.room.forgetMachine("m1", "installed anew")).toBe(true);
+    await elect(led, lease);
+    expect(await led.room.readMachines()).toEqual(new Map());
+  });
+
+  test("that are being deleted are not restored, and Nodes are none", () => {
+    const leaving = {
+      ...machine,
+      metadata: { ...machine.metadata, deletionTimestamp: "2026-11-23T03:00:00Z" },
+    };
+    expect(knownMachines([leaving, nodeUpdate("a", "pool", undefined)]).size).toBe(0);
+  });
 });

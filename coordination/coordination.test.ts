@@ -127,6 +127,50 @@ describe("gates, sessions and the rest", () => {
     await expect(led.room.putJoinToken("dead", record)).rejects.toThrow(/later expiry/);
   });
 
+  it("lets no other token take over a machine, until a person forgets it", async () => {
+    const record = { group: "edge", labels: {}, expiresAt: led.clock.now() + 60_000 };
+    const other = { ...record, group: "other", labels: { pool: "x" } };
+    await led.room.putJoinToken("first", record);
+    await led.room.putJoinToken("second", other);
+    await led.room.spendJoinToken("first", "m1");
+    expect(await led.room.spendJoinToken("second", "m1")).toBe("known");
+    expect(await led.room.readMachines()).toEqual(new Map([["m1", record]]));
+    expect(await led.room.spendJoinToken("unknown", "m1")).toBeUndefined();
+    led.fates = ["unanswered", "unanswered"];
+    expect(await led.room.forgetMachine("m1", "installed anew")).toBe(true);
+    expect(await led.room.forgetMachine("m1", "installed anew")).toBe(false);
+    expect(await led.room.readJournal(0)).toMatchObject([
+      { uid: "m1", group: "edge", reason: "MachineForgotten", message: "installed anew" },
+    ]);
+    expect(await led.room.spendJoinToken("second", "m1")).toEqual(other);
+  });
+
+  it("lets no token take over a machine whose record can't be read", async () => {
+    await led.port.txn([], [{ put: keys.machine("m1"), value: "{" }]);
+    const record = { group: "edge", labels: {}, expiresAt: led.clock.now() + 60_000 };
+    await led.room.putJoinToken("hash", record);
+    expect(await led.room.spendJoinToken("hash", "m1")).toBe("known");
+  });
+
+  it("restores the machines that are missing, as many as there are, for the leader only", async () => {
+    const record = { group: "edge", labels: { site: "b" }, expiresAt: led.clock.now() + 60_000 };
+    await led.room.putJoinToken("hash", record);
+    await led.room.spendJoinToken("hash", "m7");
+    const told = { group: "told", labels: { zone: "a" } };
+    const machines = new Map(Array.from({ length: 250 }, (_, index) => [`m${index}`, told]));
+    led.fates = ["ok", "unanswered"];
+    expect(await led.room.restoreMachines(led.leader, machines)).toBe(true);
+    const known = await led.room.readMachines();
+    expect(known.size).toBe(250);
+    expect(known.get("m7")).toEqual(record);
+    expect(known.get("m249")).toMatchObject(told);
+    await led.room.putJoinToken("late", record);
+    expect(await led.room.spendJoinToken("late", "m249")).toBe("known");
+    const deposed = { ...led.leader, epoch: led.leader.epoch - 1 };
+    expect(await led.room.restoreMachines(deposed, new Map([["new", told]]))).toBe(false);
+    expect((await led.room.readMachines()).has("new")).toBe(false);
+  });
+
   it("keeps the journal for 30 days, in order and within bounds", async () => {
     const entry = (message: string) => ({
       at: led.clock.now(),

@@ -1,12 +1,14 @@
-/** `slipway join-token create`: lets one machine outside the cluster join, once. */
+/** `slipway join-token`: lets one machine outside the cluster join, once; and lets one that joined do it again. */
 import { randomBytes } from "node:crypto";
 import { Command, InvalidArgumentError } from "commander";
 import * as z from "zod";
 import { Duration, parseDuration } from "../api/duration.ts";
+import type { Coordination } from "../coordination/coordination.ts";
 import { createCoordination } from "../coordination/create.ts";
 import { systemClock } from "../ports/clock.ts";
 import { silentLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
+import { isMachineId } from "./agents/form.ts";
 import { hashJoinToken } from "./agents/join.ts";
 import { addEtcdFlags, EtcdFlags, openEtcd } from "./etcd-flags.ts";
 
@@ -40,9 +42,17 @@ function groupName(text: string): string {
   return text;
 }
 
-const Flags = EtcdFlags.and(
+/** For commander. */
+export function machineId(text: string): string {
+  if (!isMachineId(text))
+    throw new InvalidArgumentError("32 lowercase hexadecimal characters expected (machine-id(5)).");
+  return text;
+}
+
+const CreateFlags = EtcdFlags.and(
   z.object({ group: z.string(), label: z.record(z.string(), z.string()), ttl: z.number() }),
 );
+const ForgetFlags = EtcdFlags.and(z.object({ why: z.string() }));
 
 export function joinTokenCommand(): Command {
   const create = new Command("create")
@@ -51,27 +61,54 @@ export function joinTokenCommand(): Command {
     .option("--label <key=value>", "label of the machine; may be given more than once", addLabel, {})
     .option("--ttl <duration>", "how long the token may be used", lifetime, 3_600_000);
   addEtcdFlags(create).action(async (options: unknown) => {
-    const flags = Flags.safeParse(options);
-    if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));
-    await run(flags.data);
+    await createToken(parse(CreateFlags, options));
   });
-  return new Command("join-token").description("Join tokens of plain machines.").addCommand(create);
+  const forget = new Command("forget-machine")
+    .description("Removes a machine that joined, so that it can join again: after it was installed anew.")
+    .argument("<id>", "machine id, as in /etc/machine-id", machineId)
+    .option("--why <text>", "for the journal", "No cause was given.");
+  addEtcdFlags(forget).action(async (id: string, options: unknown) => {
+    await forgetMachine(id, parse(ForgetFlags, options));
+  });
+  return new Command("join-token")
+    .description("Join tokens of plain machines.")
+    .addCommand(create)
+    .addCommand(forget);
 }
 
-async function run(flags: z.output<typeof Flags>): Promise<void> {
+function parse<S extends z.ZodType>(schema: S, options: unknown): z.output<S> {
+  const flags = schema.safeParse(options);
+  if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));
+  return flags.data;
+}
+
+async function createToken(flags: z.output<typeof CreateFlags>): Promise<void> {
+  const token = randomBytes(TOKEN_BYTES).toString("base64url");
+  const expiresAt = systemClock.now() + flags.ttl;
+  const { group, label: labels } = flags;
+  await over(flags, (room) => room.putJoinToken(hashJoinToken(token), { group, labels, expiresAt }));
+  const until = new Date(expiresAt).toISOString();
+  process.stderr.write(`One machine may join group ${group} with this token until ${until}:\n`);
+  process.stdout.write(`${token}\n`);
+}
+
+async function forgetMachine(id: string, flags: z.output<typeof ForgetFlags>): Promise<void> {
+  if (!(await over(flags, (room) => room.forgetMachine(id, flags.why)))) {
+    throw new Error(`no machine ${id} has joined`);
+  }
+  process.stderr.write(
+    `${id} is forgotten: its certificate is not renewed, and a new token lets it join again.\nIf it is gone for good, delete its NodeUpdate too.\n`,
+  );
+}
+
+async function over<T>(
+  flags: z.output<typeof EtcdFlags>,
+  work: (room: Coordination) => Promise<T>,
+): Promise<T> {
   const ports = { clock: systemClock, random: systemRandom, log: silentLogger };
   const etcd = openEtcd(flags, ports);
   try {
-    const token = randomBytes(TOKEN_BYTES).toString("base64url");
-    const expiresAt = ports.clock.now() + flags.ttl;
-    await createCoordination({ etcd, ...ports }).putJoinToken(hashJoinToken(token), {
-      group: flags.group,
-      labels: flags.label,
-      expiresAt,
-    });
-    const until = new Date(expiresAt).toISOString();
-    process.stderr.write(`One machine may join group ${flags.group} with this token until ${until}:\n`);
-    process.stdout.write(`${token}\n`);
+    return await work(createCoordination({ etcd, ...ports }));
   } finally {
     await etcd.close();
   }

@@ -82,7 +82,11 @@ test("a slot counts in a budget that came after it", () => {
     spec: { nodeSelector: {}, maxUnavailable: 1 },
   };
   const grants = new Map([["uid-a", live("uid-a", { phase: "Granted" }, { group: "other" })]]);
-  const world = snapshot(["a", "b"], { budgets: [budget], fleet: fleet(["uid-a", "uid-b"], { grants }) });
+  const world = snapshot(["a", "b"], {
+    groups: [group("pool", { maxUnavailable: 9 })],
+    budgets: [budget],
+    fleet: fleet(["uid-a", "uid-b"], { grants }),
+  });
   expect(planGrants(world, NOW).short.get("uid-b")).toEqual(["budget/new"]);
 });
 

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { CORDON_ANNOTATION } from "../../api/labels.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
-import { group, INCARNATION, live, node, nodeUpdate, NOW, observed, release } from "../fixtures.ts";
 import type { Node } from "../../runtime/core.ts";
+import { group, INCARNATION, live, NOW, node, nodeUpdate, observed, release } from "../fixtures.ts";
 import type { NodeView } from "./decision.ts";
 import { decideNode } from "./policy.ts";
 

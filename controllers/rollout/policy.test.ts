@@ -1,5 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { GROUP_LABEL, RESUME_ANNOTATION, RETRY_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
+import {
+  GROUP_LABEL,
+  RESUME_ANNOTATION,
+  RETRIED_ANNOTATION,
+  RETRY_ANNOTATION,
+  WITHHELD_ANNOTATION,
+} from "../../api/labels.ts";
 import type { UpdateGroupStatus } from "../../api/update-group.ts";
 import { channelOf, Fleet, groupOf, MINUTE, releaseOf } from "./test-fleet.ts";
 
@@ -149,6 +155,22 @@ describe("a halt", () => {
     fleet.edit("web", {}, { annotations: { [RESUME_ANNOTATION]: "once more" } });
     fleet.reconcile();
     expect(fleet.given("os-2")).toEqual([]);
+  });
+
+  test("has a retry noted with the release it gives back, also while the group is paused", () => {
+    const fleet = new Fleet(groupOf("web"), 1);
+    fleet.reconcile();
+    fleet.grant("n1");
+    fleet.fail("n1");
+    const [failure] = fleet.update("n1").status?.failed ?? [];
+    for (const paused of [true, false]) {
+      fleet.edit("web", { paused });
+      fleet.annotate("n1", { [RETRY_ANNOTATION]: "os-2" });
+      fleet.reconcile();
+      const { metadata } = fleet.update("n1");
+      expect(metadata.annotations?.[RETRIED_ANNOTATION]).toBe(`os-2 ${failure?.time}`);
+    }
+    expect(fleet.given("os-2")).toEqual(["n1"]);
   });
 
   test("quarantines the release for every other group", () => {

@@ -180,6 +180,30 @@ describe("machines", () => {
     expect([...coordination.sessions.keys()]).toEqual([MACHINE]);
   });
 
+  test("a token of one's own takes over no machine that is known", async () => {
+    allowJoin();
+    allowJoin("other");
+    const gateway = await start();
+    await joinMachine(gateway);
+    await expect(joinMachine(gateway, "other")).rejects.toMatchObject({
+      code: status.UNAUTHENTICATED,
+      message: expect.stringContaining(`slipway join-token forget-machine ${MACHINE}`),
+    });
+    expect([...coordination.joins.keys()]).toEqual([hashJoinToken("other")]);
+    await joinMachine(gateway, "other", "f".repeat(32));
+  });
+
+  test("a crowd of joins holds up no renewal", async () => {
+    allowJoin();
+    const gateway = await start({ serverLimits: { joinsPerSecond: 0.001, joinBurst: 1 } });
+    const channel = await joinMachine(gateway);
+    await expect(joinMachine(gateway, "guess")).rejects.toMatchObject({ code: status.UNAVAILABLE });
+    const { request } = await newCertificateRequest();
+    const renew = create(RenewRequestSchema, { certificateRequest: request });
+    const { certificate } = await ask(dial(gateway, channel), agentGatewayService.renew, renew);
+    expect(certificate).toContain("BEGIN CERTIFICATE");
+  });
+
   test("a machine can't speak for another one", async () => {
     allowJoin();
     const gateway = await start();
@@ -296,6 +320,29 @@ describe("crowds", () => {
     const text = await gateway.metrics.registry.metrics();
     expect(text).toMatch(/slipway_gateway_turned_away_total\{reason="Busy"\} [1-9]/);
     expect(text).toMatch(/slipway_gateway_sessions 200/);
+  });
+
+  test("peers that nobody knows keep out no agent, and ask the API server so often only", async () => {
+    const gateway = await start({
+      serverLimits: {
+        sessionsPerSecond: 0.001,
+        sessionBurst: 1,
+        callsPerAddress: 0.001,
+        callBurstPerAddress: 11,
+      },
+    });
+    const strangers = Array.from({ length: 10 }, (_, index) =>
+      new FakeAgent(dial(gateway), `garbage-${index}`).hello(),
+    );
+    for (const stranger of strangers) {
+      await expect.poll(() => stranger.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
+    }
+    const agent = new FakeAgent(dial(gateway), "agent@n1").hello();
+    await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+    const asked = fakeReviews.asked;
+    const late = new FakeAgent(dial(gateway), "garbage-late").hello();
+    await expect.poll(() => late.goAway(), WAIT).toBe("Busy");
+    expect(fakeReviews.asked).toBe(asked);
   });
 
   test("over its limits it says when to come back", async () => {

@@ -252,7 +252,11 @@ export class Faults {
     this.#trouble(machine, 60 * SECOND);
     api.remove("nodes", machine.name);
     if (kind === "nodeRetired") {
-      sim.at(this.#time(0, 20), () => machine.retire());
+      sim.at(this.#time(0, 20), () => {
+        machine.retire();
+        // Its kubelet may have registered once more.
+        api.remove("nodes", machine.name);
+      });
       return;
     }
     // The agent's Pod goes with its Node; the kubelet registers anew when it is restarted.

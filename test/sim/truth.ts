@@ -190,8 +190,8 @@ export class Truth {
 
   #noteDown(truth: MachineTruth, down: boolean): void {
     const { time } = this.world.sim;
-    if (!down && truth.downSince !== undefined) {
-      if (truth.upAt !== undefined) truth.upAgainAt = time;
+    if (!down) {
+      if (truth.downSince !== undefined && truth.upAt !== undefined) truth.upAgainAt = time;
       truth.upAt = time;
     }
     truth.downSince = down ? (truth.downSince ?? time) : undefined;

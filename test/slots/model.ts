@@ -152,7 +152,7 @@ type Gates = Partial<Extract<ManagerAct, { do: "gates" }>>;
 function writeGates(world: World, manager: Coordination, leader: Leadership, gates: Gates): Promise<boolean> {
   const now = world.clock.now();
   const validUntil = now + (gates.validFor ?? 30_000);
-  const { max = 1, unavailable = [], closesIn } = gates;
+  const { max = 1, unavailable = [], granted = [], closesIn } = gates;
   return manager.writeGates(leader, {
     groups: [
       {
@@ -166,7 +166,7 @@ function writeGates(world: World, manager: Coordination, leader: Leadership, gat
         validUntil,
       },
     ],
-    budgets: ["group/g", "budget/z/a"].map((budget) => ({ budget, max, unavailable, validUntil })),
+    budgets: ["group/g", "budget/z/a"].map((budget) => ({ budget, max, unavailable, granted, validUntil })),
   });
 }
 

@@ -27,7 +27,14 @@ const managerAct = fc.oneof(
       open: mostlyTrue,
       closesIn: fc.option(fc.nat({ max: 120_000 }), { freq: 2 }),
       max: fc.constantFrom(0, 1, 1, 2),
-      unavailable: fc.subarray(UIDS, { maxLength: 1 }),
+      unavailable: fc.oneof(
+        { weight: 4, arbitrary: fc.subarray(UIDS, { maxLength: 1 }) },
+        { weight: 1, arbitrary: fc.constant<string[]>([...UIDS]) },
+      ),
+      granted: fc.oneof(
+        { weight: 9, arbitrary: fc.constant<string[]>([]) },
+        { weight: 1, arbitrary: fc.subarray(UIDS, { maxLength: 1 }) },
+      ),
       validFor: fc.integer({ min: 6_000, max: 30_000 }),
     }),
   },

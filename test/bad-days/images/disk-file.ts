@@ -31,7 +31,9 @@ export async function hashOf(path: string, name: string): Promise<string> {
   const { offset, size } = await extentOf(path, name);
   const disk = await openFileDisk(path, { claim: false });
   try {
-    return createHash("sha256").update(await disk.read(offset, size)).digest("hex");
+    return createHash("sha256")
+      .update(await disk.read(offset, size))
+      .digest("hex");
   } finally {
     await disk.close();
   }

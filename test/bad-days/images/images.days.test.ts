@@ -12,12 +12,16 @@ import { damage, extentOf, hashOf, HEADER } from "./disk-file.ts";
 
 const start = days({ machines: machines(11), limits: { total: 11, perZone: 11 } });
 
-/** What the message says of a mirror with the fault; undefined where its patience is longer than a test's. */
+/**
+ * What the message says of a mirror with the fault; undefined where it comes too late for a test
+ * (each attempt waits 30 s for a mirror that stalls) or may not come at all (what a mirror sends
+ * too much is cut off, and what it sent before may be right).
+ */
 const MIRRORS: [fault: MirrorFault, node: string, said: RegExp | undefined][] = [
-  ["lie", "node-01", /hash|bytes/],
+  ["lie", "node-01", /another hash/],
   ["short", "node-02", /early|closed/],
-  ["long", "node-03", /more than/],
-  ["gone", "node-04", /answered 503/],
+  ["gone", "node-03", /answered 503/],
+  ["long", "node-04", undefined],
   ["stall", "node-05", undefined],
 ];
 
@@ -30,8 +34,11 @@ describe.concurrent("at the same time", () => {
       onTestFinished(() => mirror.close());
       mirror.fault = fault;
       const bad = (url: string): string => url.replace(day.cluster.mirror.url, mirror.url);
+      const patient = fault === "stall";
       await berth.declare();
-      await berth.publish(`1.1.0-${fault}`, { urls: (good) => [bad(good), good] });
+      await berth.publish(`1.1.0-${fault}`, {
+        urls: (good) => (patient && good.endsWith("/manifest") ? [good] : [bad(good), good]),
+      });
       await berth.done(`1.1.0-${fault}`);
       if (said === undefined) return;
 
@@ -58,14 +65,21 @@ describe.concurrent("at the same time", () => {
     const running = await hashOf(disk, "SLOT-A");
     await berth.declare();
     await berth.publish("1.1.0-large", { defect: "size" });
-    const refused = await berth.until("node-06", "refuses", ({ status }) => status?.reason === "ImageRefused");
+    const refused = await berth.until(
+      "node-06",
+      "refuses",
+      ({ status }) => status?.reason === "ImageRefused",
+    );
     expect(refused.status?.message).toMatch(/SlotTooSmall: the image takes \d+ bytes, the slot has \d+/);
     expect(await hashOf(disk, "SLOT-A")).toBe(running);
     await berth.publish("1.2.0-large");
     await berth.done("1.2.0-large");
   });
 
-  for (const [which, node] of [["primary", "node-07"], ["backup", "node-08"]] as const) {
+  for (const [which, node] of [
+    ["primary", "node-07"],
+    ["backup", "node-08"],
+  ] as const) {
     test(`a damaged ${which} partition table boots, and is repaired by the next update`, async () => {
       const day = start();
       const berth = new Berth(day, `gpt-${which}`, [node]);
@@ -89,7 +103,10 @@ describe.concurrent("at the same time", () => {
     await machine.trap("reboot", "power-off");
     await berth.declare();
     await berth.publish("1.1.0-forgetful");
-    await day.waitFor("node-09 is off after its commit", async () => (await machine.status()).power === "off");
+    await day.waitFor(
+      "node-09 is off after its commit",
+      async () => (await machine.status()).power === "off",
+    );
     const { offset, size } = await extentOf(machine.paths.disk, "SLIPWAY-STATE");
     damage(machine.paths.disk, { offset, size });
     await machine.powerOn();

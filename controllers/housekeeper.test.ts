@@ -1,0 +1,79 @@
+import { expect, test } from "vitest";
+import { CORDON_ANNOTATION } from "../api/labels.ts";
+import type { ObjectKey } from "../runtime/client.ts";
+import { silentLogger } from "../ports/log.ts";
+import type { Node } from "../runtime/core.ts";
+import { fleet, INCARNATION, NOW, node } from "./fixtures.ts";
+import { Housekeeper } from "./housekeeper.ts";
+import type { World } from "./world.ts";
+
+const nothing = { groups: [], budgets: [], windows: [], releases: [], nodes: [], nodeUpdates: [] };
+
+function orphan(name: string): Node {
+  const cordoned = node(name, { cordoned: true });
+  const token = { incarnation: INCARNATION, revision: 3 };
+  cordoned.metadata.annotations = { [CORDON_ANNOTATION]: JSON.stringify({ token, unschedulable: false }) };
+  return cordoned;
+}
+
+function room(refuses: (name: string) => boolean) {
+  const patched: string[] = [];
+  const forgotten: string[] = [];
+  let gate: Promise<void> | undefined;
+  const keeper = new Housekeeper({
+    client: {
+      async patch<T>(_resource: unknown, { name }: ObjectKey): Promise<T> {
+        await gate;
+        patched.push(name);
+        if (refuses(name)) throw new Error("admission webhook denied the request");
+        return {} as T;
+      },
+    },
+    coordination: {
+      async forgetNode(_leader, uid) {
+        if (refuses(uid)) throw new Error("etcd gave no answer");
+        forgotten.push(uid);
+        return true;
+      },
+    },
+    leader: () => ({ epoch: 1, incarnation: INCARNATION }),
+    clock: { now: () => NOW, monotonic: () => NOW, after: () => () => {} },
+    log: silentLogger,
+  });
+  const hold = (until: Promise<void>): void => {
+    gate = until;
+  };
+  return { keeper, patched, forgotten, hold };
+}
+
+test("a Node that can't be patched keeps neither the others nor the records waiting", async () => {
+  const { keeper, patched, forgotten } = room((name) => name === "a" || name === "gone-1");
+  const world: World = { ...nothing, nodes: [orphan("a"), orphan("b")] };
+  await keeper.tidy(world, fleet(["gone-1", "gone-2"], { present: new Set() }));
+  expect(patched).toEqual(["a", "b"]);
+  expect(forgotten).toEqual(["gone-2"]);
+});
+
+test("a round is bounded, and no cordon that fails keeps another waiting for ever", async () => {
+  const { keeper, patched, forgotten } = room((name) => name.startsWith("n"));
+  const names = Array.from({ length: 30 }, (_, index) => `n${index}`);
+  const world: World = { ...nothing, nodes: names.map(orphan) };
+  const gone = Array.from({ length: 30 }, (_, index) => `gone-${index}`);
+  await keeper.tidy(world, fleet(gone, { present: new Set() }));
+  expect([patched.length, forgotten.length]).toEqual([20, 20]);
+  await keeper.tidy(world, fleet([]));
+  expect(new Set(patched)).toEqual(new Set(names));
+});
+
+test("one round at a time", async () => {
+  const { keeper, patched, hold } = room(() => false);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  hold(promise);
+  const world: World = { ...nothing, nodes: [orphan("a")] };
+  const first = keeper.tidy(world, fleet([]));
+  await keeper.tidy(world, fleet([]));
+  expect(patched).toEqual([]);
+  resolve();
+  await first;
+  expect(patched).toEqual(["a"]);
+});
