@@ -16,8 +16,8 @@ const HOUR = 3_600_000;
 /** A commit is never good for longer, ms (coordination/admission.ts). */
 const COMMIT_AT_MOST = 30_000;
 /** Long enough for the dead man's switch to outlast a freeze: what reboots then would be the agent. */
-const health = { bootDeadline: "60s", releaseDeadline: "60s" };
-/** Two such boots and a minute: what must fit into the window after a commit, ms. */
+const health = { rebootTime: "30s", bootDeadline: "60s", releaseDeadline: "60s" };
+/** Two such reboots: what must fit into the window after a commit, ms. */
 const BOOT_NEEDS = 180_000;
 /** In no group. */
 const BYSTANDER = "node-07";
