@@ -134,12 +134,9 @@ export const UpdateGroupSpec = z
     }),
     channel: ObjectName.optional().meta({ description: "The Channel to follow." }),
     release: ObjectName.optional().meta({ description: "Or: the Release to stay on." }),
-    driver: z
-      .enum(["fastpatch", "sentinel"])
-      .default("fastpatch")
-      .meta({
-        description: "`fastpatch` writes images into slots; `sentinel` only reboots nodes that ask for it.",
-      }),
+    driver: z.enum(["fastpatch", "sentinel"]).default("fastpatch").meta({
+      description: "`fastpatch` writes images into slots; `sentinel` only reboots nodes that ask for it.",
+    }),
     paused: z.boolean().default(false).meta({ description: "Nothing new begins; what is committed ends." }),
     strategy: z
       .enum(["Coordinated", "Immediate", "Off"])

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { CORDON_ANNOTATION } from "../api/labels.ts";
-import type { ObjectKey } from "../runtime/client.ts";
 import { silentLogger } from "../ports/log.ts";
+import type { ObjectKey } from "../runtime/client.ts";
 import type { Node } from "../runtime/core.ts";
 import { fleet, INCARNATION, NOW, node } from "./fixtures.ts";
 import { Housekeeper } from "./housekeeper.ts";

@@ -4,7 +4,7 @@
  * what the Lease remembers, holders are rebuilt from the API before anything is granted.
  */
 import { GROUP } from "../api/meta.ts";
-import { type NodeUpdate, nodeUpdate as kind } from "../api/node-update.ts";
+import { nodeUpdate as kind, type NodeUpdate } from "../api/node-update.ts";
 import type { Coordination, FleetSnapshot, Leadership, RebuiltGrant } from "../coordination/coordination.ts";
 import { REBUILDING } from "../coordination/records.ts";
 import type { Logger } from "../ports/log.ts";

@@ -2,13 +2,14 @@
  * The manager: every controller on one runtime, led by one Lease and one epoch. Stores
  * follow the API server before it leads; everything else runs only while it does.
  */
+
+import type { Channel } from "../api/channel.ts";
 import { channel } from "../api/channel.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type RebootBudget, rebootBudget } from "../api/reboot-budget.ts";
 import { type RebootWindow, rebootWindow } from "../api/reboot-window.ts";
 import { type Release, release } from "../api/release.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
-import type { Channel } from "../api/channel.ts";
 import type { FleetSnapshot } from "../coordination/coordination.ts";
 import { createCoordination } from "../coordination/create.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
@@ -16,7 +17,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
 import type { KubeClient } from "../runtime/client.ts";
-import { type Node, NODES } from "../runtime/core.ts";
+import { NODES, type Node } from "../runtime/core.ts";
 import type { LeaderElectionOptions } from "../runtime/leader-election.ts";
 import { createManager, type Manager } from "../runtime/manager.ts";
 import type { RuntimeMetrics } from "../runtime/metrics.ts";

@@ -1,5 +1,5 @@
 /** Writes `RebootBudget.status`. Observes RebootBudgets and what the last plan rested on. */
-import { type RebootBudget, rebootBudget as kind } from "../../api/reboot-budget.ts";
+import { rebootBudget as kind, type RebootBudget } from "../../api/reboot-budget.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import { applyStatus } from "../../runtime/apply-status.ts";
 import type { KubeClient } from "../../runtime/client.ts";

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
-import { CORDON_ANNOTATION } from "../../api/labels.ts";
 import type { Resource } from "../../api/kind.ts";
+import { CORDON_ANNOTATION } from "../../api/labels.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { Token } from "../../coordination/records.ts";
 import { PLAYED_LABEL } from "../../hack/plane/components.ts";
 import { type Cancel, systemClock } from "../../ports/clock.ts";
 import { systemRandom } from "../../ports/random.ts";
-import { type Lease, LEASES, type Node, NODES, type Pod, PODS } from "../../runtime/core.ts";
+import { LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
 import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
 import { createRestClient, type RestClient } from "../../runtime/rest-client.ts";
 import { nodeUpdate } from "../fixtures.ts";

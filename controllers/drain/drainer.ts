@@ -4,11 +4,11 @@ import type { Why } from "../../api/reasons.ts";
 import type { UpdateGroupSpec } from "../../api/update-group.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { KubeClient } from "../../runtime/client.ts";
-import { type Pod, PODS } from "../../runtime/core.ts";
+import { PODS, type Pod } from "../../runtime/core.ts";
 import {
-  decideDrain,
   type DrainDecision,
   type DrainView,
+  decideDrain,
   dryVerdict,
   GATEWAY_LABEL,
   isStuck,

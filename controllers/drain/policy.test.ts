@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Pod } from "../../runtime/core.ts";
 import { NOW, pod } from "../fixtures.ts";
-import { decideDrain, type DrainView, dryVerdict, GATEWAY_LABEL, leaving, STUCK_AFTER } from "./policy.ts";
+import { type DrainView, decideDrain, dryVerdict, GATEWAY_LABEL, leaving, STUCK_AFTER } from "./policy.ts";
 
 const gatewayLabels = { [GATEWAY_LABEL.key]: GATEWAY_LABEL.value };
 const SYSTEM = "slipway-system";

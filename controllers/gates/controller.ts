@@ -4,9 +4,10 @@
  * RebootWindows, Releases, Nodes and NodeUpdates; writes the gates in etcd and
  * `UpdateGroup.status.gate`.
  */
+
+import type { Kind, Resource } from "../../api/kind.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import { timestamp } from "../../api/meta.ts";
-import type { Kind, Resource } from "../../api/kind.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
 import { rebootBudget } from "../../api/reboot-budget.ts";
 import { rebootWindow } from "../../api/reboot-window.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { timestamp } from "../../api/meta.ts";
-import { fleet, group, live, node, nodeUpdate, NOW, release } from "../fixtures.ts";
+import { fleet, group, live, NOW, node, nodeUpdate, release } from "../fixtures.ts";
 import type { World } from "../world.ts";
 import { decideGates, GATE_VALIDITY } from "./policy.ts";
 

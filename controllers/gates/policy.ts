@@ -2,8 +2,9 @@
  * What etcd is told of the Kubernetes API, so that a transaction there can refuse what
  * the API would not allow (design, section 4 "gates", rules 1 and 4).
  */
-import type { UpdateGroup } from "../../api/update-group.ts";
+
 import type { Release } from "../../api/release.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
 import { grantedBeside, tabulate } from "../budget/policy.ts";

@@ -63,14 +63,16 @@ test("a reboot is counted once, whether it ended well, badly or not at all", () 
     ["Verifying", "VerifyingBoot"],
     ["Rebooting", ""],
   );
-  expect(rebootsSince(well, NOW - 3_600_000)).toBe(1);
-  expect(rebootsSince(well, NOW - 1)).toBe(0);
-  expect(rebootsSince(history(["Failed", ""], ["Verifying", "FellBack"], ["Rebooting", ""]), 0)).toBe(1);
-  expect(rebootsSince(history(["Staged", "Stolen"], ["Suspect", "Suspect"], ["Rebooting", ""]), 0)).toBe(1);
+  expect(rebootsSince(well, NOW - 3_600_000, NOW)).toBe(1);
+  expect(rebootsSince(well, NOW - 1, NOW)).toBe(0);
+  expect(rebootsSince(history(["Failed", ""], ["Verifying", "FellBack"], ["Rebooting", ""]), 0, NOW)).toBe(1);
+  expect(rebootsSince(history(["Staged", "Stolen"], ["Suspect", "Suspect"], ["Rebooting", ""]), 0, NOW)).toBe(
+    1,
+  );
 });
 
 test("a fallback is a return, too", () => {
   const failed = [{ version: "1", rootHash: "", reason: "FellBack", message: "", time: timestamp(NOW) }];
-  expect(lastReturn({ verifiedAt: timestamp(NOW - 5000), failed })).toBe(NOW);
-  expect(lastReturn(undefined)).toBe(Number.NEGATIVE_INFINITY);
+  expect(lastReturn({ verifiedAt: timestamp(NOW - 5000), failed }, NOW)).toBe(NOW);
+  expect(lastReturn(undefined, NOW)).toBe(Number.NEGATIVE_INFINITY);
 });

@@ -6,6 +6,8 @@ const BEFORE_REBOOT: readonly Step[] = ["Granting", "Draining", "Rebooting"];
 
 /** First and longest wait after a slot was given back, ms; it doubles each time. */
 const BACK_OFF = { base: 30_000, cap: 1_800_000 } as const;
+/** As far as the clocks of two managers may differ, ms. What lies further ahead was dated by a clock that has been set back since: nothing waits for it. */
+const SKEW = 60_000;
 
 interface Attempt {
   /** Wall clock, ms: when the slot was given back. */
@@ -33,7 +35,7 @@ export function backOffUntil(status: NodeUpdateStatus | undefined, now: number):
   const [last] = given;
   if (last === undefined) return undefined;
   const until = last.at + Math.min(BACK_OFF.cap, BACK_OFF.base * 2 ** (given.length - 1));
-  return until > now ? until : undefined;
+  return until > now && last.at <= now + SKEW ? until : undefined;
 }
 
 /** How often a slot was given back because a window closed, since the last return. */
@@ -48,16 +50,18 @@ export function waitingSince(status: NodeUpdateStatus | undefined): number {
 }
 
 /** The last time that it came back from a reboot, well or not, wall clock ms; -Infinity if it never did. */
-export function lastReturn(status: NodeUpdateStatus | undefined): number {
+export function lastReturn(status: NodeUpdateStatus | undefined, now: number): number {
   const times = [status?.verifiedAt, ...(status?.failed ?? []).map(({ time }) => time)];
-  return Math.max(...times.map((time) => (time === undefined ? Number.NEGATIVE_INFINITY : Date.parse(time))));
+  const known = times.flatMap((time) => (time === undefined ? [] : [Date.parse(time)]));
+  return Math.max(...known.filter((time) => time <= now + SKEW));
 }
 
-/** Reboots that it came back from, or was given up on, since `from` (wall clock, ms). */
-export function rebootsSince(status: NodeUpdateStatus | undefined, from: number): number {
+/** Reboots that it came back from, or was given up on, from `from` to `now` (wall clock, ms). */
+export function rebootsSince(status: NodeUpdateStatus | undefined, from: number, now: number): number {
   const transitions = status?.transitions ?? [];
   return transitions.filter(({ step, time, reason }, index) => {
     const back = step === "Verifying" && transitions[index + 1]?.step !== "Verifying";
-    return Date.parse(time) > from && (back || reason === "Stolen" || reason === "HolderExpired");
+    const at = Date.parse(time);
+    return at > from && at <= now + SKEW && (back || reason === "Stolen" || reason === "HolderExpired");
   }).length;
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Clock } from "../../ports/clock.ts";
-import { fleet, group, node, nodeUpdate, NOW, release, stagedSince } from "../fixtures.ts";
+import { fleet, group, NOW, node, nodeUpdate, release, stagedSince } from "../fixtures.ts";
 import type { World } from "../world.ts";
 import { Planner } from "./planner.ts";
 

@@ -7,8 +7,8 @@ import type { Reason } from "../../api/reasons.ts";
 import type { RebootBudget } from "../../api/reboot-budget.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import { tabulate } from "../budget/policy.ts";
-import { fleet, group, live, node, nodeUpdate, NOW, release, stagedSince } from "../fixtures.ts";
-import { planGrants, type PlanSnapshot } from "./policy.ts";
+import { fleet, group, live, NOW, node, nodeUpdate, release, stagedSince } from "../fixtures.ts";
+import { type PlanSnapshot, planGrants } from "./policy.ts";
 
 const ZONE = "zone";
 const target = release("1.1.0");

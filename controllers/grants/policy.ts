@@ -10,6 +10,7 @@ import type { Reason, Why } from "../../api/reasons.ts";
 import type { Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
+import type { Node } from "../../runtime/core.ts";
 import { type BudgetTable, grantedBeside, tabulate } from "../budget/policy.ts";
 import { isBarred, isHalted } from "../gates/policy.ts";
 import { needsOf } from "../node-update/deadlines.ts";
@@ -19,7 +20,6 @@ import { isReady, releaseNameOf, type Wanted, wantedOf } from "../node-update/ta
 import { exposure } from "../rollout/exposure.ts";
 import { thresholdOf } from "../rollout/stage.ts";
 import { type GroupOpening, groupOpening, whyNotNow } from "../window/policy.ts";
-import type { Node } from "../../runtime/core.ts";
 import type { World } from "../world.ts";
 import { abortsForTime, backOffUntil, lastReturn, rebootsSince, waitingSince } from "./history.ts";
 
@@ -256,7 +256,7 @@ class Ledger {
     const flying = this.#flying.get(metadata.name) ?? 0;
     const settle = parseDuration(spec.settle);
     if (settle > 0) {
-      const until = Math.max(...members.map(({ status }) => lastReturn(status))) + settle;
+      const until = Math.max(...members.map(({ status }) => lastReturn(status, this.#now))) + settle;
       if (until > this.#now) {
         return {
           reason: "WaitingForSettle",
@@ -266,7 +266,7 @@ class Ledger {
     }
     if (spec.rate === undefined) return undefined;
     const from = this.#now - parseDuration(spec.rate.period);
-    const used = flying + members.reduce((sum, { status }) => sum + rebootsSince(status, from), 0);
+    const used = flying + members.reduce((sum, { status }) => sum + rebootsSince(status, from, this.#now), 0);
     if (used < spec.rate.updates) return undefined;
     const message = `UpdateGroup ${metadata.name} allows ${spec.rate.updates} updates in ${spec.rate.period}; ${used} are used.`;
     return { reason: "WaitingForRate", message };

@@ -179,7 +179,7 @@ export class NodeUpdateReconciler implements Reconciler {
       live,
       observed: newest.observed.get(uid),
       present,
-      absentFor: this.#memory.absentFor(key, present),
+      absentFor: this.#memory.absentFor(key, newest.present, uid),
       take: asks,
       waiting: planner.waiting(uid),
       mayStage: planner.mayStage(uid),

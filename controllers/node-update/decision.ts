@@ -25,7 +25,7 @@ export interface NodeView {
   live: LiveGrant | undefined;
   observed: Observed | undefined;
   present: boolean;
-  /** Milliseconds for which this manager has seen no presence. */
+  /** Milliseconds for which this manager looked for its agent in vain, while others were present. */
   absentFor: number;
   /** The queue's word: a slot to take now, or why not. */
   take: TakePlan | undefined;

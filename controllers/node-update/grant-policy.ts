@@ -15,7 +15,7 @@ import { reasonOf } from "./idle.ts";
 import { missing } from "./release-check.ts";
 import { withFailure } from "./status.ts";
 
-/** An agent that is away this long before its commit has lost its slot, ms. */
+/** An agent that is missed this long, ms, has lost a slot without a commit; of a Suspect a failure may count. */
 const ABSENT_LIMIT = 60_000;
 /** A drained node whose agent does not commit gives its slot back after this, ms. */
 const COMMIT_LIMIT = 300_000;
@@ -26,6 +26,8 @@ const COMMIT_LIMIT = 300_000;
 const BEGIN_LIMIT = 30_000;
 /** How often a drain and a returned node are looked at, ms. */
 const LOOK = 2000;
+/** How often a Suspect is looked for, ms: each look counts for no more than 15 s. */
+const SEARCH = 10_000;
 
 const none: Act = { do: "none" };
 
@@ -195,9 +197,11 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
   const suspectFor = now - Date.parse(suspectSince);
   let status: NodeUpdateStatus = { ...before, suspectSince };
   const failAfter = parseDuration(policy.releaseDeadline);
-  if (suspectFor >= failAfter)
+  // After a time in which nobody could be asked, an agent gets time to come back (rule 10).
+  const missed = present || view.absentFor >= ABSENT_LIMIT;
+  if (missed && suspectFor >= failAfter)
     status = withFailure(status, targetOf(view, live), why, timestamp(grant.at), now);
-  if (policy.holderTTL !== undefined && suspectFor >= parseDuration(policy.holderTTL)) {
+  if (missed && policy.holderTTL !== undefined && suspectFor >= parseDuration(policy.holderTTL)) {
     const expired: Why = {
       reason: "HolderExpired",
       message: `The machine was Suspect for ${policy.holderTTL}, the group's holderTTL; its slot is free and the failure counts.`,
@@ -205,15 +209,8 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
     status = withFailure(status, targetOf(view, live), expired, timestamp(grant.at), now);
     return decided(view, status, "Suspect", expired, { do: "free", cause: "HolderExpired" }, now);
   }
-  return decided(
-    view,
-    status,
-    "Suspect",
-    why,
-    none,
-    now,
-    suspectFor < failAfter ? failAfter - suspectFor : 60_000,
-  );
+  const again = missed ? (suspectFor < failAfter ? failAfter - suspectFor : 60_000) : SEARCH;
+  return decided(view, status, "Suspect", why, none, now, again);
 }
 
 /** What the grant is for; after a rebuild of etcd, what the release of that name is for the machine. */

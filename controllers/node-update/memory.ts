@@ -2,7 +2,7 @@
 import type { Clock } from "../../ports/clock.ts";
 import type { ReleaseLook } from "./release-check.ts";
 
-/** Most time that one look adds, ms: a longer gap means that the API could not be asked. */
+/** Most time that one look adds, ms: a longer gap means that nobody could be asked. */
 const LOOK_AT_MOST = 15_000;
 
 interface Return {
@@ -13,10 +13,15 @@ interface Return {
   lookedAt: number;
 }
 
+interface Absence {
+  milliseconds: number;
+  lookedAt: number;
+}
+
 export class NodeMemory {
   readonly #clock: Clock;
-  /** By name of the NodeUpdate: monotonic, since when its agent is away. */
-  readonly #absent = new Map<string, number>();
+  /** By name of the NodeUpdate. */
+  readonly #absent = new Map<string, Absence>();
   readonly #returns = new Map<string, Return>();
 
   constructor(clock: Clock) {
@@ -28,15 +33,18 @@ export class NodeMemory {
     this.#returns.delete(key);
   }
 
-  absentFor(key: string, present: boolean): number {
-    if (present) {
+  /** Milliseconds for which its agent was looked for in vain. Where no agent is present at all, nobody can be missed. */
+  absentFor(key: string, present: ReadonlySet<string>, uid: string): number {
+    if (present.has(uid) || present.size === 0) {
       this.#absent.delete(key);
       return 0;
     }
     const now = this.#clock.monotonic();
-    const since = this.#absent.get(key) ?? now;
-    this.#absent.set(key, since);
-    return now - since;
+    const before = this.#absent.get(key);
+    const added = before === undefined ? 0 : Math.min(now - before.lookedAt, LOOK_AT_MOST);
+    const milliseconds = (before?.milliseconds ?? 0) + added;
+    this.#absent.set(key, { milliseconds, lookedAt: now });
+    return milliseconds;
   }
 
   /** A look at a node that came back under the grant of `revision`. `sign` changes with each sign of its kubelet. */

@@ -204,6 +204,15 @@ test("a machine that is away too long is Suspect and keeps its slot (rule 3)", (
   );
   expect(failed.status.failed).toMatchObject([{ reason: "Suspect", release: "os-1.1.0" }]);
   expect(failed.act.do).toBe("none");
+  const unsought = decideNode(
+    under(
+      { phase: "Committed", committedAt: NOW - 12 * MINUTE },
+      { present: false, absentFor: 1000, nodeUpdate: missed },
+    ),
+    NOW + 11 * MINUTE,
+  );
+  expect(unsought.status).toMatchObject({ step: "Suspect" });
+  expect(unsought.status.failed).toBeUndefined();
 });
 
 test("an opt-in time limit frees a Suspect's slot and charges a failure", () => {
@@ -211,7 +220,10 @@ test("an opt-in time limit frees a Suspect's slot and charges a failure", () => 
   const suspect = withGrant({ ...granted, policy });
   suspect.status = { ...suspect.status, step: "Suspect", suspectSince: timestamp(NOW - 31 * MINUTE) };
   const { act, status } = decideNode(
-    under({ phase: "Committed", committedAt: NOW - 60 * MINUTE }, { nodeUpdate: suspect, present: false }),
+    under(
+      { phase: "Committed", committedAt: NOW - 60 * MINUTE },
+      { nodeUpdate: suspect, present: false, absentFor: 60 * MINUTE },
+    ),
     NOW,
   );
   expect(act).toEqual({ do: "free", cause: "HolderExpired" });

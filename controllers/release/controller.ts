@@ -1,6 +1,6 @@
 /** Observes Releases, NodeUpdates and the halts of UpdateGroups; writes the status of Releases. */
 import type { NodeUpdate } from "../../api/node-update.ts";
-import { type Release, release as kind } from "../../api/release.ts";
+import { release as kind, type Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { applyStatus, sameJson } from "../../runtime/apply-status.ts";

@@ -8,7 +8,7 @@ import { API_VERSION } from "../../api/meta.ts";
 import { type NodeUpdate, nodeUpdate as nodeUpdateKind } from "../../api/node-update.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { Release } from "../../api/release.ts";
-import { type UpdateGroup, updateGroup as kind } from "../../api/update-group.ts";
+import { updateGroup as kind, type UpdateGroup } from "../../api/update-group.ts";
 import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import type { Clock } from "../../ports/clock.ts";

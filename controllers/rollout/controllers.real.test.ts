@@ -9,7 +9,7 @@ import {
 } from "../../api/node-update.ts";
 import { type RebootWindow, rebootWindow } from "../../api/reboot-window.ts";
 import { type Release, release as releaseKind } from "../../api/release.ts";
-import { type UpdateGroup, updateGroup as groupKind } from "../../api/update-group.ts";
+import { updateGroup as groupKind, type UpdateGroup } from "../../api/update-group.ts";
 import type { Coordination } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
@@ -18,7 +18,7 @@ import { systemClock as clock } from "../../ports/clock.ts";
 import { silentLogger as log } from "../../ports/log.ts";
 import { systemRandom as random } from "../../ports/random.ts";
 import { isApiError } from "../../runtime/client.ts";
-import { type Node, NODES } from "../../runtime/core.ts";
+import { NODES, type Node } from "../../runtime/core.ts";
 import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
 import { createManager } from "../../runtime/manager.ts";
 import { createMetrics } from "../../runtime/metrics.ts";

@@ -88,7 +88,13 @@ describe("opening", () => {
     const stale = world.table;
     stale.apply({
       number: 1,
-      fleet: { desired: new Map(), grants: new Map(), sessions: new Map(), present: new Set() },
+      fleet: {
+        incarnation: "one",
+        desired: new Map(),
+        grants: new Map(),
+        sessions: new Map(),
+        present: new Set(),
+      },
     });
     expect(peer.kinds).toEqual(["welcome"]);
     world.coordination.grants.set(UID, fakeGrant(UID, 7, "Committed"));

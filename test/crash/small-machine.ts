@@ -1,12 +1,12 @@
 /** A machine small enough to be taken apart thousands of times, and releases for it. All bytes follow from seeds. */
 import type { KeyObject } from "node:crypto";
-import { memoryDisk } from "../../fastpatch/memory-disk.ts";
 import type { Disk } from "../../fastpatch/disk.ts";
-import { buildImage, type BuiltImage } from "../../fastpatch/image.ts";
+import { region } from "../../fastpatch/disk.ts";
+import { type BuiltImage, buildImage } from "../../fastpatch/image.ts";
 import type { InstallOptions, InstallTarget } from "../../fastpatch/install.ts";
 import { type Manifest, parseManifest } from "../../fastpatch/manifest.ts";
+import { memoryDisk } from "../../fastpatch/memory-disk.ts";
 import { createTable, type Extent, referenceLayout } from "../../fastpatch/partition-table.ts";
-import { region } from "../../fastpatch/disk.ts";
 import { writeSlotLabel } from "../../fastpatch/slot-label.ts";
 import { type ByteRange, type Source, SourceError } from "../../fastpatch/source.ts";
 import { keyId, signStatement } from "../../fastpatch/statement.ts";

@@ -1,7 +1,7 @@
 /** What etcd remembers of who wrote what: it keeps every revision until it is compacted. */
 import { spawn } from "node:child_process";
-import { createInterface } from "node:readline";
 import { randomUUID } from "node:crypto";
+import { createInterface } from "node:readline";
 import type { EtcdCluster } from "../../../hack/plane/etcd.ts";
 import { tool } from "../../../hack/tools.ts";
 

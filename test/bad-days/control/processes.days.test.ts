@@ -1,11 +1,10 @@
 /** Days on which processes die, freeze and come back, in a rollout of 12 machines. */
 import { setTimeout as pause } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { type Day, days, machines } from "../day.ts";
 import { SeededRandom } from "../../sim/random.ts";
+import { type Day, days, machines } from "../day.ts";
 import { grantEpochs } from "./history.ts";
 import { leaderLease, leaderOf, logOf } from "./leader.ts";
-import { killWhileGranting } from "./granting.ts";
 
 const day = days({ machines: machines(12), managers: 2, gateways: 2, etcdMembers: 3, workloads: true });
 
@@ -102,15 +101,5 @@ test("a leader that was frozen beyond its Lease wakes up while another leads", a
   const history = await grantEpochs(cluster.etcd);
   expect(history.late).toEqual([]);
   expect(new Set(history.epochs).size).toBeGreaterThan(1);
-  await today.rest();
-});
-
-test("the manager and the API server die between the status Granting and the grant", async () => {
-  const today = day();
-  await today.declare();
-  await today.publish("1.3.0");
-  const rounds = await killWhileGranting(today.cluster, 4);
-  process.stderr.write(`slipway: killed while granting: ${rounds.join(", ")}\n`);
-  await today.waitUntilDone("1.3.0");
   await today.rest();
 });

@@ -8,7 +8,7 @@ import { tool } from "../../../hack/tools.ts";
 import { SeededRandom } from "../../sim/random.ts";
 import { Berth } from "../berth.ts";
 import { days, machines } from "../day.ts";
-import { damage, extentOf, hashOf, HEADER } from "./disk-file.ts";
+import { damage, extentOf, HEADER, hashOf } from "./disk-file.ts";
 
 const start = days({ machines: machines(11), limits: { total: 11, perZone: 11 } });
 

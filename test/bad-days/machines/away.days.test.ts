@@ -149,10 +149,12 @@ describe.concurrent("at the same time", () => {
     expect(berth.nodes.map((node) => day.boots(node))).toEqual([1, 1, 1]);
     expect(berth.breaches({ total: 1, perZone: 1 })).toEqual([]);
 
-    // Another marker is another wish.
+    // Another marker is another wish; an agent that starts anew sees it at once.
     rmSync(berth.machine("debian-3").paths.sentinel);
+    await berth.machine("debian-3").call("kill-agent");
     await berth.until("debian-3", "needs no reboot", ({ status }) => status?.reason === "NoRebootRequired");
     berth.machine("debian-3").requireReboot();
+    await berth.machine("debian-3").call("kill-agent");
     await day.waitFor("debian-3 rebooted again", () => day.boots("debian-3") === 2);
   });
 
