@@ -88,3 +88,11 @@ export function setCondition(
 export function timestamp(milliseconds: number): string {
   return new Date(milliseconds).toISOString().replace(/\.\d{3}Z$/, "Z");
 }
+
+/** As far as the clocks of two managers may differ, ms. */
+const SKEW = 60_000;
+
+/** Whether `time` was dated by a clock that has been set back since: nothing may wait for it, or be forgiven until then. */
+export function liesAhead(time: number, now: number): boolean {
+  return time > now + SKEW;
+}

@@ -1,4 +1,5 @@
 /** What the last transitions of a node say about when it may ask again, and what it used up. */
+import { liesAhead } from "../../api/meta.ts";
 import type { NodeUpdateStatus, Step } from "../../api/node-update.ts";
 
 /** Steps under a grant that end without a reboot if the next one is not Verifying. */
@@ -6,8 +7,6 @@ const BEFORE_REBOOT: readonly Step[] = ["Granting", "Draining", "Rebooting"];
 
 /** First and longest wait after a slot was given back, ms; it doubles each time. */
 const BACK_OFF = { base: 30_000, cap: 1_800_000 } as const;
-/** As far as the clocks of two managers may differ, ms. What lies further ahead was dated by a clock that has been set back since: nothing waits for it. */
-const SKEW = 60_000;
 
 interface Attempt {
   /** Wall clock, ms: when the slot was given back. */
@@ -35,7 +34,7 @@ export function backOffUntil(status: NodeUpdateStatus | undefined, now: number):
   const [last] = given;
   if (last === undefined) return undefined;
   const until = last.at + Math.min(BACK_OFF.cap, BACK_OFF.base * 2 ** (given.length - 1));
-  return until > now && last.at <= now + SKEW ? until : undefined;
+  return until > now && !liesAhead(last.at, now) ? until : undefined;
 }
 
 /** How often a slot was given back because a window closed, since the last return. */
@@ -53,7 +52,7 @@ export function waitingSince(status: NodeUpdateStatus | undefined): number {
 export function lastReturn(status: NodeUpdateStatus | undefined, now: number): number {
   const times = [status?.verifiedAt, ...(status?.failed ?? []).map(({ time }) => time)];
   const known = times.flatMap((time) => (time === undefined ? [] : [Date.parse(time)]));
-  return Math.max(...known.filter((time) => time <= now + SKEW));
+  return Math.max(...known.filter((time) => !liesAhead(time, now)));
 }
 
 /** Reboots that it came back from, or was given up on, from `from` to `now` (wall clock, ms). */
@@ -62,6 +61,6 @@ export function rebootsSince(status: NodeUpdateStatus | undefined, from: number,
   return transitions.filter(({ step, time, reason }, index) => {
     const back = step === "Verifying" && transitions[index + 1]?.step !== "Verifying";
     const at = Date.parse(time);
-    return at > from && at <= now + SKEW && (back || reason === "Stolen" || reason === "HolderExpired");
+    return at > from && !liesAhead(at, now) && (back || reason === "Stolen" || reason === "HolderExpired");
   }).length;
 }

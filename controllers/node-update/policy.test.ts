@@ -351,19 +351,6 @@ test("a NodeUpdate is let go only when its slot is free", () => {
   expect(decideNode(under({ phase: "Granted" }, { nodeUpdate: leaving }), NOW).act.do).toBe("revoke");
 });
 
-test("the board shows both slots in a word", () => {
-  const seen = observed("1.1.0", undefined);
-  const slot = { $typeName: "slipway.agent.v1.Slot" as const, rootHash: "", tries: 0 };
-  seen.slots = [
-    { ...slot, name: "A", version: "1.1.0", priority: 2, successful: true, running: true },
-    { ...slot, name: "B", version: "1.2.0", priority: 1, tries: 1, successful: false, running: false },
-  ];
-  expect(decideNode(view({ observed: seen }), NOW).status).toMatchObject({
-    slotA: "1.1.0* P2 good",
-    slotB: "1.2.0 P1 1 try",
-  });
-});
-
 const stopped = fc.constantFrom<Partial<NodeView>>(...stops.slice(0, 4).map(([, change]) => change), {
   group: {
     ...group("pool"),

@@ -1,4 +1,5 @@
 /** Failures that count against a release, and when they are too many (design, rule 8). */
+import { liesAhead } from "../../api/meta.ts";
 import type { Release } from "../../api/release.ts";
 import type { Failure, UpdateGroup } from "../../api/update-group.ts";
 import { failuresOn } from "../release/policy.ts";
@@ -35,7 +36,8 @@ export function resumeOf(group: UpdateGroup, word: string | undefined, now: numb
   if (known !== undefined && known !== "" && known !== resumed) {
     return { resumed: known, at: wholeSeconds(now), fresh: true };
   }
-  return { resumed, at: resumedAt === undefined ? undefined : Date.parse(resumedAt), fresh: false };
+  const at = resumedAt === undefined ? undefined : Date.parse(resumedAt);
+  return { resumed, at: at !== undefined && liesAhead(at, now) ? wholeSeconds(now) : at, fresh: false };
 }
 
 /** Whether a failure at `time` is not later than the resume. Times in objects have whole seconds. */

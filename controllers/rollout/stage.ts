@@ -5,7 +5,7 @@
  * What is open stays open and what passed stays passed: newcomers join the last open stage.
  */
 import { parseDuration } from "../../api/duration.ts";
-import { timestamp } from "../../api/meta.ts";
+import { liesAhead, timestamp } from "../../api/meta.ts";
 import type { StageStatus, UpdateGroup } from "../../api/update-group.ts";
 import type { Cohort } from "./cohort.ts";
 
@@ -81,7 +81,7 @@ export function progressOf(
     members.push(...added);
     const good = members.filter((member) => member.state === "Good");
     const stage: StageStatus = { name: cohort.name, size: cohort.size, verified: good.length };
-    const last = Math.max(...good.map((member) => member.verifiedAt ?? 0), 0);
+    const last = newestReturn(good, known, now);
     if (last > 0) stage.lastReturnAt = timestamp(last);
     progress.stages.push(stage);
 
@@ -113,6 +113,17 @@ export function progressOf(
   // Members of passed stages that aren't done yet are newcomers: they are in the last open one.
   progress.opened = opened;
   return progress;
+}
+
+/**
+ * When the last of `good` returned; 0 if none did. A return that lies ahead was dated by a clock
+ * that has been set back since: it counts from when that is noticed, which the status remembers.
+ */
+function newestReturn(good: readonly Standing[], known: StageStatus | undefined, now: number): number {
+  const times = good.flatMap(({ verifiedAt }) => verifiedAt ?? []);
+  const past = times.filter((time) => !liesAhead(time, now));
+  if (past.length === times.length) return Math.max(...past, 0);
+  return Math.max(...past, Math.min(now, Date.parse(known?.lastReturnAt ?? timestamp(now))));
 }
 
 /** Whether no node is left to wait for, and few enough are missing. */

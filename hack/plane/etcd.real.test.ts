@@ -1,4 +1,6 @@
-import { rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { type EtcdCluster, type EtcdOptions, startEtcd } from "./etcd.ts";
 
@@ -56,6 +58,23 @@ test("a paused member answers nothing until it is resumed", async () => {
   ).rejects.toThrow();
   member?.resume();
   await expect.poll(() => put(etcd, "a", "2"), { timeout: 10_000 }).toBe("OK");
+});
+
+test("three members go back to a snapshot, and lose everything", async () => {
+  const etcd = await start({ members: 3 });
+  const directory = mkdtempSync(join(tmpdir(), "slipway-snapshot-"));
+  try {
+    const backup = join(directory, "backup.db");
+    await etcd.etcdctl(["put", "a", "1"]);
+    await etcd.snapshot(backup);
+    await etcd.etcdctl(["put", "a", "2"]);
+    await etcd.replaceData(backup);
+    expect(await etcd.etcdctl(["get", "--print-value-only", "a"])).toBe("1\n");
+    await etcd.replaceData();
+    expect(await etcd.etcdctl(["get", "--print-value-only", "a"])).toBe("");
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 async function put(etcd: EtcdCluster, key: string, value: string): Promise<string> {
