@@ -8,10 +8,12 @@ interface Timer {
 
 export class FakeClock implements Clock {
   #now = 0;
+  /** Of the wall clock alone. */
+  #offset = 0;
   readonly #timers = new Set<Timer>();
 
   now(): number {
-    return 1_700_000_000_000 + this.#now;
+    return 1_700_000_000_000 + this.#now + this.#offset;
   }
 
   monotonic(): number {
@@ -22,6 +24,11 @@ export class FakeClock implements Clock {
     const timer = { at: this.#now + Math.max(0, milliseconds), fn };
     this.#timers.add(timer);
     return () => this.#timers.delete(timer);
+  }
+
+  /** The wall clock is set. */
+  jump(milliseconds: number): void {
+    this.#offset += milliseconds;
   }
 
   /** Time passes and no timer runs: the process was frozen. */

@@ -173,7 +173,9 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
   const limit = bootNeeds(policy);
   const boot = observed?.boot === undefined ? "" : `${observed.boot.bootId}/${observed.boot.softReboots}`;
   const back = present && boot !== "" && boot !== phase.committedBoot;
-  const late = now - since - (back ? 2 : 1) * limit;
+  // A clock that was set back since must not hide an absence that we have watched.
+  const elapsed = Math.max(now - since, view.absentFor);
+  const late = elapsed - (back ? 2 : 1) * limit;
   if (late < 0) {
     const status = { ...before };
     delete status.suspectSince;
@@ -188,7 +190,7 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
     return decided(view, status, "Rebooting", why, none, now, -late);
   }
   const suspectSince = before.suspectSince ?? timestamp(now);
-  const minutes = Math.round((now - since) / 60_000);
+  const minutes = Math.round(elapsed / 60_000);
   const what = present ? "is connected but has not come back from its reboot" : "has been away";
   const why: Why = {
     reason: "Suspect",

@@ -191,7 +191,7 @@ test("a slot that was rebuilt after a loss of etcd is asked for anew", () => {
 });
 
 test("a machine that is away too long is Suspect and keeps its slot (rule 3)", () => {
-  const away = { present: false, absentFor: 60 * MINUTE };
+  const away = { present: false, absentFor: 10 * MINUTE };
   const early = decideNode(under({ phase: "Committed", committedAt: NOW - 10 * MINUTE }, away), NOW);
   expect(early.status.step).toBe("Rebooting");
   const late = decideNode(under({ phase: "Committed", committedAt: NOW - 12 * MINUTE }, away), NOW);

@@ -87,7 +87,6 @@ export async function runSchedule(seed: number, options: ScheduleOptions = {}): 
   const rules = new Invariants(world);
   invariants = rules;
   world.witness = tracing(rules, trace, broken);
-  for (const { name } of world.machines) rules.truth.noteNode(name);
   rules.truth.noteLimits();
   const plan: FaultPlan = {
     length: (5 + random.below(6)) * MINUTE,

@@ -42,8 +42,8 @@ export class MachineTruth {
   stolen = false;
   stolenAt = Number.NEGATIVE_INFINITY;
   /**
-   * Slipway can't know what came of one of its boots: a person freed its slot, or etcd was
-   * lost twice under one grant.
+   * Slipway can't know what came of one of its boots: a person freed its slot, etcd was
+   * lost twice under one grant, or its Node was deleted, and what its NodeUpdate remembered with it.
    */
   robbed = false;
   /** How often etcd's data was lost since its commit. */
@@ -166,6 +166,7 @@ export class Truth {
     if (truth === undefined) return;
     const node = this.world.api.peek<Node>("nodes", name);
     if (node === undefined) {
+      truth.robbed = true;
       truth.downSince = undefined;
       truth.cordoned = false;
       truth.personCordon = false;
