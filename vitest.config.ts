@@ -42,6 +42,8 @@ export default defineConfig({
           exclude,
           maxWorkers: 1,
           fileParallelism: false,
+          // Days of one file that wait at the same time, each with machines of its own.
+          maxConcurrency: 16,
           testTimeout: 300_000,
           hookTimeout: 120_000,
         },

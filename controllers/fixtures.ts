@@ -138,6 +138,7 @@ export function fleet(uids: readonly string[], changes: Partial<FleetSnapshot> =
   const target = { release: "os-1.1.0", version: "1.1.0", rootHash: hash("1.1.0") };
   return {
     revision: 100,
+    pulse: 100,
     incarnation: INCARNATION,
     epoch: 1,
     groupGates: new Map(),

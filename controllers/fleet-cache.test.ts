@@ -12,7 +12,7 @@ async function leading() {
   const leadership = new FleetLeadership({
     client: { list: async () => ({ resourceVersion: "1", items: [] }) },
     coordination: {
-      readEpoch: async () => ({ epoch: 0, incarnation: INCARNATION, revision: 90 }),
+      readEpoch: async () => ({ epoch: 0, incarnation: INCARNATION, revision: 90, pulse: 80 }),
       raiseEpoch: async () => leader,
       rebuild: async () => undefined,
       restoreMachines: async () => true,
@@ -46,17 +46,20 @@ test("answers that overtake each other depose nobody, and the newest stays", asy
   answer(0, { revision: 110 });
   expect((await first).revision).toBe(110);
   expect(cache.snapshot?.revision).toBe(120);
-  expect(leadership.floor).toBe(120);
+  expect(leadership.floor).toEqual({ revision: 120, pulse: 100 });
   expect(leadership.current().epoch).toBe(1);
 });
 
-test("a read that began later and sees less ends the leadership", async () => {
+test.each([
+  ["less", { revision: 119 }],
+  ["more, but an older pulse", { revision: 130, pulse: 99 }],
+])("a read that began later and sees %s ends the leadership", async (_what, seen) => {
   const { leadership, cache, answer } = await leading();
   const first = cache.read();
   answer(0, { revision: 120 });
   await first;
   const second = cache.read();
-  answer(1, { revision: 119 });
+  answer(1, seen);
   await expect(second).rejects.toThrow(LeadershipLost);
   expect(() => leadership.current()).toThrow(LeadershipLost);
 });

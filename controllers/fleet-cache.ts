@@ -11,6 +11,7 @@ import { type Clock, sleep } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import { ObservedSchema } from "../proto/gen/agent_pb.ts";
 import { LeadershipLost } from "../runtime/leader-election.ts";
+import type { Floor } from "./leadership.ts";
 
 /** Milliseconds. */
 const LEAST_REST = 250;
@@ -23,10 +24,10 @@ export interface FleetCacheDeps {
   coordination: Pick<Coordination, "readFleet" | "watchFleet">;
   clock: Clock;
   log: Logger;
-  /** The revision that a read sees at least, if it begins now. */
-  floor: () => number;
+  /** What a read sees at least, if it begins now. */
+  floor: () => Floor;
   /** Told of each read, and of the floor when it began, before it counts; what it throws ends `run`. */
-  check: (fleet: FleetSnapshot, floor: number) => void;
+  check: (fleet: FleetSnapshot, floor: Floor) => void;
 }
 
 export class FleetCache {

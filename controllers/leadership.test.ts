@@ -7,8 +7,8 @@ import { LedRoom } from "../test/slots/led-room.ts";
 import { nodeUpdate } from "./fixtures.ts";
 import { FleetLeadership, knownMachines, lostBecause, rebuiltGrants } from "./leadership.ts";
 
-const known = { incarnation: "first", revision: 50 };
-const unknown = { incarnation: undefined, revision: 0 };
+const known = { incarnation: "first", revision: 50, pulse: 40 };
+const unknown = { incarnation: undefined, revision: 0, pulse: 0 };
 
 function holding(grant: Partial<GrantStatus>): NodeUpdate {
   const complete: GrantStatus = {
@@ -22,32 +22,42 @@ function holding(grant: Partial<GrantStatus>): NodeUpdate {
 }
 
 test("a first start is none of the losses", () => {
-  expect(lostBecause({ epoch: 0, incarnation: undefined, revision: 1 }, unknown, [])).toBeUndefined();
-  expect(lostBecause({ epoch: 3, incarnation: "first", revision: 90 }, unknown, [])).toBeUndefined();
+  expect(
+    lostBecause({ epoch: 0, incarnation: undefined, revision: 1, pulse: 0 }, unknown, []),
+  ).toBeUndefined();
+  expect(
+    lostBecause({ epoch: 3, incarnation: "first", revision: 90, pulse: 45 }, unknown, []),
+  ).toBeUndefined();
 });
 
 test("the same data, further on, is no loss", () => {
-  expect(lostBecause({ epoch: 3, incarnation: "first", revision: 50 }, known, [])).toBeUndefined();
+  expect(lostBecause({ epoch: 3, incarnation: "first", revision: 50, pulse: 45 }, known, [])).toBeUndefined();
 });
 
 test.each([
-  ["empty", { epoch: 0, incarnation: undefined, revision: 1 }, known, []],
-  ["empty, and the Lease too", { epoch: 0, incarnation: undefined, revision: 1 }, unknown, [holding({})]],
-  ["another", { epoch: 1, incarnation: "second", revision: 90 }, known, []],
+  ["empty", { epoch: 0, incarnation: undefined, revision: 1, pulse: 0 }, known, []],
+  [
+    "empty, and the Lease too",
+    { epoch: 0, incarnation: undefined, revision: 1, pulse: 0 },
+    unknown,
+    [holding({})],
+  ],
+  ["another", { epoch: 1, incarnation: "second", revision: 90, pulse: 45 }, known, []],
   [
     "another, and the Lease is gone",
-    { epoch: 1, incarnation: "second", revision: 90 },
+    { epoch: 1, incarnation: "second", revision: 90, pulse: 45 },
     unknown,
     [holding({ incarnation: "first", revision: 4 })],
   ],
-  ["older than the Lease says", { epoch: 2, incarnation: "first", revision: 49 }, known, []],
+  ["older than the Lease says", { epoch: 2, incarnation: "first", revision: 49, pulse: 45 }, known, []],
   [
     "older than a grant",
-    { epoch: 2, incarnation: "first", revision: 60 },
+    { epoch: 2, incarnation: "first", revision: 60, pulse: 45 },
     known,
     [holding({ incarnation: "first", revision: 61 })],
   ],
-  ["half rebuilt", { epoch: 2, incarnation: "rebuilding:x", revision: 90 }, known, []],
+  ["older, and written to since", { epoch: 2, incarnation: "first", revision: 90, pulse: 39 }, known, []],
+  ["half rebuilt", { epoch: 2, incarnation: "rebuilding:x", revision: 90, pulse: 45 }, known, []],
 ])("holders are rebuilt where etcd's data is %s", (_what, found, memory, nodeUpdates) => {
   expect(lostBecause(found, memory, nodeUpdates)).toMatch(/\.$/);
 });

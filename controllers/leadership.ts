@@ -15,14 +15,20 @@ import { uidOf } from "./node-update/identity.ts";
 /** On the leader Lease: what this etcd was, and how far it had come. */
 const INCARNATION = `${GROUP}/etcd-incarnation`;
 const REVISION = `${GROUP}/etcd-revision`;
+const PULSE = `${GROUP}/etcd-pulse`;
 
 /** Reads `readEpoch` gives. */
 type Epoch = Awaited<ReturnType<Coordination["readEpoch"]>>;
 
 /** What is remembered of etcd outside it. */
-export interface Memory {
+export interface Memory extends Floor {
   incarnation: string | undefined;
+}
+
+/** How far etcd had come at least. Everybody's writes raise the revision, a leader's only the pulse. */
+export interface Floor {
   revision: number;
+  pulse: number;
 }
 
 export interface FleetLeadershipDeps {
@@ -36,7 +42,7 @@ export class FleetLeadership {
   #before: Epoch | undefined;
   #leader: Leadership | undefined;
   #tenure: Tenure | undefined;
-  #highest = 0;
+  #highest: Floor = { revision: 0, pulse: 0 };
 
   constructor(deps: FleetLeadershipDeps) {
     this.#deps = deps;
@@ -69,8 +75,8 @@ export class FleetLeadership {
       if (!restored) throw new LeadershipLost("another manager raised the epoch meanwhile");
     }
     this.#tenure = tenure;
-    this.#highest = lost === undefined ? Math.max(before.revision, known.revision) : 0;
-    await tenure.annotate({ [INCARNATION]: leader.incarnation, [REVISION]: String(this.#highest) });
+    this.#highest = lost === undefined ? higher(before, known) : { revision: 0, pulse: 0 };
+    await tenure.annotate({ [INCARNATION]: leader.incarnation, ...this.#remembered() });
     this.#leader = leader;
     log.info("leads the fleet", { epoch: leader.epoch, incarnation: leader.incarnation });
   }
@@ -83,8 +89,8 @@ export class FleetLeadership {
     return this.#leader;
   }
 
-  /** The revision that a linearizable read sees at least, if it begins now. */
-  get floor(): number {
+  /** What a linearizable read sees at least, if it begins now. */
+  get floor(): Floor {
     return this.#highest;
   }
 
@@ -93,29 +99,40 @@ export class FleetLeadership {
    * answers may overtake each other. Throws `LeadershipLost` where etcd's data is another, or
    * older, or another leads.
    */
-  check(
-    { incarnation, revision, epoch }: Pick<FleetSnapshot, "incarnation" | "revision" | "epoch">,
-    floor: number,
-  ): void {
+  check(found: Pick<FleetSnapshot, "incarnation" | "revision" | "pulse" | "epoch">, floor: Floor): void {
     const leader = this.current();
-    if (incarnation !== leader.incarnation || revision < floor || epoch !== leader.epoch) {
+    const { incarnation, revision, pulse, epoch } = found;
+    const older = revision < floor.revision || pulse < floor.pulse;
+    if (incarnation !== leader.incarnation || older || epoch !== leader.epoch) {
       this.#leader = undefined;
       throw new LeadershipLost(
-        `etcd is at revision ${revision}, epoch ${epoch}, of ${incarnation ?? "no data"}; expected ${leader.incarnation} at ${floor} or later, epoch ${leader.epoch}`,
+        `etcd is at revision ${revision}, pulse ${pulse}, epoch ${epoch}, of ${incarnation ?? "no data"}; expected ${leader.incarnation} at ${floor.revision}, ${floor.pulse} or later, epoch ${leader.epoch}`,
       );
     }
-    this.#highest = Math.max(this.#highest, revision);
+    this.#highest = higher(this.#highest, found);
   }
 
   /** Writes how far etcd has come into the Lease. */
   async remember(): Promise<void> {
-    await this.#tenure?.annotate({ [REVISION]: String(this.#highest) });
+    await this.#tenure?.annotate(this.#remembered());
+  }
+
+  #remembered(): Record<string, string> {
+    const { revision, pulse } = this.#highest;
+    return { [REVISION]: String(revision), [PULSE]: String(pulse) };
   }
 }
 
 function memoryOf(annotations: Readonly<Record<string, string>>): Memory {
-  const revision = Number.parseInt(annotations[REVISION] ?? "0", 10);
-  return { incarnation: annotations[INCARNATION], revision: Number.isSafeInteger(revision) ? revision : 0 };
+  const number = (name: string): number => {
+    const found = Number.parseInt(annotations[name] ?? "0", 10);
+    return Number.isSafeInteger(found) ? found : 0;
+  };
+  return { incarnation: annotations[INCARNATION], revision: number(REVISION), pulse: number(PULSE) };
+}
+
+function higher(a: Floor, b: Floor): Floor {
+  return { revision: Math.max(a.revision, b.revision), pulse: Math.max(a.pulse, b.pulse) };
 }
 
 /** Why etcd's data is not the one that the API remembers; undefined if it is, or if there never was any. */
@@ -141,8 +158,11 @@ export function lostBecause(
     known.revision,
     ...grants.map(({ incarnation, revision = 0 }) => (incarnation === found.incarnation ? revision : 0)),
   );
-  if (found.revision >= newest) return undefined;
-  return `etcd is at revision ${found.revision} but was at ${newest}: an old snapshot was restored.`;
+  if (found.revision < newest) {
+    return `etcd is at revision ${found.revision} but was at ${newest}: an old snapshot was restored.`;
+  }
+  if (found.pulse >= known.pulse) return undefined;
+  return `etcd's pulse is at revision ${found.pulse} but was at ${known.pulse}: an old snapshot was restored, and written to since.`;
 }
 
 /** The plain machines that the NodeUpdates tell of, by machine id: what their join tokens fixed. */

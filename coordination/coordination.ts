@@ -34,6 +34,8 @@ export interface BudgetState {
 /** All of etcd's state under our prefix (but the journal) at one revision. */
 export interface FleetSnapshot {
   revision: number;
+  /** Mod revision of the pulse; 0 before the first. */
+  pulse: number;
   incarnation: string | undefined;
   epoch: number;
   groupGates: ReadonlyMap<string, GroupGate>;
@@ -88,7 +90,12 @@ export interface Coordination {
 
   // Leadership (manager)
   /** The epoch and incarnation now: read *before* the Lease is acquired (rule 2). */
-  readEpoch(): Promise<{ epoch: number; incarnation: string | undefined; revision: number }>;
+  readEpoch(): Promise<{
+    epoch: number;
+    incarnation: string | undefined;
+    revision: number;
+    pulse: number;
+  }>;
   /** Raises the epoch from what `readEpoch` gave; undefined if another was faster. Makes the incarnation if there is none and `first` says that there never was. */
   raiseEpoch(
     from: { epoch: number; incarnation: string | undefined },
@@ -105,10 +112,10 @@ export interface Coordination {
   ): Promise<Leadership | undefined>;
 
   // Gates (manager)
-  /** Replaces all gates, on a lease of 30 s. False if the epoch is no longer ours. */
+  /** Replaces all gates, on a lease of 30 s, and beats the pulse. False if the epoch is no longer ours, or the pulse older than `pulse`, that of the read on which they rest. */
   writeGates(
     leader: Leadership,
-    gates: { groups: readonly GroupGate[]; budgets: readonly BudgetGate[] },
+    gates: { groups: readonly GroupGate[]; budgets: readonly BudgetGate[]; pulse?: number },
   ): Promise<boolean>;
   /** Writes `desired/<uid>` if it differs. False if the epoch is no longer ours. */
   putDesired(leader: Leadership, uid: string, desired: Desired): Promise<boolean>;

@@ -43,10 +43,11 @@ export function leads(view: EpochView, leader: Leadership): boolean {
 export async function readEpoch(
   { etcd }: Ports,
   parser: Parser,
-): Promise<{ epoch: number; incarnation: string | undefined; revision: number }> {
-  const { revision, results } = await etcd.read(LEADERSHIP);
+): Promise<{ epoch: number; incarnation: string | undefined; revision: number; pulse: number }> {
+  const { revision, results } = await etcd.read([...LEADERSHIP, { key: keys.pulse }]);
   const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
-  return { epoch: view.record.epoch, incarnation: view.incarnation, revision };
+  const pulse = results[2]?.[0]?.modRevision ?? 0;
+  return { epoch: view.record.epoch, incarnation: view.incarnation, revision, pulse };
 }
 
 /** Undefined if another was faster, if the data was lost and not `first`, or while a rebuild is under way. */

@@ -18,12 +18,13 @@ const FLEET = [
   { prefix: keys.observed },
   { prefix: keys.sessions },
   { prefix: keys.presence },
+  { key: keys.pulse },
 ] as const;
 
 export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetSnapshot> {
   const { revision, results } = await etcd.read(FLEET);
   const [incarnation = [], epoch = [], gates = [], budgets = [], grants = [], phases = []] = results;
-  const [desired = [], observed = [], sessions = [], presence = []] = results.slice(6);
+  const [desired = [], observed = [], sessions = [], presence = [], pulse = []] = results.slice(6);
   const groupGates = new Map<string, GroupGate>();
   const budgetGates = new Map<string, BudgetGate>();
   for (const kv of gates) {
@@ -40,6 +41,7 @@ export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetS
   }
   return {
     revision,
+    pulse: pulse[0]?.modRevision ?? 0,
     incarnation: incarnation[0]?.value,
     epoch: parser.json(Epoch, epoch[0])?.epoch ?? 0,
     groupGates,

@@ -14,7 +14,7 @@ const GATE_LEASE_SECONDS = 30;
 const BATCH = 100;
 
 /**
- * Replaces all gates; false if the epoch is no longer ours. Gates that are no longer wanted
+ * Replaces all gates; false if the epoch is no longer ours, or etcd older than it was. Gates that are no longer wanted
  * go first. Between batches some are new and some old: each is true by itself until its
  * `validUntil`. Each write compares what it replaces, so that a lost one never lands over
  * a later one (a pause stays a pause).
@@ -23,7 +23,7 @@ export async function writeGates(
   { etcd }: Ports,
   parser: Parser,
   leader: Leadership,
-  gates: { groups: readonly GroupGate[]; budgets: readonly BudgetGate[] },
+  gates: { groups: readonly GroupGate[]; budgets: readonly BudgetGate[]; pulse?: number },
 ): Promise<boolean> {
   const wanted = new Map([
     ...gates.groups.map((gate) => [keys.groupGate(gate.group), JSON.stringify(gate)] as const),
@@ -33,12 +33,13 @@ export async function writeGates(
   const unwanted = (results[0] ?? []).map((kv) => kv.key).filter((key) => !wanted.has(key));
   const lease = wanted.size > 0 ? await etcd.leaseOnce(GATE_LEASE_SECONDS) : "";
   const all: Operation[] = [
+    { put: keys.pulse, value: String(leader.epoch) },
     ...unwanted.map((key) => ({ delete: key })),
     ...[...wanted].map(([key, value]) => ({ put: key, value, lease })),
   ];
-  if (all.length === 0) return stillLeads(etcd, parser, leader);
   for (let from = 0; from < all.length; from += BATCH) {
-    if (!(await writeBatch(etcd, parser, leader, all.slice(from, from + BATCH)))) return false;
+    if (!(await writeBatch(etcd, parser, leader, gates.pulse ?? 0, all.slice(from, from + BATCH))))
+      return false;
   }
   return true;
 }
@@ -47,24 +48,24 @@ function writeBatch(
   etcd: Ports["etcd"],
   parser: Parser,
   leader: Leadership,
+  pulse: number,
   operations: readonly Operation[],
 ): Promise<boolean> {
   const touched = operations.map((operation) => ("put" in operation ? operation.put : keyOf(operation)));
   return transact(etcd, async (): Promise<Step<boolean>> => {
-    const { results } = await etcd.read([...LEADERSHIP, ...touched.map((key) => ({ key }))]);
+    const { results } = await etcd.read([
+      ...LEADERSHIP,
+      { key: keys.pulse },
+      ...touched.map((key) => ({ key })),
+    ]);
     const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
-    if (!leads(view, leader)) return { answer: false };
+    if (!leads(view, leader) || (results[2]?.[0]?.modRevision ?? 0) < pulse) return { answer: false };
     const compares: Compare[] = [
       ...view.compares,
-      ...touched.map((key, i) => unchanged(key, results[i + 2]?.[0])),
+      ...touched.map((key, i) => unchanged(key, results[i + 3]?.[0])),
     ];
     return { compares, operations, committed: () => true };
   });
-}
-
-async function stillLeads(etcd: Ports["etcd"], parser: Parser, leader: Leadership): Promise<boolean> {
-  const { results } = await etcd.read(LEADERSHIP);
-  return leads(viewEpoch(results[0]?.[0], results[1]?.[0], parser), leader);
 }
 
 function keyOf(operation: Operation): string {

@@ -14,6 +14,8 @@ export const keys = {
   incarnation: `${PREFIX}incarnation`,
   /** Epoch of the leading manager: raised by each new leader. */
   epoch: `${PREFIX}epoch`,
+  /** Written with each renewal of the gates, by leaders only: its mod revision tells how far a leader had come. */
+  pulse: `${PREFIX}pulse`,
   gates: `${PREFIX}gates/`,
   groupGate: (group: string): string => `${PREFIX}gates/groups/${part(group)}`,
   budgetGate: (budget: string): string => `${PREFIX}gates/budgets/${part(budget)}`,

@@ -98,6 +98,20 @@ describe("a rebuild", () => {
     expect(await led.room.writeGates(next, led.gates())).toBe(true);
   });
 
+  it("is asked for by a pulse that went back, however much was written since", async () => {
+    await led.room.writeGates(led.leader, led.gates());
+    const snapshot = led.etcd.snapshot();
+    await led.room.writeGates(led.leader, led.gates());
+    const { pulse, revision } = await led.room.readEpoch();
+    led.etcd.restore(snapshot);
+    const gateway = must(led.etcd.connect({ send: () => "ok", later: async () => {} }));
+    for (let writes = 0; writes < 10; writes++) await gateway.txn([], [{ put: "k", value: String(writes) }]);
+    const found = await led.room.readEpoch();
+    expect(found.revision).toBeGreaterThan(revision);
+    expect(found.pulse).toBeLessThan(pulse);
+    expect(await led.room.writeGates(led.leader, { ...led.gates(), pulse })).toBe(false);
+  });
+
   it("loses to a faster one", async () => {
     const from = await led.room.readEpoch();
     must(await led.room.rebuild(from, []));

@@ -6,8 +6,8 @@ import { keys } from "./keys.ts";
  * `etcd` with reads that throw `EtcdRewound` once the store shows a lower revision than it
  * did before under the same incarnation: a snapshot was restored, and holders may be
  * missing. Reads go on under the incarnation that a rebuild makes. A store that was written
- * past the old revision before anybody read it looks well: what it lost is then found by
- * the compares, where a budget changed since, and by the Lease's memory at the next election.
+ * past the old revision before anybody read it looks well here: its pulse, which only leaders
+ * write, gives it away to the leader that remembers a later one.
  */
 export function guardRewind(etcd: EtcdPort): EtcdPort {
   let incarnation: string | undefined;

@@ -77,6 +77,7 @@ export class FakeCoordination implements GatewayCoordination {
     await this.#enter("readFleet");
     return {
       revision: 1,
+      pulse: 1,
       incarnation: this.incarnation,
       epoch: 1,
       groupGates: new Map(),

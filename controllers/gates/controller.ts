@@ -90,8 +90,8 @@ export class GatesController {
     const leading = leader();
     const [world, fleet] = await Promise.all([this.#readWorld(signal), readFleet()]);
     const gates = decideGates(world, fleet, readAt);
-    if (!(await coordination.writeGates(leading, gates))) {
-      throw new LeadershipLost("the gates were refused: another manager leads");
+    if (!(await coordination.writeGates(leading, { ...gates, pulse: fleet.pulse }))) {
+      throw new LeadershipLost("the gates were refused: another manager leads, or etcd went back in time");
     }
     this.renewedAt = readAt;
     await onRenewed(world, fleet, startedAt);

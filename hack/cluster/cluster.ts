@@ -4,6 +4,15 @@
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Resource } from "../../api/kind.ts";
+import { kinds } from "../../api/kinds.ts";
+import type { KubeObject } from "../../api/meta.ts";
+import { systemClock } from "../../ports/clock.ts";
+import { systemRandom } from "../../ports/random.ts";
+import { isApiError } from "../../runtime/client.ts";
+import { EVENTS, LEASES, NODES, PODS } from "../../runtime/core.ts";
+import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
+import { createRestClient, type RestClient } from "../../runtime/rest-client.ts";
 import { type EtcdCluster, startEtcd } from "../plane/etcd.ts";
 import { type Plane, startPlane, temporaryDirectory } from "../plane/plane.ts";
 import { freePorts } from "../plane/ports.ts";
@@ -36,6 +45,23 @@ const FIRST_ADDRESS = 10;
 
 export const POOL_LABEL = "slipway.dev/pool";
 
+const apps = { group: "apps", version: "v1", namespaced: true };
+const policy = { group: "policy", version: "v1", namespaced: true };
+/** What tests look at. */
+const RESOURCES: readonly Resource[] = [
+  ...kinds,
+  ...[NODES, PODS, LEASES, EVENTS],
+  { ...apps, kind: "Deployment", plural: "deployments" },
+  { ...policy, kind: "PodDisruptionBudget", plural: "poddisruptionbudgets" },
+];
+
+/** By plural or singular. */
+function resourceOf(name: string): Resource {
+  const found = RESOURCES.find(({ plural, kind }) => plural === name || kind.toLowerCase() === name);
+  if (found === undefined) throw new Error(`cluster.ts knows no resource "${name}": add it to RESOURCES`);
+  return found;
+}
+
 export class Cluster {
   readonly directory: string;
   readonly plane: Plane;
@@ -47,6 +73,8 @@ export class Cluster {
   readonly machines: MachineHandle[] = [];
   /** Port of harbor.service on every machine. */
   servicePort = 0;
+  /** Tests look several times a second: a kubectl for each look would take a processor. */
+  readonly #client: RestClient;
   readonly #cleanup: { forget(): void };
   #gatewayAddresses: string[] = [];
 
@@ -56,6 +84,10 @@ export class Cluster {
     this.etcd = etcd;
     this.mirror = mirror;
     this.foundry = foundry;
+    this.#client = createRestClient(loadKubeConfig(plane.kubeconfig), {
+      clock: systemClock,
+      random: systemRandom,
+    });
     this.#cleanup = removeAtExit(directory);
   }
 
@@ -211,20 +243,28 @@ export class Cluster {
     );
   }
 
-  /** One object, as JSON; undefined if there is none. */
-  async get<T>(kind: string, name: string): Promise<T | undefined> {
-    const text = await this.plane.kubectl(["get", kind, name, "-o", "json", "--ignore-not-found"]);
-    return text === "" ? undefined : (JSON.parse(text) as T);
+  /** One object, as JSON; undefined if there is none. A namespaced one lies in "default". */
+  async get<T extends KubeObject>(kind: string, name: string): Promise<T | undefined> {
+    const resource = resourceOf(kind);
+    const key = resource.namespaced ? { name, namespace: "default" } : { name };
+    try {
+      return await this.#client.get<T>(resource, key);
+    } catch (error) {
+      if (isApiError(error, "NotFound")) return undefined;
+      throw error;
+    }
   }
 
-  async list<T>(kind: string): Promise<T[]> {
-    return (JSON.parse(await this.plane.kubectl(["get", kind, "-A", "-o", "json"])) as { items: T[] }).items;
+  /** All objects of a kind, in all namespaces. */
+  async list<T extends KubeObject>(kind: string): Promise<T[]> {
+    return (await this.#client.list<T>(resourceOf(kind))).items;
   }
 
   /** Ends every process; `keepLogs` leaves the directory for a look. */
   async stop(options: { keepLogs?: boolean } = {}): Promise<void> {
     await Promise.allSettled(this.machines.map((machine) => machine.stop()));
     await Promise.allSettled([...this.managers, ...this.gateways].map((service) => service.kill()));
+    await this.#client.close();
     await Promise.allSettled([this.mirror.close(), this.etcd.stop(), this.plane.stop(options)]);
     this.#cleanup.forget();
     if (options.keepLogs === true) process.stderr.write(`slipway: logs are kept in ${this.directory}\n`);

@@ -78,7 +78,10 @@ export class Berth {
     await cluster.apply(pinned(free, node), pinned(kept, node), disruptionBudget(kept, { app: kept }, 0));
     await this.kubectl("rollout", "status", "--timeout=60s", `deployment/${free}`, `deployment/${kept}`);
     await this.#day.waitFor(`the PodDisruptionBudget ${kept} counts its Pod`, async () => {
-      const budget = await cluster.get<KubeObject & { status?: { currentHealthy?: number } }>("pdb", kept);
+      const budget = await cluster.get<KubeObject & { status?: { currentHealthy?: number } }>(
+        "poddisruptionbudgets",
+        kept,
+      );
       return budget?.status?.currentHealthy === 1;
     });
   }

@@ -89,7 +89,7 @@ export async function runSchedule(seed: number, options: ScheduleOptions = {}): 
   world.witness = tracing(rules, trace, broken);
   rules.truth.noteLimits();
   const plan: FaultPlan = {
-    length: (5 + random.below(6)) * MINUTE,
+    length: (4 + random.below(5)) * MINUTE,
     every: 8_000 + random.below(40_000),
     ...options.plan,
   };

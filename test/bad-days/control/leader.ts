@@ -8,6 +8,8 @@ export interface LeaderLease {
   /** Name of the manager; "" where nobody leads. */
   holder: string;
   incarnation: string | undefined;
+  /** Revision of etcd's pulse that it remembers. */
+  pulse: number;
   /** How often the Lease changed hands. */
   transitions: number;
 }
@@ -18,6 +20,7 @@ export async function leaderLease(plane: Plane): Promise<LeaderLease> {
   return {
     holder: lease.spec?.holderIdentity ?? "",
     incarnation: lease.metadata.annotations?.["slipway.dev/etcd-incarnation"],
+    pulse: Number(lease.metadata.annotations?.["slipway.dev/etcd-pulse"] ?? 0),
     transitions: lease.spec?.leaseTransitions ?? 0,
   };
 }
