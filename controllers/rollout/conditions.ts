@@ -119,7 +119,8 @@ function progressingOf(situation: Situation): Progressing {
   const moves = (reason: Reason, message: string): Progressing => ({ status: "True", reason, message });
   const underWay = inFlight.length === 0 ? "" : `; ${named(inFlight)} under way`;
   if (situation.deleting) {
-    const waits = inFlight.length === 0 ? "its NodeUpdates go" : `${named(inFlight)} must end first`;
+    const waits =
+      inFlight.length === 0 ? "its NodeUpdates go" : `${named(inFlight)} must come back first, or be Suspect`;
     return stopped("Deleting", `The group is being deleted: ${waits}.`);
   }
   if (nodes === 0) {

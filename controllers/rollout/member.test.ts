@@ -144,6 +144,20 @@ describe("a group that is deleted", () => {
     expect(fleet.decide("web").finished).toBe(true);
   });
 
+  test("does not wait for a machine that is Suspect, and lets its NodeUpdate keep the slot", () => {
+    const fleet = new Fleet(groupOf("web"), 2);
+    fleet.reconcile();
+    fleet.grant("n1");
+    fleet.edit("web", {}, { deletionTimestamp: "2026-11-23T12:00:00Z" });
+    expect(fleet.reconcile().finished).toBe(false);
+    fleet.setStatus("n1", { suspectSince: "2026-11-23T12:10:00Z" });
+    expect(fleet.decide("web").finished).toBe(true);
+    fleet.groups = [];
+    expect(decideOrphans("web", fleet)).toEqual([]);
+    fleet.setStatus("n1", { grant: undefined });
+    expect(decideOrphans("web", fleet)).toEqual([{ name: "n1", uid: "nu-n1" }]);
+  });
+
   test("leaves its nodes to a group that selects them too", () => {
     const fleet = new Fleet(groupOf("web"), 1);
     fleet.reconcile();

@@ -7,7 +7,7 @@ import type { Channel } from "../../api/channel.ts";
 import { limitOf } from "../../api/int-or-percent.ts";
 import { GROUP_LABEL, RESUME_ANNOTATION, RETRIED_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
 import { setCondition, timestamp } from "../../api/meta.ts";
-import type { NodeUpdateSpec } from "../../api/node-update.ts";
+import type { NodeUpdate, NodeUpdateSpec } from "../../api/node-update.ts";
 import type { Why } from "../../api/reasons.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { Release } from "../../api/release.ts";
@@ -206,7 +206,9 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
     groupStatus: status,
     nodeSpecs: members.flatMap((member) => nodeSpec(member, metadata.name, assignments.get(member.uid))),
     removals: removalsOf(membership),
-    finished: deleting && !snapshot.nodeUpdates.some((update) => update.spec.group === metadata.name),
+    finished:
+      deleting &&
+      snapshot.nodeUpdates.every((update) => update.spec.group !== metadata.name || outlives(update)),
     events: eventsOf(group, status, progress, resume.fresh),
     nextLook: earliest(progress.soakingUntil, opening.nextEdge),
   };
@@ -215,6 +217,15 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
 /** What is left to do for a group that is gone without its finalizer: its orphans go. */
 export function decideOrphans(name: string, world: Population): Removal[] {
   return removalsOf(membershipOf(name, world));
+}
+
+/**
+ * Whether a deleted group need not wait for the NodeUpdate: its machine had its time to come back
+ * and did not. It stands by itself, with its slot, until the machine returns or a person frees it;
+ * then it goes as an orphan.
+ */
+function outlives({ status }: NodeUpdate): boolean {
+  return status?.suspectSince !== undefined;
 }
 
 interface Plan {
