@@ -39,3 +39,9 @@ test("no failure gets lost: a file that does not load, a bad end, nothing run", 
   expect(summarize(report("passed", "passed"), { ...green, exitCode: 1 }).failed).toBe(1);
   expect(summarize({ testResults: [] }, green).failed).toBe(1);
 });
+
+test("a filter may leave one of several runs empty, but not broken", () => {
+  const empty = { testResults: [] };
+  expect(summarize(empty, { ...green, mayBeEmpty: true })).toEqual({ passed: 0, failed: 0, lines: [] });
+  expect(summarize(empty, { ...green, exitCode: 1, mayBeEmpty: true }).failed).toBe(1);
+});

@@ -48,6 +48,10 @@ async function runTests(): Promise<number> {
     passed += summary.passed;
     failed += summary.failed;
   }
+  if (passed + failed === 0) {
+    process.stdout.write(`no test matches ${positionals.join(" ")}\n`);
+    failed++;
+  }
   process.stdout.write(`${passed} passed, ${failed} failed\n`);
   return failed === 0 ? 0 : 1;
 }
@@ -61,7 +65,11 @@ async function runProjects(projects: readonly string[]): Promise<Summary> {
   try {
     const code = await vitest([...args, ...projects.map((name) => `--project=${name}`), ...positionals]);
     const parsed = JSON.parse(readFileSync(report, "utf8")) as Report;
-    return summarize(parsed, { exitCode: code, skippedIsFailed: process.env.CI === "true" });
+    return summarize(parsed, {
+      exitCode: code,
+      skippedIsFailed: process.env.CI === "true",
+      mayBeEmpty: positionals.length > 0,
+    });
   } catch (error) {
     return { passed: 0, failed: 1, lines: [`vitest left no report: ${String(error)}`] };
   } finally {
