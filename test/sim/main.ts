@@ -13,7 +13,11 @@ const options = new Command()
 const first = Number.parseInt(options.seed, 10);
 let broken = 0;
 const total = { steps: 0, minutes: 0, faults: 0, updates: 0 };
-for (let seed = first; seed < first + Number.parseInt(options.count, 10); seed++) {
+let seed = first;
+const sayHow = (): void => console.log(`To see it again: npm run sim -- --seed ${seed} --verbose`);
+// What nobody awaited ends the process.
+process.on("uncaughtExceptionMonitor", sayHow);
+for (; seed < first + Number.parseInt(options.count, 10); seed++) {
   try {
     const result = await runSchedule(seed, {
       ...(options.verbose === true || options.logs === true ? { trace: (line) => console.log(line) } : {}),
@@ -28,6 +32,7 @@ for (let seed = first; seed < first + Number.parseInt(options.count, 10); seed++
     console.log(
       error instanceof Error ? (error.name === "Violation" ? error.message : error.stack) : String(error),
     );
+    sayHow();
   }
 }
 console.log(
