@@ -126,7 +126,11 @@ export const reasons = {
     "The release failed on this node before.",
     "Publish a corrected release, or annotate the NodeUpdate with slipway.dev/retry.",
   ),
-  StrategyOff: entry("normal", "The group stages only; a person reboots."),
+  StrategyOff: entry(
+    "normal",
+    "The group's strategy is Off: images are staged, and no node reboots.",
+    "Set `spec.strategy: Coordinated` to let nodes reboot.",
+  ),
   UpdateNotReachable: entry(
     "warning",
     "The release may not be reached from what runs.",

@@ -130,7 +130,8 @@ export const Health = z.object({
 export const UpdateGroupSpec = z
   .object({
     nodeSelector: LabelSelector.meta({
-      description: "Labels of the Nodes (or of the join tokens of plain machines).",
+      description:
+        "Labels of the Nodes. A plain machine is in the group that its join token named, whatever its labels.",
     }),
     channel: ObjectName.optional().meta({ description: "The Channel to follow." }),
     release: ObjectName.optional().meta({ description: "Or: the Release to stay on." }),
