@@ -86,7 +86,12 @@ export function agentCommand(): Command {
     .option("--trust <file>", "public keys that images must be signed with, JSON")
     .option("--commands <file>", "allow list of commands for checks, JSON: {name: [program, argument]}")
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
-    .option("--reboot-margin <seconds>", "time that the machine needs to go down and come up", seconds, 180)
+    .option(
+      "--reboot-margin <seconds>",
+      "time that the machine needs to go down and come up, where the group's policy names none, and before a fallback's reboot is asked for again",
+      seconds,
+      180,
+    )
     .action(async (options: unknown) => {
       await run(Flags.parse(options));
     });
