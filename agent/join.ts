@@ -39,14 +39,19 @@ export function machineIdentity(options: JoinOptions): () => Promise<Authenticat
       options.log.info("joining", { machineId: options.machineId });
       return { ca, identity: await obtain(options, { ca }, file) };
     }
-    if (!dueForRenewal(identity.certificate, options.clock.now())) return { ca, identity };
+    const now = options.clock.now();
+    if (!dueForRenewal(identity.certificate, now)) return { ca, identity };
     if (options.clock.monotonic() < notBefore) return { ca, identity };
     notBefore = options.clock.monotonic() + RENEW_AGAIN;
+    // A certificate that ended renews nothing: a machine that was off for days needs a new join token.
+    const ended = hasEnded(identity.certificate, now);
     try {
-      options.log.info("renewing the client certificate");
-      return { ca, identity: await obtain(options, { ca, identity }, file) };
+      options.log.info(
+        ended ? "the client certificate ended, joining anew" : "renewing the client certificate",
+      );
+      return { ca, identity: await obtain(options, ended ? { ca } : { ca, identity }, file) };
     } catch (error) {
-      options.log.error("could not renew the client certificate", error);
+      options.log.error(ended ? "could not join anew" : "could not renew the client certificate", error);
       return { ca, identity };
     }
   };
@@ -59,6 +64,11 @@ export function dueForRenewal(certificate: Buffer, nowMs: number): boolean {
   const { validFromDate, validToDate } = new X509Certificate(certificate);
   const from = validFromDate.getTime();
   return nowMs >= from + ((validToDate.getTime() - from) * 2) / 3;
+}
+
+/** `nowMs`: wall clock. */
+function hasEnded(certificate: Buffer, nowMs: number): boolean {
+  return nowMs > new X509Certificate(certificate).validToDate.getTime();
 }
 
 /** Undefined unless `text` holds a key and a certificate that belong together in PEM. */
