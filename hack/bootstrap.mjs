@@ -6,7 +6,7 @@
  */
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -36,9 +36,9 @@ if (process.platform !== "linux" || !["x64", "arm64"].includes(process.arch)) {
 
 const lockText = readFileSync(join(root, "package-lock.json"), "utf8");
 const stamp = createHash("sha256").update(lockText).digest("hex");
+const node = join(modules, `node-linux-${process.arch}`, "bin", "node");
 if (!isInstalled()) install();
 
-const node = join(modules, `node-linux-${process.arch}`, "bin", "node");
 if (!existsSync(node)) {
   fail(`node_modules has no node-linux-${process.arch}: run \`npm ci --include=optional\`, then try again.`);
 }
@@ -46,6 +46,7 @@ run();
 
 /** By our stamp, or, after an `npm ci` by hand, by npm's own record of what it installed. */
 function isInstalled() {
+  if (!existsSync(node)) return false;
   if (read(stampFile) === stamp) return true;
   const record = read(join(modules, ".package-lock.json"));
   if (record === undefined) return false;
@@ -60,6 +61,39 @@ function isInstalled() {
 }
 
 function install() {
+  const release = lock();
+  try {
+    if (!isInstalled()) installAlone();
+  } finally {
+    release();
+  }
+}
+
+/** Two npm ci in one checkout break each other: whoever comes second waits for the first. */
+function lock() {
+  const file = join(root, ".npm-ci.lock");
+  for (;;) {
+    try {
+      writeFileSync(file, String(process.pid), { flag: "wx" });
+      return () => rmSync(file, { force: true });
+    } catch (error) {
+      if (error.code !== "EEXIST") return () => undefined;
+    }
+    const holder = Number.parseInt(read(file) ?? "", 10);
+    if (!isAlive(holder)) rmSync(file, { force: true });
+    else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
+  }
+}
+
+function isAlive(pid) {
+  try {
+    return Number.isInteger(pid) && process.kill(pid, 0);
+  } catch (error) {
+    return error.code === "EPERM";
+  }
+}
+
+function installAlone() {
   process.stderr.write("slipway: installing the dependencies (npm ci), about half a minute\n");
   const quiet = ["ci", "--include=dev", "--include=optional", "--no-audit", "--no-fund", "--loglevel=error"];
   const npm = process.env.npm_execpath;
