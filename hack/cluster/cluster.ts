@@ -4,9 +4,14 @@
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { channel } from "../../api/channel.ts";
 import type { Resource } from "../../api/kind.ts";
-import { kinds } from "../../api/kinds.ts";
 import type { KubeObject } from "../../api/meta.ts";
+import { nodeUpdate } from "../../api/node-update.ts";
+import { rebootBudget } from "../../api/reboot-budget.ts";
+import { rebootWindow } from "../../api/reboot-window.ts";
+import { release } from "../../api/release.ts";
+import { updateGroup } from "../../api/update-group.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { systemRandom } from "../../ports/random.ts";
 import { isApiError } from "../../runtime/client.ts";
@@ -47,20 +52,22 @@ export const POOL_LABEL = "slipway.dev/pool";
 
 const apps = { group: "apps", version: "v1", namespaced: true };
 const policy = { group: "policy", version: "v1", namespaced: true };
-/** What tests look at. */
-const RESOURCES: readonly Resource[] = [
-  ...kinds,
-  ...[NODES, PODS, LEASES, EVENTS],
-  { ...apps, kind: "Deployment", plural: "deployments" },
-  { ...policy, kind: "PodDisruptionBudget", plural: "poddisruptionbudgets" },
-];
-
-/** By plural or singular. */
-function resourceOf(name: string): Resource {
-  const found = RESOURCES.find(({ plural, kind }) => plural === name || kind.toLowerCase() === name);
-  if (found === undefined) throw new Error(`cluster.ts knows no resource "${name}": add it to RESOURCES`);
-  return found;
-}
+/** What tests look at, by plural. A name that is none of these must not compile: a test would wait for it. */
+const RESOURCES = {
+  channels: channel,
+  nodeupdates: nodeUpdate,
+  rebootbudgets: rebootBudget,
+  rebootwindows: rebootWindow,
+  releases: release,
+  updategroups: updateGroup,
+  nodes: NODES,
+  pods: PODS,
+  leases: LEASES,
+  events: EVENTS,
+  deployments: { ...apps, kind: "Deployment", plural: "deployments" },
+  poddisruptionbudgets: { ...policy, kind: "PodDisruptionBudget", plural: "poddisruptionbudgets" },
+} satisfies Record<string, Resource>;
+type Plural = keyof typeof RESOURCES;
 
 export class Cluster {
   readonly directory: string;
@@ -244,8 +251,8 @@ export class Cluster {
   }
 
   /** One object, as JSON; undefined if there is none. A namespaced one lies in "default". */
-  async get<T extends KubeObject>(kind: string, name: string): Promise<T | undefined> {
-    const resource = resourceOf(kind);
+  async get<T extends KubeObject>(plural: Plural, name: string): Promise<T | undefined> {
+    const resource: Resource = RESOURCES[plural];
     const key = resource.namespaced ? { name, namespace: "default" } : { name };
     try {
       return await this.#client.get<T>(resource, key);
@@ -256,8 +263,8 @@ export class Cluster {
   }
 
   /** All objects of a kind, in all namespaces. */
-  async list<T extends KubeObject>(kind: string): Promise<T[]> {
-    return (await this.#client.list<T>(resourceOf(kind))).items;
+  async list<T extends KubeObject>(plural: Plural): Promise<T[]> {
+    return (await this.#client.list<T>(RESOURCES[plural])).items;
   }
 
   /** Ends every process; `keepLogs` leaves the directory for a look. */

@@ -133,7 +133,7 @@ async function follow(
   await waitUntil(
     async () => {
       const [group, nodes] = await Promise.all([
-        all.get<UpdateGroup>("updategroup", GROUP),
+        all.get<UpdateGroup>("updategroups", GROUP),
         all.list<NodeUpdate>("nodeupdates"),
       ]);
       if (group !== undefined) board.group(group);

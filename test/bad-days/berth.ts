@@ -117,7 +117,7 @@ export class Berth {
   }
 
   async group(): Promise<UpdateGroup | undefined> {
-    return await this.#day.cluster.get<UpdateGroup>("updategroup", this.name);
+    return await this.#day.cluster.get<UpdateGroup>("updategroups", this.name);
   }
 
   async nodeUpdates(): Promise<NodeUpdate[]> {

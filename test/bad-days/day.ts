@@ -73,7 +73,7 @@ export class Day {
   }
 
   async group(): Promise<UpdateGroup | undefined> {
-    return await this.cluster.get<UpdateGroup>("updategroup", GROUP);
+    return await this.cluster.get<UpdateGroup>("updategroups", GROUP);
   }
 
   async nodeUpdates(): Promise<NodeUpdate[]> {
@@ -81,7 +81,7 @@ export class Day {
   }
 
   async nodeUpdate(name: string): Promise<NodeUpdate | undefined> {
-    return await this.cluster.get<NodeUpdate>("nodeupdate", name);
+    return await this.cluster.get<NodeUpdate>("nodeupdates", name);
   }
 
   /** Waits until `condition` holds; errors of a control plane that is away count as "not yet". */
@@ -156,7 +156,7 @@ export class Day {
   }
 
   async uncordonByHand(node: string): Promise<void> {
-    const found = await this.cluster.get<Node>("node", node);
+    const found = await this.cluster.get<Node>("nodes", node);
     expect(found?.spec?.unschedulable, `the cordon that a person put on ${node}`).toBe(true);
     await this.cluster.plane.kubectl(["uncordon", node]);
     this.#cordoned.delete(node);
@@ -166,7 +166,7 @@ export class Day {
   async events(name: string): Promise<{ reason: string; note: string }[]> {
     const all = await this.cluster.list<
       KubeObject & { reason: string; note: string; regarding: { name: string } }
-    >("events.events.k8s.io");
+    >("events");
     return all
       .filter(({ regarding }) => regarding.name === name)
       .map(({ reason, note }) => ({ reason, note }));

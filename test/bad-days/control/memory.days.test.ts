@@ -141,7 +141,7 @@ test("machines boot while the API server and etcd are away for longer than every
   const nodes = await today.nodeUpdates();
   expect(nodes.flatMap(({ status }) => status?.failed ?? [])).toEqual([]);
   expect((await today.group())?.status?.failures ?? []).toEqual([]);
-  const release = await today.cluster.get<Release>("release", "harbor-1.4.0");
+  const release = await today.cluster.get<Release>("releases", "harbor-1.4.0");
   expect(release?.status?.conditions?.find(({ type }) => type === "Quarantined")?.status).not.toBe("True");
   await today.rest();
 });

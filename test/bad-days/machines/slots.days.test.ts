@@ -68,7 +68,7 @@ describe.concurrent("at the same time", () => {
 
     async function isAway(name: string): Promise<boolean> {
       const found = await day.cluster.get<KubeObject & { status?: { readyReplicas?: number } }>(
-        "deployment",
+        "deployments",
         name,
       );
       return found?.status?.readyReplicas === undefined;
@@ -129,7 +129,7 @@ describe.concurrent("at the same time", () => {
     await berth.kubectl("delete", "updategroup", "leaving", "--timeout=60s");
     expect(await day.nodeUpdate("node-06")).toBeUndefined();
     expect(await day.holders("group/leaving")).toEqual([]);
-    const node = await day.cluster.get<Node>("node", "node-06");
+    const node = await day.cluster.get<Node>("nodes", "node-06");
     expect(node?.spec?.unschedulable).toBeUndefined();
     expect(day.boots("node-06")).toBe(0);
     await berth.unblock("node-06");
