@@ -58,12 +58,13 @@ export class Day {
     this.limits = limits;
   }
 
-  /** Applies the group, with `spec` on top of the demo's. */
+  /** Applies the group, with `spec` on top of the demo's, and `spec.health` on top of its health. */
   async declare(spec: Record<string, unknown> = {}): Promise<void> {
     const group = updateGroup(this.cluster.servicePort);
     const topology = [{ key: "topology.kubernetes.io/zone", maxUnavailable: this.limits.perZone }];
     const quiet = { stages: [], maxUnavailable: this.limits.total, topology };
-    await this.cluster.apply({ ...group, spec: { ...group.spec, ...quiet, ...spec } });
+    const health = { ...group.spec.health, ...(spec["health"] as object | undefined) };
+    await this.cluster.apply({ ...group, spec: { ...group.spec, ...quiet, ...spec, health } });
   }
 
   /** Makes `version`, and lets the channel point at it. */

@@ -117,7 +117,7 @@ test("machines boot while the API server and etcd are away for longer than every
   const health = { bootDeadline: "10s", rebootTime: "10s", releaseDeadline: "10s" };
   // Twice a reboot and a failed boot until it is Suspect, then the release deadline until that counts.
   const seconds = 2 * (10 + 10) + 10 + 1;
-  await today.declare({ health: { ...(await today.group())?.spec.health, ...health } });
+  await today.declare({ health });
   await today.cordonByHand("node-01");
   await today.publish("1.4.0");
   const down = await rebooting(today, "1.4.0");
