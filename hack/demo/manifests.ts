@@ -7,7 +7,9 @@ const GROUP_LABELS = { tier: "harbor" };
 export const GROUP = "harbor";
 
 /** At most 2 of the 12 nodes down, at most 1 per zone; one canary first. Deadlines are short, so that the demo is. */
-export function updateGroup(servicePort: number): KubeObject & { spec: { health: object } } {
+export function updateGroup(
+  servicePort: number,
+): KubeObject & { spec: Record<string, unknown> & { health: object } } {
   return {
     apiVersion: "slipway.dev/v1alpha1",
     kind: "UpdateGroup",
