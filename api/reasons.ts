@@ -43,6 +43,11 @@ export const reasons = {
     "The window has no opening in the next four years.",
     "Correct `start` or `exclude`.",
   ),
+  OpeningNotFound: entry(
+    "warning",
+    "Windows with so many starts are searched for an opening up to a limit; before it there is none.",
+    "Give the windows fewer and longer openings, or correct a freeze or `exclude` that covers them.",
+  ),
   ReleaseNotFound: entry(
     "warning",
     "The release does not exist.",

@@ -19,7 +19,7 @@ import { heldBecause, nodeOf, uidOf } from "../node-update/identity.ts";
 import { isReady, releaseNameOf, type Wanted, wantedOf } from "../node-update/target.ts";
 import { exposure } from "../rollout/exposure.ts";
 import { thresholdOf } from "../rollout/stage.ts";
-import { type GroupOpening, groupOpening, whyNotNow } from "../window/policy.ts";
+import { openingsAt, whyNotNow } from "../window/policy.ts";
 import type { World } from "../world.ts";
 import { abortsForTime, backOffUntil, lastReturn, rebootsSince, waitingSince } from "./history.ts";
 
@@ -186,7 +186,7 @@ class Ledger {
   readonly #snapshot: PlanSnapshot;
   readonly #table: BudgetTable;
   readonly #now: number;
-  readonly #openings = new Map<string, GroupOpening>();
+  readonly #openingOf: ReturnType<typeof openingsAt>;
   /** By budget: uids that have a slot, or soon will. */
   readonly #held = new Map<string, Set<string>>();
   /** By budget: uids that count against it: those, and who is unavailable. */
@@ -204,6 +204,7 @@ class Ledger {
     this.#snapshot = snapshot;
     this.#table = table;
     this.#now = now;
+    this.#openingOf = openingsAt(snapshot.windows, now);
     this.#members = Map.groupBy(snapshot.nodeUpdates, ({ spec }) => spec.group);
     for (const budget of table.budgets.values()) {
       const holders = snapshot.fleet.budgets.get(budget.name)?.holders.keys() ?? [];
@@ -240,10 +241,7 @@ class Ledger {
   }
 
   #window(group: UpdateGroup, nodeUpdate: NodeUpdate): Why | undefined {
-    const { name } = group.metadata;
-    const opening = this.#openings.get(name) ?? groupOpening(group, this.#snapshot.windows, this.#now);
-    this.#openings.set(name, opening);
-    const why = whyNotNow(opening, needsOf(group, nodeUpdate).all, this.#now);
+    const why = whyNotNow(this.#openingOf(group), needsOf(group, nodeUpdate).all, this.#now);
     if (why?.reason !== "WaitingForWindow" || abortsForTime(nodeUpdate.status) < 2) return why;
     return {
       reason: "WindowTooShort",
@@ -367,8 +365,9 @@ export function planStaging(snapshot: PlanSnapshot, now: number): Set<string> {
   const releases = new Map(snapshot.releases.map((release) => [release.metadata.name, release]));
   const byGroup = Map.groupBy(snapshot.nodeUpdates, ({ spec }) => spec.group);
   const may = new Set<string>();
+  const openingOf = openingsAt(snapshot.windows, now);
   for (const group of snapshot.groups) {
-    const closed = group.spec.stageInWindow && !groupOpening(group, snapshot.windows, now).open;
+    const closed = group.spec.stageInWindow && !openingOf(group).open;
     if (group.spec.paused || group.metadata.deletionTimestamp !== undefined || isHalted(group) || closed)
       continue;
     const open = (byGroup.get(group.metadata.name) ?? []).flatMap((nodeUpdate) => {
