@@ -146,11 +146,40 @@ describe("crowds", () => {
   });
 
   test("a connection that says nothing is closed", async () => {
-    const gateway = await start({ serverLimits: { firstCallWithin: 200 } });
+    const gateway = await start({ serverLimits: { sessionWithin: 200 } });
     const socket = connect(gateway.port, "127.0.0.1");
     sockets.push(socket);
     socket.on("error", () => {});
     await expect.poll(() => socket.closed, WAIT).toBe(true);
+  });
+});
+
+describe("peers without credentials", () => {
+  test("one whose calls are refused is closed as one that says nothing", async () => {
+    const gateway = await start({ serverLimits: { sessionWithin: 1500 } });
+    const client = dial(gateway);
+    const stranger = new FakeAgent(client, "garbage").hello();
+    await expect.poll(() => stranger.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
+    const agent = new FakeAgent(dial(gateway), "agent@n1").hello();
+    await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+    await expect.poll(() => gateway.metrics.registry.metrics(), WAIT).toMatch(/reason="Silent"\} 1/);
+    expect(agent.status).toBeUndefined();
+    expect(gateway.sessions()).toBe(1);
+  });
+
+  test("their connections are as many as their network may have, and agents' are not among them", async () => {
+    const gateway = await start({ serverLimits: { strangersPerNetwork: 3 } });
+    const agents = [];
+    for (const name of ["n1", "n2", "n3", "n4", "n5"]) {
+      const agent = new FakeAgent(dial(gateway), `agent@${name}`).hello();
+      await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+      agents.push(agent);
+    }
+    const strangers = Array.from({ length: 10 }, () => connect(gateway.port, "127.0.0.1"));
+    sockets.push(...strangers);
+    for (const socket of strangers) socket.on("error", () => {});
+    await expect.poll(() => strangers.filter((socket) => socket.closed).length, WAIT).toBe(7);
+    expect(gateway.sessions()).toBe(5);
   });
 });
 

@@ -16,7 +16,7 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
-import type { Cancel, Clock } from "../../ports/clock.ts";
+import type { Clock } from "../../ports/clock.ts";
 import { sleep } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
@@ -36,6 +36,7 @@ import type { GatewayMetrics } from "../metrics.ts";
 import { AddressBuckets } from "./address-buckets.ts";
 import { type Authenticator, CannotAsk, type Identity, Refused } from "./authenticate.ts";
 import { providerOf } from "./certificate-provider.ts";
+import { Connections } from "./connections.ts";
 import { type EndReason, goAway } from "./go-away.ts";
 import type { Enrolment } from "./join.ts";
 import { Outbox } from "./outbox.ts";
@@ -44,6 +45,8 @@ import { TokenBucket } from "./token-bucket.ts";
 
 export interface ServerLimits {
   maxConnections: number;
+  /** Connections of one network that carry no session: whoever opens more can only keep out its neighbours. */
+  strangersPerNetwork: number;
   maxSessions: number;
   /** New sessions of peers that are known. */
   sessionsPerSecond: number;
@@ -58,8 +61,8 @@ export interface ServerLimits {
   /** Less than `joinsPerSecond`: a join is known by its token only once etcd was asked. */
   joinsPerAddress: number;
   joinBurstPerAddress: number;
-  /** From accept to the first call, ms. */
-  firstCallWithin: number;
+  /** From accept, or from the end of a session, to a session of a peer that is known, ms. */
+  sessionWithin: number;
   /** A peer that reads nothing for this long is cut off, ms. */
   stallAfter: number;
   /** From GoAway to the end of the stream, ms. */
@@ -69,6 +72,7 @@ export interface ServerLimits {
 /** Sized for 5,000 agents on one core: about 110 KiB of memory and 3 ms of handshake each. */
 export const defaultServerLimits: ServerLimits = {
   maxConnections: 12_000,
+  strangersPerNetwork: 500,
   maxSessions: 10_000,
   sessionsPerSecond: 100,
   sessionBurst: 300,
@@ -80,7 +84,8 @@ export const defaultServerLimits: ServerLimits = {
   callBurstPerAddress: 150,
   joinsPerAddress: 4,
   joinBurstPerAddress: 20,
-  firstCallWithin: 20_000,
+  // As long as an agent waits for its Welcome.
+  sessionWithin: 30_000,
   stallAfter: 20_000,
   goodbyeWithin: 10_000,
 };
@@ -129,8 +134,7 @@ export class AgentServer {
   readonly #listener: NetServer;
   readonly #injector: ReturnType<Server["createConnectionInjector"]>;
   readonly #provider: ReturnType<typeof providerOf>;
-  /** By remote address, as `getPeer` gives it. */
-  readonly #sockets = new Map<string, { socket: Socket; silent: Cancel }>();
+  readonly #connections: Connections;
   readonly #sessionBucket: TokenBucket;
   readonly #enrolBuckets: Readonly<Record<"join" | "renew", TokenBucket>>;
   readonly #callers: AddressBuckets;
@@ -140,6 +144,7 @@ export class AgentServer {
   private constructor(options: AgentServerOptions) {
     this.#options = options;
     const { clock, limits } = options;
+    this.#connections = new Connections(clock, limits, (reason) => options.metrics.turnedAway(reason));
     this.#sessionBucket = new TokenBucket(clock, limits.sessionsPerSecond, limits.sessionBurst);
     this.#enrolBuckets = {
       join: new TokenBucket(clock, limits.joinsPerSecond, limits.joinBurst),
@@ -185,7 +190,7 @@ export class AgentServer {
   }
 
   get connections(): number {
-    return this.#sockets.size;
+    return this.#connections.size;
   }
 
   /** Takes no more, ends every session, and waits for the connections for at most `within` ms. */
@@ -196,43 +201,22 @@ export class AgentServer {
     table.endAll("Stopping");
     this.#injector.drain(within);
     const deadline = clock.monotonic() + within;
-    while (this.#sockets.size > 0 && clock.monotonic() < deadline) await sleep(clock, 20);
-    for (const { socket } of this.#sockets.values()) socket.destroy();
+    while (this.#connections.size > 0 && clock.monotonic() < deadline) await sleep(clock, 20);
+    this.#connections.cutAll();
     this.#grpc.forceShutdown();
     this.#provider.stop();
   }
 
   #accept(socket: Socket): void {
-    const { clock, limits, metrics } = this.#options;
-    if (this.#stopping || this.#sockets.size >= limits.maxConnections) {
-      metrics.turnedAway("Connections");
-      socket.destroy();
-      return;
-    }
-    const peer = `${socket.remoteAddress}:${socket.remotePort}`;
-    const silent = clock.after(limits.firstCallWithin, () => {
-      metrics.turnedAway("Silent");
-      socket.destroy();
-    });
-    this.#sockets.set(peer, { socket, silent });
-    socket.on("close", () => {
-      silent();
-      this.#sockets.delete(peer);
-    });
-    this.#injector.injectConnection(socket);
+    if (this.#stopping) socket.destroy();
+    else if (this.#connections.accept(socket)) this.#injector.injectConnection(socket);
   }
 
   #cut(call: Call): void {
-    this.#sockets.get(call.getPeer())?.socket.destroy();
-  }
-
-  /** A first call was made: the connection is not silent. */
-  #spoke(call: Call): void {
-    this.#sockets.get(call.getPeer())?.silent();
+    this.#connections.cut(call.getPeer());
   }
 
   async #session(call: Stream): Promise<void> {
-    this.#spoke(call);
     const { clock, limits, table, log } = this.#options;
     const reason = this.#callers.take(call.getPeer()) ? this.#refusal() : "Busy";
     if (reason !== undefined) {
@@ -254,6 +238,7 @@ export class AgentServer {
       return;
     }
     let finished = false;
+    const letGo = this.#connections.hold(call.getPeer());
     const outbox = new Outbox({
       clock,
       stallAfter: limits.stallAfter,
@@ -278,6 +263,7 @@ export class AgentServer {
     });
     const over = (): void => {
       finished = true;
+      letGo();
       outbox.close();
       table.disconnected(session);
     };
@@ -332,7 +318,6 @@ export class AgentServer {
     /** Calls `admit` once it knows as much of the peer as it can for nothing. */
     work: (admit: () => void) => Promise<Response>,
   ): Promise<void> {
-    this.#spoke(call);
     const { metrics } = this.#options;
     const addresses = name === "join" ? this.#joiners : this.#callers;
     const admitOne = (may: boolean): void => {
