@@ -200,6 +200,27 @@ describe("gates, sessions and the rest", () => {
     expect([...led.etcd.records.keys()].filter((key) => key.startsWith(keys.journal))).toEqual([]);
   });
 
+  it("lets one machine fill its own part of a day's journal, and no other's", async () => {
+    const entry = (uid: string) => ({
+      at: led.clock.now(),
+      uid,
+      node: uid,
+      group: "g",
+      what: "Staged",
+      reason: "WaitingForTurn",
+      message: "",
+    });
+    const lines = async (uid: string) => (await led.room.readJournal(0)).filter((line) => line.uid === uid);
+    for (let line = 0; line < 400; line++) await led.room.append(entry("loud"));
+    await led.room.append(entry("quiet"));
+    expect(await lines("loud")).toHaveLength(300);
+    expect(await lines("quiet")).toHaveLength(1);
+    expect(led.logged.filter((line) => line.includes("about one machine"))).toHaveLength(1);
+    led.pass(DAY);
+    await led.room.append(entry("loud"));
+    expect(await lines("loud")).toHaveLength(301);
+  });
+
   it("hints at changes of the fleet", async () => {
     let hints = 0;
     const watch = led.room.watchFleet(() => hints++);

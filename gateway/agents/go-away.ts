@@ -17,6 +17,8 @@ const waits = {
   ApiUnavailable: [3_000, 10_000],
   /** More new sessions, or sessions, than the gateway takes. */
   Busy: [1_000, 10_000],
+  /** This identity opened one session after the other. */
+  TooManySessions: [5_000, 15_000],
   /** A newer session of the same node exists. Two machines with one identity must not spin. */
   NewerSession: [5_000, 15_000],
   HelloTimeout: [5_000, 10_000],

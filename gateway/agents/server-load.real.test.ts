@@ -106,6 +106,19 @@ describe("crowds", () => {
     expect(fakeReviews.asked).toBe(asked);
   });
 
+  test("an identity that opens session after session, from anywhere, keeps out no other", async () => {
+    const gateway = await start({ serverLimits: { sessionsPerSecond: 0.001, sessionBurst: 12 } });
+    for (let session = 0; session < 30; session++) {
+      const agent = new FakeAgent(dial(gateway), "agent@n1").hello();
+      await expect.poll(() => agent.kinds()[0], WAIT).toBe(session < 10 ? "welcome" : "goAway");
+      if (session >= 10) expect(agent.goAway()).toBe("TooManySessions");
+    }
+    for (const name of ["n2", "n3"]) {
+      const other = new FakeAgent(dial(gateway), `agent@${name}`).hello();
+      await expect.poll(() => other.kinds()[0], WAIT).toBe("welcome");
+    }
+  });
+
   test("over its limits it says when to come back", async () => {
     const gateway = await start({ serverLimits: { maxSessions: 1 } });
     const first = new FakeAgent(dial(gateway), "agent@n1").hello();

@@ -128,6 +128,28 @@ describe("machines", () => {
     expect(certificate).toContain("BEGIN CERTIFICATE");
   });
 
+  test("a machine that renews again and again holds up no other one", async () => {
+    allowJoin();
+    allowJoin("other");
+    const gateway = await start({ serverLimits: { renewalsPerSecond: 0.001, renewalBurst: 6 } });
+    const [loud, quiet] = [await joinMachine(gateway), await joinMachine(gateway, "other", "f".repeat(32))];
+    const { request } = await newCertificateRequest();
+    const renew = create(RenewRequestSchema, { certificateRequest: request });
+    const outcomes = [];
+    for (let n = 0; n < 8; n++) {
+      const answer = ask(dial(gateway, loud), agentGatewayService.renew, renew);
+      outcomes.push(
+        await answer.then(
+          () => "issued",
+          ({ code }: { code: status }) => code,
+        ),
+      );
+    }
+    expect(outcomes).toEqual([...Array(5).fill("issued"), ...Array(3).fill(status.UNAVAILABLE)]);
+    const { certificate } = await ask(dial(gateway, quiet), agentGatewayService.renew, renew);
+    expect(certificate).toContain("BEGIN CERTIFICATE");
+  });
+
   test("a machine can't speak for another one", async () => {
     allowJoin();
     const gateway = await start();

@@ -40,8 +40,8 @@ import { Connections } from "./connections.ts";
 import { type EndReason, goAway } from "./go-away.ts";
 import type { Enrolment } from "./join.ts";
 import { Outbox } from "./outbox.ts";
-import type { SessionTable } from "./session-table.ts";
-import { TokenBucket } from "./token-bucket.ts";
+import { MAX_IDENTITIES, type SessionTable } from "./session-table.ts";
+import { KeyedBuckets, type Rate, TokenBucket } from "./token-bucket.ts";
 
 export interface ServerLimits {
   maxConnections: number;
@@ -55,6 +55,11 @@ export interface ServerLimits {
   joinBurst: number;
   renewalsPerSecond: number;
   renewalBurst: number;
+  /** Of one identity, whatever it calls from: it can only keep out itself. */
+  sessionsPerIdentity: number;
+  sessionBurstPerIdentity: number;
+  renewalsPerIdentity: number;
+  renewalBurstPerIdentity: number;
   /** Sessions and renewals asked for from one address, before anybody knows by whom: many agents may share one. */
   callsPerAddress: number;
   callBurstPerAddress: number;
@@ -80,6 +85,10 @@ export const defaultServerLimits: ServerLimits = {
   joinBurst: 50,
   renewalsPerSecond: 10,
   renewalBurst: 50,
+  sessionsPerIdentity: 0.2,
+  sessionBurstPerIdentity: 10,
+  renewalsPerIdentity: 1 / 60,
+  renewalBurstPerIdentity: 5,
   callsPerAddress: 50,
   callBurstPerAddress: 150,
   joinsPerAddress: 4,
@@ -135,23 +144,32 @@ export class AgentServer {
   readonly #injector: ReturnType<Server["createConnectionInjector"]>;
   readonly #provider: ReturnType<typeof providerOf>;
   readonly #connections: Connections;
-  readonly #sessionBucket: TokenBucket;
-  readonly #enrolBuckets: Readonly<Record<"join" | "renew", TokenBucket>>;
-  readonly #callers: AddressBuckets;
-  readonly #joiners: AddressBuckets;
+  readonly #buckets: Readonly<Record<"session" | "join" | "renew", TokenBucket>>;
+  /** By uid. */
+  readonly #identities: Readonly<Record<"session" | "renew", KeyedBuckets>>;
+  readonly #addresses: Readonly<Record<"call" | "join", AddressBuckets>>;
   #stopping = false;
 
   private constructor(options: AgentServerOptions) {
     this.#options = options;
     const { clock, limits } = options;
     this.#connections = new Connections(clock, limits, (reason) => options.metrics.turnedAway(reason));
-    this.#sessionBucket = new TokenBucket(clock, limits.sessionsPerSecond, limits.sessionBurst);
-    this.#enrolBuckets = {
-      join: new TokenBucket(clock, limits.joinsPerSecond, limits.joinBurst),
-      renew: new TokenBucket(clock, limits.renewalsPerSecond, limits.renewalBurst),
+    const rate = (perSecond: number, burst: number): Rate => ({ perSecond, burst });
+    this.#buckets = {
+      session: new TokenBucket(clock, rate(limits.sessionsPerSecond, limits.sessionBurst)),
+      join: new TokenBucket(clock, rate(limits.joinsPerSecond, limits.joinBurst)),
+      renew: new TokenBucket(clock, rate(limits.renewalsPerSecond, limits.renewalBurst)),
     };
-    this.#callers = new AddressBuckets(clock, limits.callsPerAddress, limits.callBurstPerAddress);
-    this.#joiners = new AddressBuckets(clock, limits.joinsPerAddress, limits.joinBurstPerAddress);
+    const sessions = rate(limits.sessionsPerIdentity, limits.sessionBurstPerIdentity);
+    const renewals = rate(limits.renewalsPerIdentity, limits.renewalBurstPerIdentity);
+    this.#identities = {
+      session: new KeyedBuckets(clock, sessions, MAX_IDENTITIES),
+      renew: new KeyedBuckets(clock, renewals, MAX_IDENTITIES),
+    };
+    this.#addresses = {
+      call: new AddressBuckets(clock, rate(limits.callsPerAddress, limits.callBurstPerAddress)),
+      join: new AddressBuckets(clock, rate(limits.joinsPerAddress, limits.joinBurstPerAddress)),
+    };
     this.#grpc.addService(agentGatewayService, {
       session: (call: Stream) => void this.#session(call),
       join: (call: ServerUnaryCall<JoinRequest, JoinResponse>, done: sendUnaryData<JoinResponse>) =>
@@ -162,7 +180,7 @@ export class AgentServer {
       renew: (call: ServerUnaryCall<RenewRequest, RenewResponse>, done: sendUnaryData<RenewResponse>) =>
         void this.#enrol("renew", call, done, (admit) => {
           const identity = this.#byCertificate(call);
-          admit();
+          admit(identity);
           return options.enrolment.renew(identity, call.request);
         }),
     });
@@ -218,7 +236,7 @@ export class AgentServer {
 
   async #session(call: Stream): Promise<void> {
     const { clock, limits, table, log } = this.#options;
-    const reason = this.#callers.take(call.getPeer()) ? this.#refusal() : "Busy";
+    const reason = this.#addresses.call.take(call.getPeer()) ? this.#refusal() : "Busy";
     if (reason !== undefined) {
       this.#sayGoAway(call, reason);
       return;
@@ -232,7 +250,7 @@ export class AgentServer {
       return;
     }
     if (call.cancelled) return;
-    const late = this.#refusal() ?? (this.#sessionBucket.take() ? undefined : "Busy");
+    const late = this.#refusal() ?? this.#crowded(identity);
     if (late !== undefined) {
       this.#sayGoAway(call, late);
       return;
@@ -285,6 +303,12 @@ export class AgentServer {
     return undefined;
   }
 
+  /** An identity that comes too often takes nothing of what is for all. */
+  #crowded({ uid }: Identity): EndReason | undefined {
+    if (!this.#identities.session.take(uid)) return "TooManySessions";
+    return this.#buckets.session.take() ? undefined : "Busy";
+  }
+
   async #authenticate(call: Call): Promise<Identity> {
     const [header] = call.metadata.get("authorization");
     if (header === undefined) return this.#byCertificate(call);
@@ -316,16 +340,19 @@ export class AgentServer {
     call: Call,
     done: sendUnaryData<Response>,
     /** Calls `admit` once it knows as much of the peer as it can for nothing. */
-    work: (admit: () => void) => Promise<Response>,
+    work: (admit: (identity?: Identity) => void) => Promise<Response>,
   ): Promise<void> {
     const { metrics } = this.#options;
-    const addresses = name === "join" ? this.#joiners : this.#callers;
+    const addresses = this.#addresses[name === "join" ? "join" : "call"];
     const admitOne = (may: boolean): void => {
       if (!may || this.#stopping) throw new TooMany();
     };
     try {
       admitOne(addresses.take(call.getPeer()));
-      const response = await work(() => admitOne(this.#enrolBuckets[name].take()));
+      const response = await work((identity) => {
+        admitOne(identity === undefined || this.#identities.renew.take(identity.uid));
+        admitOne(this.#buckets[name].take());
+      });
       metrics.enrolled(name, "issued");
       done(null, response);
     } catch (error) {

@@ -1,7 +1,9 @@
+import { create, toJsonString } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { beforeEach, expect, test } from "vitest";
+import { ObservedSchema } from "../../proto/gen/agent_pb.ts";
 import { settle } from "../fake-clock.ts";
-import { hello, MACHINE, observed, opened, request, UID, World } from "./fake-world.ts";
+import { boot, hello, MACHINE, observed, opened, request, UID, World } from "./fake-world.ts";
 
 let world: World;
 beforeEach(() => {
@@ -67,6 +69,55 @@ test("too many messages end it", async () => {
   const message = request({ case: "observed", value: observed("Idle") });
   await peer.say(...Array.from({ length: 100 }, () => message));
   expect(peer.ended).toBe("TooManyMessages");
+});
+
+test("an identity writes so many bytes, in however many sessions and whatever it says at last", async () => {
+  const failed = Array.from({ length: 20 }, () => ({
+    rootHash: "f".repeat(64),
+    message: "\u20ac".repeat(1024),
+  }));
+  let bytes = 0;
+  const { coordination } = world;
+  const put = coordination.putObserved.bind(coordination);
+  coordination.putObserved = (uid, session, report) => {
+    bytes += Buffer.byteLength(toJsonString(ObservedSchema, report));
+    return put(uid, session, report);
+  };
+  const report = () => create(ObservedSchema, { boot, failed, message: "\u20ac".repeat(1024) });
+  for (let second = 0; second < 60; second++) {
+    const peer = world.connect();
+    await peer.say(hello(report()), request({ case: "observed", value: report() }));
+    await world.clock.advance(500);
+    await peer.say(request({ case: "observed", value: report() }));
+    world.table.disconnected(peer.session);
+    await world.clock.advance(500);
+  }
+  expect(bytes).toBeGreaterThan(100_000);
+  expect(bytes).toBeLessThan(300_000);
+  const other = world.connect({ uid: "other", node: "node-2" });
+  await other.say(hello(report()));
+  expect(coordination.observed.has("other")).toBe(true);
+});
+
+test("a report that has to wait is written when its time comes, the newest of them", async () => {
+  const peer = await opened(world);
+  const large = (step: string) =>
+    request({
+      case: "observed",
+      value: create(ObservedSchema, {
+        boot,
+        step,
+        failed: Array.from({ length: 20 }, () => ({ message: "\u20ac".repeat(200) })),
+      }),
+    });
+  for (let n = 0; n < 30; n++) {
+    await peer.say(large(`step-${n}`));
+    await world.clock.advance(1000);
+  }
+  expect(world.coordination.observed.get(UID)?.step).not.toBe("step-29");
+  await world.clock.advance(30_000);
+  expect(world.coordination.observed.get(UID)?.step).toBe("step-29");
+  expect(peer.ended).toBeUndefined();
 });
 
 test("it moves on when it is old", async () => {

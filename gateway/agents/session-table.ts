@@ -4,9 +4,13 @@ import type { FleetRead } from "../fleet-view.ts";
 import type { Identity } from "./authenticate.ts";
 import type { EndReason } from "./go-away.ts";
 import { AgentSession, type SessionOptions } from "./session.ts";
+import { KeyedBuckets } from "./token-bucket.ts";
+
+/** Identities whose use is remembered: more than have sessions. */
+export const MAX_IDENTITIES = 16_384;
 
 /** The options of a session that its table supplies. */
-export type TableOptions = Omit<SessionOptions, "identity" | "send" | "end" | "opened"> & {
+export type TableOptions = Omit<SessionOptions, "identity" | "send" | "end" | "opened" | "reports"> & {
   coordination: Pick<Coordination, "closeSession">;
   /** Asks for a new read of the fleet; gives the number of the first read that starts after the call. */
   refresh: () => number;
@@ -21,10 +25,13 @@ interface Entry {
 export class SessionTable {
   readonly #options: TableOptions;
   readonly #entries = new Map<string, Entry>();
+  readonly #reports: KeyedBuckets;
   #incarnation: string | undefined;
 
   constructor(options: TableOptions) {
     this.#options = options;
+    const { observedBytesPerSecond: perSecond, observedByteBurst: burst } = options.limits;
+    this.#reports = new KeyedBuckets(options.clock, { perSecond, burst }, MAX_IDENTITIES);
   }
 
   get size(): number {
@@ -39,6 +46,7 @@ export class SessionTable {
       session: new AgentSession({
         ...this.#options,
         identity,
+        reports: this.#reports,
         send: stream.send,
         end: (reason) => {
           this.#forget(entry);
