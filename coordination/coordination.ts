@@ -162,10 +162,13 @@ export interface Coordination {
     verdict: NonNullable<Phase["verdict"]>,
     why: Why,
   ): Promise<Fenced>;
-  /** The living grant and the desired record of one node. */
-  readNode(
-    uid: string,
-  ): Promise<{ grant: LiveGrant | undefined; desired: Desired | undefined; session: Session | undefined }>;
+  /** The living grant and the desired record of one node, and of which incarnation they are. */
+  readNode(uid: string): Promise<{
+    incarnation: string | undefined;
+    grant: LiveGrant | undefined;
+    desired: Desired | undefined;
+    session: Session | undefined;
+  }>;
 
   // Plain machines
   /**

@@ -34,7 +34,7 @@ export class FakeCoordination implements GatewayCoordination {
   readonly present = new Map<string, string>();
   readonly joins = new Map<string, JoinRecord>();
   readonly machines = new Map<string, JoinRecord>();
-  incarnation = "one";
+  incarnation: string | undefined = "one";
   /** Names of calls that get no answer. */
   readonly failing = new Set<string>();
   /** Names of calls in their order. */
@@ -151,12 +151,18 @@ export class FakeCoordination implements GatewayCoordination {
   }
 
   async readNode(uid: string): Promise<{
+    incarnation: string | undefined;
     grant: LiveGrant | undefined;
     desired: Desired | undefined;
     session: Session | undefined;
   }> {
     await this.#enter("readNode");
-    return { grant: this.grants.get(uid), desired: this.desired.get(uid), session: this.sessions.get(uid) };
+    return {
+      incarnation: this.incarnation,
+      grant: this.grants.get(uid),
+      desired: this.desired.get(uid),
+      session: this.sessions.get(uid),
+    };
   }
 
   async spendJoinToken(tokenHash: string, machineId: string): Promise<JoinRecord | "known" | undefined> {

@@ -126,7 +126,6 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       }),
       enrolment: new Enrolment({ coordination, authority, clock, log }),
       table,
-      hasLease: () => presence.lease !== undefined,
       clock,
       random,
       log,

@@ -82,6 +82,31 @@ describe("sessions", () => {
     expect(coordination.present.get("uid-n1")).toBe("2");
   });
 
+  test("while etcd's holders are missing agents get the TLS handshake, and no session", async () => {
+    coordination.incarnation = "rebuilding:two";
+    const gateway = await start();
+    const client = dial(gateway);
+    await new Promise<void>((resolve, reject) => {
+      client.waitForReady(Date.now() + 10_000, (error) => (error ? reject(error) : resolve()));
+    });
+    await expect
+      .poll(async () => {
+        const agent = new FakeAgent(client, "agent@n1").hello();
+        await expect.poll(() => agent.goAway(), WAIT).toBeDefined();
+        return agent.kinds();
+      }, WAIT)
+      .toEqual(["goAway"]);
+    coordination.incarnation = "two";
+    coordination.hint();
+    await expect
+      .poll(async () => {
+        const agent = new FakeAgent(client, "agent@n2").hello();
+        await expect.poll(() => agent.kinds().length, WAIT).toBeGreaterThan(0);
+        return agent.kinds()[0];
+      }, WAIT)
+      .toBe("welcome");
+  });
+
   test("a message beyond the limit ends the stream, not the gateway", async () => {
     const gateway = await start();
     const agent = new FakeAgent(dial(gateway), "agent@n1");

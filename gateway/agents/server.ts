@@ -105,7 +105,6 @@ export interface AgentServerOptions {
   authenticator: Authenticator;
   enrolment: Enrolment;
   table: SessionTable;
-  hasLease: () => boolean;
   clock: Clock;
   random: Random;
   log: Logger;
@@ -296,9 +295,9 @@ export class AgentServer {
 
   /** Why no stream is taken now: asked before anything dear is done, and again after. */
   #refusal(): EndReason | undefined {
-    const { limits, table, hasLease } = this.#options;
+    const { limits, table } = this.#options;
     if (this.#stopping) return "Stopping";
-    if (!hasLease()) return "EtcdUnavailable";
+    if (table.lease === undefined) return "EtcdUnavailable";
     if (table.size >= limits.maxSessions) return "Busy";
     return undefined;
   }

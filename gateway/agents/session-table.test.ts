@@ -3,7 +3,8 @@ import * as fc from "fast-check";
 import { beforeEach, expect, test } from "vitest";
 import { ObservedSchema } from "../../proto/gen/agent_pb.ts";
 import { settle } from "../fake-clock.ts";
-import { boot, hello, MACHINE, observed, opened, request, UID, World } from "./fake-world.ts";
+import { fakeGrant } from "../fake-coordination.ts";
+import { boot, hello, MACHINE, observed, opened, request, TOKEN, UID, World } from "./fake-world.ts";
 
 let world: World;
 beforeEach(() => {
@@ -45,6 +46,42 @@ test("etcd of another incarnation ends all: what was reported before may be lost
   const next = await opened(world);
   await world.clock.advance(60_000);
   expect(next.ended).toBeUndefined();
+});
+
+test.each([undefined, "rebuilding:two"])(
+  "while holders are missing (incarnation %s) nobody is told that there is no grant",
+  async (incarnation) => {
+    world.coordination.grants.set(UID, fakeGrant(UID, 7, "Committed"));
+    const peer = await opened(world);
+    world.coordination.incarnation = incarnation;
+    world.coordination.grants.clear();
+    world.coordination.hint();
+    await world.clock.advance(200);
+    expect(peer.ended).toBe("EtcdUnavailable");
+    expect(peer.count("grant")).toBe(1);
+    expect(world.table.lease).toBeUndefined();
+    const early = await opened(world);
+    expect(early.kinds).toEqual(["goAway"]);
+    expect(early.ended).toBe("EtcdUnavailable");
+    world.coordination.incarnation = "two";
+    const rebuilt = fakeGrant(UID, 9, "Committed");
+    rebuilt.grant.supersedes = { incarnation: "one", revision: 7 };
+    world.coordination.grants.set(UID, rebuilt);
+    world.coordination.hint();
+    await world.clock.advance(1000);
+    const acting = world.connect();
+    await acting.say(hello(create(ObservedSchema, { boot, token: TOKEN })));
+    await world.clock.advance(1000);
+    expect(acting.last("grant")).toMatchObject({ token: TOKEN, phase: "Committed" });
+    expect(acting.ended).toBeUndefined();
+  },
+);
+
+test("a session that opens while nobody has read yet that holders are missing is told nothing", async () => {
+  await world.clock.advance(14_000);
+  world.coordination.incarnation = undefined;
+  const peer = await opened(world);
+  expect(peer.kinds).toEqual(["welcome", "goAway"]);
 });
 
 test("a refused report ends it, even where the view is blind", async () => {

@@ -1,5 +1,6 @@
 /** The sessions of one gateway: at most one per node, each told what the fleet view reads. */
 import type { Coordination } from "../../coordination/coordination.ts";
+import { isWhole } from "../../coordination/records.ts";
 import type { FleetRead } from "../fleet-view.ts";
 import type { Identity } from "./authenticate.ts";
 import type { EndReason } from "./go-away.ts";
@@ -26,7 +27,9 @@ export class SessionTable {
   readonly #options: TableOptions;
   readonly #entries = new Map<string, Entry>();
   readonly #reports: KeyedBuckets;
+  /** The last one that had all holders. */
   #incarnation: string | undefined;
+  #whole = true;
 
   constructor(options: TableOptions) {
     this.#options = options;
@@ -38,6 +41,15 @@ export class SessionTable {
     return this.#entries.size;
   }
 
+  /**
+   * The lease for presence; undefined where no session can be had, because there is none, or
+   * because etcd's holders are lost or being rebuilt: an agent that hears of no grant then
+   * would forget the verdict that it owes.
+   */
+  get lease(): string | undefined {
+    return this.#whole ? this.#options.lease() : undefined;
+  }
+
   /** A new stream of `identity`; an older one of the same node ends. */
   connect(identity: Identity, stream: Pick<SessionOptions, "send" | "end">): AgentSession {
     this.#entries.get(identity.uid)?.session.end("NewerSession");
@@ -45,6 +57,7 @@ export class SessionTable {
       from: Infinity,
       session: new AgentSession({
         ...this.#options,
+        lease: () => this.lease,
         identity,
         reports: this.#reports,
         send: stream.send,
@@ -71,6 +84,11 @@ export class SessionTable {
   /** Hands each session its records, and ends the presence of agents that have none here. */
   apply(read: FleetRead): void {
     const { fleet } = read;
+    this.#whole = isWhole(fleet.incarnation);
+    if (!this.#whole) {
+      this.endAll("EtcdUnavailable");
+      return;
+    }
     const known = this.#incarnation;
     this.#incarnation = fleet.incarnation;
     if (known !== undefined && known !== fleet.incarnation) {
