@@ -148,6 +148,13 @@ export const JoinRecord = z.object({
 });
 export type JoinRecord = z.output<typeof JoinRecord>;
 
+/** `machines/<machine id>`: a certificate that was issued before the machine joined is worth nothing. */
+export const MachineRecord = JoinRecord.extend({
+  /** Wall clock, ms; 0 where it is not known. */
+  joinedAt: z.number().default(0),
+});
+export type MachineRecord = z.output<typeof MachineRecord>;
+
 /** One line of the journal. */
 export const JournalEntry = z.object({
   at: z.number(),

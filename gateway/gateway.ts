@@ -124,7 +124,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         log,
         reviewed: (seconds, outcome) => metrics.reviewed(seconds, outcome),
       }),
-      enrolment: new Enrolment({ coordination, authority, clock, log }),
+      enrolment: new Enrolment({ coordination, authority, log }),
       table,
       clock,
       random,

@@ -59,7 +59,7 @@ describe("certificates", () => {
 
 describe("crowds", () => {
   test("200 agents connect at once: all get in at last, and reviews are shared", async () => {
-    const gateway = await start({ serverLimits: { sessionsPerSecond: 40, sessionBurst: 40 } });
+    const gateway = await start({ serverLimits: { sessionsPerSecond: 20, sessionBurst: 20 } });
     const names = Array.from({ length: 200 }, (_, index) => `n${index}`);
     await Promise.all(
       names.map((name) =>

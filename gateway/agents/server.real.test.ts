@@ -218,9 +218,35 @@ describe("machines", () => {
     const agent = new FakeAgent(dial(gateway, renewed), undefined).hello();
     await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
     coordination.machines.clear();
-    const later = await start();
-    await expect(ask(dial(later, renewed), agentGatewayService.renew, renew)).rejects.toMatchObject({
+    await expect(ask(dial(gateway, renewed), agentGatewayService.renew, renew)).rejects.toMatchObject({
       code: status.UNAUTHENTICATED,
     });
+  });
+
+  test("that were forgotten get no session, and their old certificate none after they joined anew", async () => {
+    allowJoin();
+    const gateway = await start();
+    const before = await joinMachine(gateway);
+    const agent = new FakeAgent(dial(gateway, before), undefined).hello();
+    await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+    coordination.machines.clear();
+    const forgotten = new FakeAgent(dial(gateway, before), undefined).hello();
+    await expect.poll(() => forgotten.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    allowJoin("another");
+    const after = await joinMachine(gateway, "another");
+    const old = new FakeAgent(dial(gateway, before), undefined).hello();
+    await expect.poll(() => old.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
+    const anew = new FakeAgent(dial(gateway, after), undefined).hello();
+    await expect.poll(() => anew.kinds(), WAIT).toContain("welcome");
+  });
+
+  test("where etcd does not answer, a machine is sent away, not refused", async () => {
+    allowJoin();
+    const gateway = await start();
+    const channel = await joinMachine(gateway);
+    coordination.failing.add("readMachine");
+    const agent = new FakeAgent(dial(gateway, channel), undefined).hello();
+    await expect.poll(() => agent.goAway(), WAIT).toBe("EtcdUnavailable");
   });
 });

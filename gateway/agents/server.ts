@@ -241,15 +241,20 @@ export class AgentServer {
       return;
     }
     let identity: Identity;
+    let late: EndReason | undefined;
     try {
       identity = await this.#authenticate(call);
+      if (call.cancelled) return;
+      late = this.#refusal() ?? this.#crowded(identity);
+      if (late === undefined) await this.#options.enrolment.check(identity);
     } catch (error) {
       if (error instanceof CannotAsk) this.#sayGoAway(call, error.reason);
+      else if (error instanceof EtcdUnavailable) this.#sayGoAway(call, "EtcdUnavailable");
       else this.#fail(call, error);
       return;
     }
     if (call.cancelled) return;
-    const late = this.#refusal() ?? this.#crowded(identity);
+    late ??= this.#refusal();
     if (late !== undefined) {
       this.#sayGoAway(call, late);
       return;
