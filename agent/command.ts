@@ -19,7 +19,7 @@ import { type Authentication, grpcTransport, parseServers, tokenFile } from "./g
 import { openHookHost } from "./hook-host.ts";
 import type { Host } from "./host.ts";
 import { Commands } from "./host-command.ts";
-import { machineIdentity } from "./join.ts";
+import { keepIdentity, machineIdentity } from "./join.ts";
 import { bootSlotOf, versionOf } from "./machine-files.ts";
 import { serveMetrics } from "./metrics.ts";
 import { sentinelDriver } from "./sentinel-driver.ts";
@@ -125,11 +125,13 @@ async function run(flags: Flags): Promise<void> {
     agentVersion: "0.1.0",
     limits: { rebootMargin: flags.rebootMargin * 1000 },
   });
+  const letGo = flags.tokenFile === undefined ? keepIdentity(clock, authenticate) : () => {};
   const metrics = flags.metrics === undefined ? undefined : await serveMetrics(flags.metrics, agent);
   log.info("agent starts", { machineId: host.machineId, boot: host.boot.id, version: runningVersion });
   try {
     await agent.run(stop.signal);
   } finally {
+    letGo();
     await metrics?.close();
     await close();
   }

@@ -6,7 +6,14 @@ import { raiseEpoch, readEpoch } from "./epoch.ts";
 import { readFleet, readNode } from "./fleet.ts";
 import { writeGates } from "./gates.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
-import { forgetMachine, putJoinToken, readMachines, restoreMachines, spendJoinToken } from "./joins.ts";
+import {
+  forgetMachine,
+  putJoinToken,
+  readMachine,
+  readMachines,
+  restoreMachines,
+  spendJoinToken,
+} from "./joins.ts";
 import { Journal } from "./journal.ts";
 import { PREFIX } from "./keys.ts";
 import { Parser } from "./parse.ts";
@@ -49,6 +56,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     spendJoinToken: (tokenHash, machineId) => spendJoinToken(ports, parser, tokenHash, machineId),
     putJoinToken: (tokenHash, record) => putJoinToken(ports, tokenHash, record),
     readMachines: () => readMachines(ports, parser),
+    readMachine: (machineId) => readMachine(ports, parser, machineId),
     forgetMachine: (machineId, why) => forgetMachine(ports, parser, journal, machineId, why),
     restoreMachines: (leader, machines) => restoreMachines(ports, parser, leader, machines),
     append: (entry) => journal.append(entry),

@@ -60,7 +60,12 @@ export async function readNode(
   { etcd }: Ports,
   parser: Parser,
   uid: string,
-): Promise<{ grant: LiveGrant | undefined; desired: Desired | undefined; session: Session | undefined }> {
+): Promise<{
+  incarnation: string | undefined;
+  grant: LiveGrant | undefined;
+  desired: Desired | undefined;
+  session: Session | undefined;
+}> {
   const { results } = await etcd.read([
     { key: keys.incarnation },
     { key: keys.grant(uid) },
@@ -70,6 +75,7 @@ export async function readNode(
   ]);
   const [incarnation, grant, phase, desired, session] = results.map((kvs) => kvs[0]);
   return {
+    incarnation: incarnation?.value,
     grant: grant && readGrant(grant, phase, incarnation?.value, parser, () => []),
     desired: parser.proto(DesiredSchema, desired),
     session: parser.json(Session, session),

@@ -22,6 +22,11 @@ export type Epoch = z.output<typeof Epoch>;
  */
 export const REBUILDING = "rebuilding:";
 
+/** Whether etcd has all its holders: without an incarnation, or while they are rebuilt, what is missing is not gone. */
+export function isWhole(incarnation: string | undefined): incarnation is string {
+  return incarnation !== undefined && !incarnation.startsWith(REBUILDING);
+}
+
 /**
  * `budgets/<b>/holders/<uid>`: a place in a budget. It has no lease.
  * Invariant: it exists exactly while `grants/<uid>` does and names the budget; whoever adds
@@ -118,6 +123,7 @@ export const Phase = z.object({
   committedSession: z.number().optional(),
   /** Boot identity at commit, `bootId/softReboots`: a return must show another. */
   committedBoot: z.string().optional(),
+  /** Also of a commit that a rebuild takes for granted; it stays when the grant is withdrawn. */
   committedAt: z.number().optional(),
   verdict: z.enum(["Updated", "FellBack", "Rebooted", "StillRequired"]).optional(),
   reason: z.string().optional(),
@@ -141,6 +147,13 @@ export const JoinRecord = z.object({
   expiresAt: z.number(),
 });
 export type JoinRecord = z.output<typeof JoinRecord>;
+
+/** `machines/<machine id>`: a certificate that was issued before the machine joined is worth nothing. */
+export const MachineRecord = JoinRecord.extend({
+  /** Wall clock, ms; 0 where it is not known. */
+  joinedAt: z.number().default(0),
+});
+export type MachineRecord = z.output<typeof MachineRecord>;
 
 /** One line of the journal. */
 export const JournalEntry = z.object({

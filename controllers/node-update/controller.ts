@@ -34,6 +34,7 @@ import { bootNeeds } from "./deadlines.ts";
 import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision.ts";
 import { desiredOf } from "./desired.ts";
 import { nodeOf, uidOf } from "./identity.ts";
+import { withLostVerdict } from "./lost-verdict.ts";
 import { NodeMemory } from "./memory.ts";
 import { heartbeatOf, NodeApi } from "./node-api.ts";
 import { decideNode } from "./policy.ts";
@@ -159,7 +160,9 @@ export class NodeUpdateReconciler implements Reconciler {
       take !== undefined ||
       nodeUpdate.metadata.deletionTimestamp !== undefined;
     const truth = atStake ? await coordination.readNode(uid) : undefined;
-    const live = truth?.grant;
+    const observed = newest.observed.get(uid);
+    const live =
+      truth?.grant && withLostVerdict({ releases: stores.releases, observed, nodeUpdate }, truth.grant);
     const desired = truth === undefined ? newest.desired.get(uid) : truth.desired;
     let node = nodeOf(nodeUpdate, stores.nodes);
     let nodeGone = false;
@@ -187,7 +190,7 @@ export class NodeUpdateReconciler implements Reconciler {
       group: stores.groups.get(nodeUpdate.spec.group),
       releases: stores.releases,
       live,
-      observed: newest.observed.get(uid),
+      observed,
       present,
       absentFor: this.#memory.absentFor(key, newest.present, uid),
       take: asks,
