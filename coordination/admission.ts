@@ -17,6 +17,9 @@ const LANDING = 6_000;
 const COMMIT_AT_MOST = 30;
 const COMMIT_AT_LEAST = 5;
 
+/** Budgets that a commit's transaction can compare, with gate and `seq` each, of etcd's 128. */
+const COMMIT_BUDGETS = 60;
+
 export interface BudgetView {
   budget: string;
   /** Undefined where it is missing or can't be read: refuses. */
@@ -100,12 +103,15 @@ export interface CommitQuestion {
   living: Token | undefined;
   phase: Phase | undefined;
   gate: GroupGate | undefined;
-  budgets: readonly { budget: string; gate: BudgetGate | undefined }[];
+  /** Those that the grant names, and those that came to bind its holder since. */
+  budgets: readonly BudgetView[];
+  /** Every living grant, by uid. */
+  grants: ReadonlyMap<string, { grant: Grant; phase: Phase }>;
 }
 
 /**
- * Whether the agent may flip and reboot, and for how many seconds from its asking. A budget
- * that shrank since does not refuse: the node is counted already. Others that went down do.
+ * Whether the agent may flip and reboot, and for how many seconds from its asking: not where
+ * others went down since the grant, so that a machine that still serves would be one too many.
  */
 export function answerCommit(asked: CommitQuestion, now: number): { goodForSeconds: number } | Why {
   const { grant, gate, phase } = asked;
@@ -135,11 +141,15 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
   const closed = groupRefusal(grant.group, gate, grant.release, now, 0, finishes);
   if (closed !== undefined) return closed;
   let valid = gate?.validUntil ?? now;
-  for (const { budget, gate: budgetGate } of asked.budgets) {
+  if (asked.budgets.length > COMMIT_BUDGETS) {
+    return { reason: "TooManyBudgets", message: `${asked.budgets.length} budgets bind the machine` };
+  }
+  for (const view of asked.budgets) {
+    const { budget, gate: budgetGate } = view;
     if (budgetGate === undefined || budgetGate.validUntil <= now) {
       return staleGate(`budget ${budget}`, budgetGate, now);
     }
-    const full = spent(budget, budgetGate, grant.uid);
+    const full = spent(view, budgetGate, grant, asked.grants);
     if (full !== undefined) return full;
     valid = Math.min(valid, budgetGate.validUntil);
   }
@@ -158,16 +168,31 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
 }
 
 /**
- * Whether others went down since the grant, so that this node, which is still up, would be one
- * too many (rule 1). A drained node is unavailable already, and adds nothing.
+ * Rule 1 at the commit. A Node that the gate shows as unavailable (its cordon is enough) adds
+ * nothing. A plain machine always adds itself: it serves until it commits, and where a gate
+ * counts it as away it was read while the machine, which asks, was between two gateways.
  */
-function spent(budget: string, { unavailable, max }: BudgetGate, uid: string): Why | undefined {
-  const away = new Set(unavailable);
-  if (away.has(uid) || away.size === 0 || away.size < max) return undefined;
+function spent(
+  { budget, holders }: BudgetView,
+  gate: BudgetGate,
+  { uid, plain }: Grant,
+  grants: CommitQuestion["grants"],
+): Why | undefined {
+  if (plain !== true && gate.unavailable.includes(uid)) return undefined;
+  const down = [...holders].filter((holder) => !serves(grants.get(holder)));
+  const { away } = others(gate, new Set(down), uid);
+  if (away.size < gate.max) return undefined;
   return {
     reason: "WaitingForBudget",
-    message: `budget ${budget} allows ${max} unavailable and meanwhile has ${away.size}: ${some(away)}`,
+    message: `budget ${budget} allows ${gate.max} unavailable and meanwhile has ${away.size}: ${some(away)}`,
   };
+}
+
+/** Whether a holder is up and stays so until it asks to commit: a Node is cordoned without asking again. */
+function serves(held: { grant: Grant; phase: Phase } | undefined): boolean {
+  if (held?.grant.plain !== true) return false;
+  const { phase } = held.phase;
+  return phase !== "Committed" && phase !== "Returned";
 }
 
 /** What a group's gate forbids, for a grant and a commit alike; one that `finishes` asks for no open window. */

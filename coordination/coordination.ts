@@ -70,6 +70,8 @@ export interface TakeGrant {
   bootNeeds: number;
   /** Frozen for the commit's check: whether it may come after the window has closed. */
   finishes?: boolean;
+  /** Frozen for the commit's check: whether the machine is no Node, so that it serves until it commits. */
+  plain?: boolean;
   reason: string;
 }
 

@@ -25,7 +25,8 @@ export const REBUILDING = "rebuilding:";
 /**
  * `budgets/<b>/holders/<uid>`: a place in a budget. It has no lease.
  * Invariant: it exists exactly while `grants/<uid>` does and names the budget; whoever adds
- * or removes one bumps `budgets/<b>/seq` in the same transaction. One that can't be read counts.
+ * or removes one bumps `budgets/<b>/seq` in the same transaction, and so does the commit of a
+ * plain machine, which adds to who is down. One that can't be read counts.
  */
 export const Holder = z.object({ at: z.number() });
 export type Holder = z.output<typeof Holder>;
@@ -96,6 +97,8 @@ export const Grant = z.object({
   bootNeeds: z.number(),
   /** The group lets a drain that began in a window finish after it: the commit then asks for no open window. */
   finishes: z.boolean().optional(),
+  /** A machine that is no Node: nothing cordons it, so that it serves until it commits. */
+  plain: z.boolean().optional(),
   /** A full budget let it through because the node was unavailable: it ends where that ends before the commit. */
   repair: z.boolean().optional(),
   /** After a rebuild: the token by which the agent still knows this grant. */

@@ -83,7 +83,8 @@ describe("a gateway whose clock is not the manager's", () => {
       living: token,
       phase: { phase: "Drained", at: NOW },
       gate: { group: grant.group, ...shut, open: true, openUntil, validUntil },
-      budgets: [{ budget, gate: { budget, max: 1, unavailable: [], validUntil } }],
+      budgets: [{ budget, gate: { budget, max: 1, unavailable: [], validUntil }, holders: new Set() }],
+      grants: new Map(),
     };
     return answerCommit(question, NOW + skew);
   }

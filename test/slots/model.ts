@@ -230,6 +230,7 @@ async function lead(
       nonce: world.random.uuid(),
       needs: act.needs,
       bootNeeds: act.needs / 2,
+      plain: act.plain,
       reason: "picked",
     });
     if (result.outcome === "granted") {

@@ -44,6 +44,7 @@ const managerAct = fc.oneof(
       do: fc.constant("take" as const),
       uid,
       budgets: fc.nat({ max: BUDGETS.length - 1 }),
+      plain: fc.boolean(),
       needs: fc.constantFrom(1_000, 1_000, 60_000),
     }),
   },
