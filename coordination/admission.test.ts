@@ -20,6 +20,7 @@ function groupGate(change: Partial<GroupGate> = {}): GroupGate {
     quarantined: [],
     open: true,
     openUntil: null,
+    freezesAt: null,
     validUntil: NOW + 30_000,
     ...change,
   };
@@ -194,9 +195,22 @@ describe("answerCommit", () => {
     const finishing = { ...grant, finishes: true };
     const closed = groupGate({ open: false, openUntil: null });
     expect(answerCommit(commit({ grant: finishing, gate: closed }), NOW)).toEqual({ goodForSeconds: 30 });
-    const frozen = groupGate({ open: false, openUntil: null, frozen: true });
-    expect(answerCommit(commit({ grant: finishing, gate: frozen }), NOW)).toMatchObject({
-      reason: "WaitingForWindow",
+    const freezing = (freezesAt: number) =>
+      answerCommit(commit({ grant: finishing, gate: groupGate({ open: false, freezesAt }) }), NOW);
+    for (const begins of [0, NOW - 1, NOW, NOW + 6_000, NOW + 64_999]) {
+      expect(freezing(begins)).toMatchObject({
+        reason: "ChangeFreeze",
+        message: expect.stringMatching(/freeze/),
+      });
+    }
+    expect(freezing(NOW + 70_000)).toEqual({ goodForSeconds: 10 });
+    expect(freezing(NOW + 3_600_000)).toEqual({ goodForSeconds: 30 });
+  });
+
+  it("is bound by the freeze, too, while the window is still open", () => {
+    const gate = groupGate({ openUntil: NOW + 6_000, freezesAt: NOW + 6_000 });
+    expect(answerCommit(commit({ grant: { ...grant, finishes: true }, gate }), NOW)).toMatchObject({
+      reason: "ChangeFreeze",
     });
   });
 

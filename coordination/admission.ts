@@ -137,7 +137,7 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
   if (phase.phase !== "Drained" && !again) {
     return { reason: "StaleToken", message: `the grant is past its commit: ${phase.phase}` };
   }
-  const finishes = grant.finishes === true && gate?.frozen !== true;
+  const finishes = grant.finishes === true;
   const closed = groupRefusal(grant.group, gate, grant.release, now, 0, finishes);
   if (closed !== undefined) return closed;
   let valid = gate?.validUntil ?? now;
@@ -153,13 +153,9 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
     if (full !== undefined) return full;
     valid = Math.min(valid, budgetGate.validUntil);
   }
-  const open = finishes ? COMMIT_AT_MOST : (timeLeft(gate, now) - grant.bootNeeds) / 1000;
-  if (open < COMMIT_AT_LEAST) {
-    return {
-      reason: "WindowClosing",
-      message: `the window closes in ${seconds(timeLeft(gate, now))}; boot and a fallback need up to ${seconds(grant.bootNeeds)}`,
-    };
-  }
+  const left = finishes ? timeUntil(gate?.freezesAt, now) : timeLeft(gate, now);
+  const open = (left - grant.bootNeeds) / 1000;
+  if (open < COMMIT_AT_LEAST) return tooLate(finishes, left, grant.bootNeeds);
   const fresh = (valid - now) / 1000;
   if (fresh < COMMIT_AT_LEAST) {
     return { reason: "WaitingForGates", message: `the gates are valid for ${fresh.toFixed(1)} s only` };
@@ -227,9 +223,23 @@ function staleGate(what: string, gate: { validUntil: number } | undefined, now: 
   return { reason: "WaitingForGates", message: `${what} ${state}; the manager renews it every 10 s` };
 }
 
+function tooLate(finishes: boolean, left: number, needs: number): Why {
+  const need = `boot and a fallback need up to ${seconds(needs)}`;
+  if (!finishes) {
+    return { reason: "WindowClosing", message: `the window closes in ${seconds(left)}; ${need}` };
+  }
+  if (left <= 0) return { reason: "ChangeFreeze", message: "a change freeze holds" };
+  return { reason: "ChangeFreeze", message: `a change freeze begins in ${seconds(left)}; ${need}` };
+}
+
 /** Ms until the opening ends. */
 function timeLeft(gate: GroupGate | undefined, now: number): number {
-  return gate === undefined ? 0 : gate.openUntil === null ? Number.POSITIVE_INFINITY : gate.openUntil - now;
+  return timeUntil(gate?.openUntil, now);
+}
+
+/** Ms until `time`: for ever where it is null, none where it is not known. */
+function timeUntil(time: number | null | undefined, now: number): number {
+  return time === undefined ? 0 : time === null ? Number.POSITIVE_INFINITY : time - now;
 }
 
 function seconds(milliseconds: number): string {

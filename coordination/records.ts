@@ -46,8 +46,8 @@ export const GroupGate = z.object({
   open: z.boolean(),
   /** Wall clock, ms: when the opening ends; null where nothing closes it. */
   openUntil: z.number().nullable(),
-  /** Whether it is a change freeze that closes it: that ends a grant that `finishes` too. */
-  frozen: z.boolean().optional(),
+  /** Wall clock, ms: when the next change freeze begins, or the present one did; null where none is in sight. It ends a grant that `finishes` too. */
+  freezesAt: z.number().nullable(),
   /** Wall clock, ms. Invariant: at most 30 s after the consistent read that it rests on. */
   validUntil: z.number(),
 });

@@ -31,7 +31,7 @@ export function decideGates(
   const validUntil = readAt + GATE_VALIDITY;
   const quarantined = world.releases.filter(isBarred).map(({ metadata }) => metadata.name);
   const groups = world.groups.map((group) => {
-    const { open, openUntil, frozen } = groupOpening(group, world.windows, readAt);
+    const { open, openUntil, freezesAt } = groupOpening(group, world.windows, readAt);
     return {
       group: group.metadata.name,
       paused: group.spec.paused,
@@ -40,7 +40,7 @@ export function decideGates(
       quarantined,
       open,
       openUntil,
-      frozen,
+      freezesAt,
       validUntil,
     };
   });

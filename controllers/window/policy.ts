@@ -74,6 +74,8 @@ export interface GroupOpening {
   nextOpening: number | null;
   /** Whether a window of mode Deny is open. */
   frozen: boolean;
+  /** When the next freeze begins, or the present one did; null where none is found. */
+  freezesAt: number | null;
   /** Why it is closed. */
   why: Why | undefined;
   /** The present opening, from where it began, and those after it: five at most. The end is null where nothing closes it. */
@@ -126,6 +128,7 @@ export function groupOpening(
   return {
     open: present !== undefined,
     openUntil: closes,
+    freezesAt: firstFreeze(deny, now),
     nextOpening: opens,
     frozen: freeze !== undefined,
     why: present === undefined ? closedBecause(freeze?.name, frozenSpan, allow.length, opens) : undefined,
@@ -140,6 +143,11 @@ export function groupOpening(
 /** Whether something that takes `needs` ms fits into what is left of the opening at `now`. */
 export function fits(opening: GroupOpening, needs: number, now: number): boolean {
   return opening.open && (opening.openUntil === null || now + needs <= opening.openUntil);
+}
+
+/** Whether a change freeze is in force, or begins before something is over that takes `needs` ms from `now`. */
+export function freezesWithin({ freezesAt }: GroupOpening, needs: number, now: number): boolean {
+  return freezesAt !== null && now + needs > freezesAt;
 }
 
 /**
@@ -174,10 +182,17 @@ function isOpen(schedule: Schedule, now: number): boolean {
   return first !== undefined && first.start <= now;
 }
 
+/** Each by itself: that the freezes are one span or many is not asked. */
+function firstFreeze(deny: readonly { schedule: Schedule }[], now: number): number | null {
+  const starts = deny.flatMap(({ schedule }) => openings(schedule, now, 1).map(({ start }) => start));
+  return starts.length === 0 ? null : Math.min(...starts);
+}
+
 function broken(name: string, why: Why): GroupOpening {
   return {
     open: false,
     openUntil: null,
+    freezesAt: 0,
     nextOpening: null,
     frozen: true,
     why: {

@@ -82,7 +82,7 @@ describe("a gateway whose clock is not the manager's", () => {
       grant,
       living: token,
       phase: { phase: "Drained", at: NOW },
-      gate: { group: grant.group, ...shut, open: true, openUntil, validUntil },
+      gate: { group: grant.group, ...shut, open: true, openUntil, freezesAt: null, validUntil },
       budgets: [{ budget, gate: { budget, max: 1, unavailable: [], validUntil }, holders: new Set() }],
       grants: new Map(),
     };

@@ -163,6 +163,7 @@ function writeGates(world: World, manager: Coordination, leader: Leadership, gat
         quarantined: gates.quarantined ? ["r1"] : [],
         open: gates.open ?? true,
         openUntil: closesIn === undefined || closesIn === null ? null : now + closesIn,
+        freezesAt: null,
         validUntil,
       },
     ],
