@@ -19,6 +19,7 @@ function orphan(name: string): Node {
 function room(refuses: (name: string) => boolean) {
   const patched: string[] = [];
   const forgotten: string[] = [];
+  const budgets: string[] = [];
   let gate: Promise<void> | undefined;
   const keeper = new Housekeeper({
     client: {
@@ -35,6 +36,11 @@ function room(refuses: (name: string) => boolean) {
         forgotten.push(uid);
         return true;
       },
+      async forgetBudget(_leader, budget) {
+        if (refuses(budget)) throw new Error("etcd gave no answer");
+        budgets.push(budget);
+        return true;
+      },
     },
     leader: () => ({ epoch: 1, incarnation: INCARNATION }),
     clock: { now: () => NOW, monotonic: () => NOW, after: () => () => {} },
@@ -43,7 +49,7 @@ function room(refuses: (name: string) => boolean) {
   const hold = (until: Promise<void>): void => {
     gate = until;
   };
-  return { keeper, patched, forgotten, hold };
+  return { keeper, patched, forgotten, budgets, hold };
 }
 
 test("a Node that can't be patched keeps neither the others nor the records waiting", async () => {
@@ -63,6 +69,24 @@ test("a round is bounded, and no cordon that fails keeps another waiting for eve
   expect([patched.length, forgotten.length]).toEqual([20, 20]);
   await keeper.tidy(world, fleet([]));
   expect(new Set(patched)).toEqual(new Set(names));
+});
+
+test("the counts of budgets go that have neither a gate nor holders", async () => {
+  const { keeper, budgets } = room((name) => name === "group/g/host=lost");
+  const none = { seq: 4, holders: new Map<string, number>() };
+  const state = new Map([
+    ["group/g", none],
+    ["group/g/host=lost", none],
+    ["group/g/host=gone", none],
+    ["group/g/host=held", { seq: 5, holders: new Map([["uid-a", NOW]]) }],
+  ]);
+  const gate = { budget: "group/g", max: 1, unavailable: [], validUntil: NOW };
+  const budgetGates = new Map([["group/g", gate]]);
+  await keeper.tidy(nothing, fleet([], { budgets: state, budgetGates }));
+  expect(budgets).toEqual(["group/g/host=gone"]);
+  const many = new Map(Array.from({ length: 30 }, (_, i) => [`group/g/host=${i}`, none]));
+  await keeper.tidy(nothing, fleet([], { budgets: many }));
+  expect(budgets).toHaveLength(1 + 20);
 });
 
 test("one round at a time", async () => {

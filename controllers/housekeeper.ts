@@ -1,6 +1,6 @@
 /**
- * Removes what machines that are gone left behind: our cordons on Nodes, and their records
- * in etcd. Nothing waits for it, because a gate or a leader must not hang on one Node that
+ * Removes what machines and budgets that are gone left behind: our cordons on Nodes, and their
+ * records in etcd. Nothing waits for it, because a gate or a leader must not hang on one Node that
  * can't be patched; what fails is tried again in a later round.
  */
 import type { Coordination, FleetSnapshot, Leadership } from "../coordination/coordination.ts";
@@ -12,12 +12,12 @@ import { orphanedCordons } from "./node-update/orphans.ts";
 import { vanished } from "./node-update/vanished.ts";
 import type { World } from "./world.ts";
 
-/** Cordons, and machines, of one round. */
+/** Cordons, machines, and budgets, of one round. */
 const ROUND = 20;
 
 export interface HousekeeperDeps {
   client: Pick<KubeClient, "patch">;
-  coordination: Pick<Coordination, "forgetNode">;
+  coordination: Pick<Coordination, "forgetNode" | "forgetBudget">;
   leader: () => Leadership;
   clock: Clock;
   log: Logger;
@@ -40,6 +40,7 @@ export class Housekeeper {
     try {
       await this.#uncordon(world, fleet);
       await this.#forget(world, fleet);
+      await this.#forgetBudgets(fleet);
     } finally {
       this.#busy = false;
     }
@@ -67,6 +68,20 @@ export class Housekeeper {
         if (await coordination.forgetNode(leader(), uid)) log.info("forgot a machine that is gone", { uid });
       } catch (error) {
         log.error("can't forget a machine that is gone, trying again", error, { uid });
+      }
+    }
+  }
+
+  /** A budget that is named after a Node or a domain goes with it. */
+  async #forgetBudgets({ budgets, budgetGates }: FleetSnapshot): Promise<void> {
+    const { coordination, leader, log } = this.#deps;
+    // One whose gate is written just now is kept by the transaction.
+    const over = [...budgets].filter(([name, { holders }]) => holders.size === 0 && !budgetGates.has(name));
+    for (const [budget] of over.slice(0, ROUND)) {
+      try {
+        await coordination.forgetBudget(leader(), budget);
+      } catch (error) {
+        log.error("can't forget a budget that is gone, trying again", error, { budget });
       }
     }
   }

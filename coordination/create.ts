@@ -4,7 +4,7 @@ import type { Coordination } from "./coordination.ts";
 import { forgetNode, putDesired } from "./desired.ts";
 import { raiseEpoch, readEpoch } from "./epoch.ts";
 import { readFleet, readNode } from "./fleet.ts";
-import { writeGates } from "./gates.ts";
+import { forgetBudget, writeGates } from "./gates.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
 import { forgetMachine, putJoinToken, readMachines, restoreMachines, spendJoinToken } from "./joins.ts";
 import { Journal } from "./journal.ts";
@@ -32,6 +32,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     rebuild: (from, grants) => rebuild(unguarded, parser, from, grants),
     writeGates: (leader, gates) => writeGates(ports, parser, leader, gates),
     putDesired: (leader, uid, desired) => putDesired(ports, parser, leader, uid, desired),
+    forgetBudget: (leader, budget) => forgetBudget(ports, parser, leader, budget),
     forgetNode: (leader, uid) => forgetNode(ports, parser, leader, uid),
     takeGrant: (leader, request) => takeGrant(ports, parser, leader, request),
     markDrained: (leader, uid, token) => markDrained(ports, parser, leader, uid, token),

@@ -14,7 +14,15 @@ import { SimClock } from "../sim/clock.ts";
 import { type Fate, SimEtcd } from "../sim/etcd.ts";
 import { SeededRandom } from "../sim/random.ts";
 import { SlotInvariants } from "./invariants.ts";
-import { BUDGETS, type GatewayAct, type ManagerAct, type Plan, RELEASES, UIDS } from "./plans.ts";
+import {
+  ALL_BUDGETS,
+  BUDGETS,
+  type GatewayAct,
+  type ManagerAct,
+  type Plan,
+  RELEASES,
+  UIDS,
+} from "./plans.ts";
 
 const WHY = { reason: "Withdrawn", message: "for the model" } as const;
 
@@ -167,7 +175,13 @@ function writeGates(world: World, manager: Coordination, leader: Leadership, gat
         validUntil,
       },
     ],
-    budgets: ["group/g", "budget/z/a"].map((budget) => ({ budget, max, unavailable, granted, validUntil })),
+    budgets: ALL_BUDGETS.filter((budget) => gates.gone?.includes(budget) !== true).map((budget) => ({
+      budget,
+      max,
+      unavailable,
+      granted,
+      validUntil,
+    })),
   });
 }
 
@@ -213,6 +227,10 @@ async function lead(
 ): Promise<void> {
   if (act.do === "gates") {
     await writeGates(world, manager, leader, act);
+    return;
+  }
+  if (act.do === "forgetBudget") {
+    await manager.forgetBudget(leader, act.budget);
     return;
   }
   const of = UIDS[act.uid] ?? "";
