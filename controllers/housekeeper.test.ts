@@ -20,6 +20,8 @@ function room(refuses: (name: string) => boolean) {
   const patched: string[] = [];
   const forgotten: string[] = [];
   const budgets: string[] = [];
+  const compacted: number[] = [];
+  let time = NOW;
   let gate: Promise<void> | undefined;
   const keeper = new Housekeeper({
     client: {
@@ -41,15 +43,23 @@ function room(refuses: (name: string) => boolean) {
         budgets.push(budget);
         return true;
       },
+      async compact(_leader, revision) {
+        if (refuses(`revision ${revision}`)) throw new Error("etcd gave no answer");
+        compacted.push(revision);
+        return true;
+      },
     },
     leader: () => ({ epoch: 1, incarnation: INCARNATION }),
-    clock: { now: () => NOW, monotonic: () => NOW, after: () => () => {} },
+    clock: { now: () => NOW, monotonic: () => time, after: () => () => {} },
     log: silentLogger,
   });
   const hold = (until: Promise<void>): void => {
     gate = until;
   };
-  return { keeper, patched, forgotten, budgets, hold };
+  const pass = (milliseconds: number): void => {
+    time += milliseconds;
+  };
+  return { keeper, patched, forgotten, budgets, compacted, hold, pass };
 }
 
 test("a Node that can't be patched keeps neither the others nor the records waiting", async () => {
@@ -87,6 +97,29 @@ test("the counts of budgets go that have neither a gate nor holders", async () =
   const many = new Map(Array.from({ length: 30 }, (_, i) => [`group/g/host=${i}`, none]));
   await keeper.tidy(nothing, fleet([], { budgets: many }));
   expect(budgets).toHaveLength(1 + 20);
+});
+
+test("etcd's history is kept for three minutes at least, and for six at most", async () => {
+  const { keeper, compacted, pass } = room(() => false);
+  // A revision a second, a round each 10 s.
+  const kept: number[] = [];
+  for (let second = 0; second <= 900; second += 10) {
+    await keeper.tidy(nothing, fleet([], { revision: 1000 + second }));
+    kept.push(1000 + second - (compacted.at(-1) ?? 1000));
+    pass(10_000);
+  }
+  expect(compacted).toEqual([1000, 1180, 1360, 1540, 1720]);
+  expect(Math.max(...kept)).toBeLessThanOrEqual(360);
+});
+
+test("a compaction that fails is left to the next one, and keeps nothing waiting", async () => {
+  const { keeper, compacted, forgotten, pass } = room((name) => name === "revision 1000");
+  for (const revision of [1000, 2000, 3000]) {
+    await keeper.tidy(nothing, fleet(["gone"], { revision, present: new Set() }));
+    pass(180_000);
+  }
+  expect(compacted).toEqual([2000]);
+  expect(forgotten).toHaveLength(3);
 });
 
 test("one round at a time", async () => {

@@ -123,6 +123,8 @@ export interface Coordination {
   putDesired(leader: Leadership, uid: string, desired: Desired): Promise<boolean>;
   /** Removes desired, observed and session of a node that is gone and holds no grant. */
   forgetNode(leader: Leadership, uid: string): Promise<boolean>;
+  /** Forgets etcd's history before `revision`. False if the epoch is no longer ours. */
+  compact(leader: Leadership, revision: number): Promise<boolean>;
   /** Removes the count of a budget that has neither a gate nor holders. False where it has, or the epoch is no longer ours. */
   forgetBudget(leader: Leadership, budget: string): Promise<boolean>;
 

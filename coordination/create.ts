@@ -6,6 +6,7 @@ import { raiseEpoch, readEpoch } from "./epoch.ts";
 import { readFleet, readNode } from "./fleet.ts";
 import { forgetBudget, writeGates } from "./gates.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
+import { compact } from "./history.ts";
 import { forgetMachine, putJoinToken, readMachines, restoreMachines, spendJoinToken } from "./joins.ts";
 import { Journal } from "./journal.ts";
 import { PREFIX } from "./keys.ts";
@@ -32,6 +33,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     rebuild: (from, grants) => rebuild(unguarded, parser, from, grants),
     writeGates: (leader, gates) => writeGates(ports, parser, leader, gates),
     putDesired: (leader, uid, desired) => putDesired(ports, parser, leader, uid, desired),
+    compact: (leader, revision) => compact(ports, parser, leader, revision),
     forgetBudget: (leader, budget) => forgetBudget(ports, parser, leader, budget),
     forgetNode: (leader, uid) => forgetNode(ports, parser, leader, uid),
     takeGrant: (leader, request) => takeGrant(ports, parser, leader, request),

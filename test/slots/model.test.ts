@@ -37,6 +37,7 @@ function forget(forgotten: (compare: Compare) => boolean): Plant {
     lease: (ttl) => port.lease(ttl),
     leaseOnce: (ttl) => port.leaseOnce(ttl),
     watch: (prefix, hint) => port.watch(prefix, hint),
+    compact: (revision) => port.compact(revision),
     close: () => port.close(),
   });
 }
