@@ -71,6 +71,8 @@ export interface TakeGrant {
   bootNeeds: number;
   /** Frozen for the commit's check: whether it may come after the window has closed. */
   finishes?: boolean;
+  /** Frozen for the commit's check: whether the machine is no Node, so that it serves until it commits. */
+  plain?: boolean;
   reason: string;
 }
 
@@ -122,6 +124,10 @@ export interface Coordination {
   putDesired(leader: Leadership, uid: string, desired: Desired): Promise<boolean>;
   /** Removes desired, observed and session of a node that is gone and holds no grant. */
   forgetNode(leader: Leadership, uid: string): Promise<boolean>;
+  /** Forgets etcd's history before `revision`. False if the epoch is no longer ours. */
+  compact(leader: Leadership, revision: number): Promise<boolean>;
+  /** Removes the count of a budget that has neither a gate nor holders. False where it has, or the epoch is no longer ours. */
+  forgetBudget(leader: Leadership, budget: string): Promise<boolean>;
 
   // The slot of a node (manager)
   /** Takes a place in each budget and makes the grant, in one transaction (rule 1). */

@@ -4,8 +4,9 @@ import type { Coordination } from "./coordination.ts";
 import { forgetNode, putDesired } from "./desired.ts";
 import { raiseEpoch, readEpoch } from "./epoch.ts";
 import { readFleet, readNode } from "./fleet.ts";
-import { writeGates } from "./gates.ts";
+import { forgetBudget, writeGates } from "./gates.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
+import { compact } from "./history.ts";
 import {
   forgetMachine,
   putJoinToken,
@@ -39,6 +40,8 @@ export function createCoordination(unguarded: Ports): Coordination {
     rebuild: (from, grants) => rebuild(unguarded, parser, from, grants),
     writeGates: (leader, gates) => writeGates(ports, parser, leader, gates),
     putDesired: (leader, uid, desired) => putDesired(ports, parser, leader, uid, desired),
+    compact: (leader, revision) => compact(ports, parser, leader, revision),
+    forgetBudget: (leader, budget) => forgetBudget(ports, parser, leader, budget),
     forgetNode: (leader, uid) => forgetNode(ports, parser, leader, uid),
     takeGrant: (leader, request) => takeGrant(ports, parser, leader, request),
     markDrained: (leader, uid, token) => markDrained(ports, parser, leader, uid, token),

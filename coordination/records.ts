@@ -30,7 +30,8 @@ export function isWhole(incarnation: string | undefined): incarnation is string 
 /**
  * `budgets/<b>/holders/<uid>`: a place in a budget. It has no lease.
  * Invariant: it exists exactly while `grants/<uid>` does and names the budget; whoever adds
- * or removes one bumps `budgets/<b>/seq` in the same transaction. One that can't be read counts.
+ * or removes one bumps `budgets/<b>/seq` in the same transaction, and so does the commit of a
+ * plain machine, which adds to who is down. One that can't be read counts.
  */
 export const Holder = z.object({ at: z.number() });
 export type Holder = z.output<typeof Holder>;
@@ -50,8 +51,8 @@ export const GroupGate = z.object({
   open: z.boolean(),
   /** Wall clock, ms: when the opening ends; null where nothing closes it. */
   openUntil: z.number().nullable(),
-  /** Whether it is a change freeze that closes it: that ends a grant that `finishes` too. */
-  frozen: z.boolean().optional(),
+  /** Wall clock, ms: when the next change freeze begins, or the present one did; null where none is in sight. It ends a grant that `finishes` too. */
+  freezesAt: z.number().nullable(),
   /** Wall clock, ms. Invariant: at most 30 s after the consistent read that it rests on. */
   validUntil: z.number(),
 });
@@ -101,6 +102,8 @@ export const Grant = z.object({
   bootNeeds: z.number(),
   /** The group lets a drain that began in a window finish after it: the commit then asks for no open window. */
   finishes: z.boolean().optional(),
+  /** A machine that is no Node: nothing cordons it, so that it serves until it commits. */
+  plain: z.boolean().optional(),
   /** A full budget let it through because the node was unavailable: it ends where that ends before the commit. */
   repair: z.boolean().optional(),
   /** After a rebuild: the token by which the agent still knows this grant. */

@@ -14,7 +14,7 @@ import type { Node } from "../../runtime/core.ts";
 import { type BudgetTable, grantedBeside, tabulate } from "../budget/policy.ts";
 import { needsOf } from "../node-update/deadlines.ts";
 import { stoppedBecause } from "../node-update/decision.ts";
-import { nodeOf, uidOf } from "../node-update/identity.ts";
+import { isPlain, nodeOf, uidOf } from "../node-update/identity.ts";
 import { isReady, releaseNameOf, type Wanted, wantedOf } from "../node-update/target.ts";
 import { exposure } from "../rollout/exposure.ts";
 import { thresholdOf } from "../rollout/stage.ts";
@@ -41,6 +41,7 @@ export interface TakePlan {
   needs: number;
   bootNeeds: number;
   finishes: boolean;
+  plain: boolean;
   why: Why;
 }
 
@@ -100,6 +101,7 @@ export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
       needs: all,
       bootNeeds: boot,
       finishes: group.spec.drain.onWindowClose === "Finish",
+      plain: isPlain(nodeUpdate),
       why: { reason: "Granting", message: pickedBecause(candidate) },
     });
   }

@@ -28,7 +28,7 @@ import type { DrainDecision } from "../drain/policy.ts";
 import { isLost } from "../fleet-cache.ts";
 import type { Planner } from "../grants/planner.ts";
 import type { TakePlan } from "../grants/policy.ts";
-import { groupOpening } from "../window/policy.ts";
+import { freezesWithin, groupOpening } from "../window/policy.ts";
 import { cordonOf, planCordon } from "./cordon.ts";
 import { bootNeeds } from "./deadlines.ts";
 import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision.ts";
@@ -232,7 +232,7 @@ export class NodeUpdateReconciler implements Reconciler {
         now,
         open: opening.open,
         closes: opening.openUntil,
-        frozen: opening.frozen,
+        frozen: freezesWithin(opening, bootNeeds(policy), now),
         bootNeeds: bootNeeds(policy),
         revision: live.token.revision,
         rivals: [...fleet.grants].flatMap(([rival, { grant, phase, token }]) =>
