@@ -15,9 +15,10 @@ import { gatewayCheck, runChecks } from "./health.ts";
 import type { Host } from "./host.ts";
 import { freshMemory } from "./memory.ts";
 import { hello } from "./messages.ts";
+import { askObjection } from "./objection.ts";
 import { decide } from "./policy.ts";
 import { observe, Reporter } from "./report.ts";
-import { defaultLimits, type Limits, type Run, type Situation, why } from "./situation.ts";
+import { defaultLimits, type Limits, type Objection, type Run, type Situation, why } from "./situation.ts";
 import { Staging } from "./staging.ts";
 import { openState, type StateLog } from "./state.ts";
 import type { Transport } from "./transport.ts";
@@ -67,6 +68,7 @@ class Loop implements Agent {
   #memory = freshMemory();
   #last: Decision | undefined;
   #machine: Machine | undefined;
+  #objection: Objection | undefined;
   /** The machine may have changed since the last look. */
   #stale = true;
   #lookedAt = 0;
@@ -280,6 +282,8 @@ class Loop implements Agent {
       this.#machine = await driver.observe();
       this.#lookedAt = now;
     }
+    const { floor } = this.#memory.machine;
+    this.#objection = await askObjection(driver, this.#machine, this.#link.state, floor);
     return this.#situation(this.#machine);
   }
 
@@ -292,6 +296,7 @@ class Loop implements Agent {
       runningVersion,
       machine,
       link: this.#link.state,
+      objection: this.#objection,
       run: this.#run,
       now: clock.monotonic(),
       wall: clock.now(),

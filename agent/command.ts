@@ -5,10 +5,11 @@ import { Command, InvalidArgumentError } from "commander";
 import * as z from "zod";
 import type { Disk } from "../fastpatch/disk.ts";
 import { type Engine, openEngine } from "../fastpatch/engine.ts";
+import { FastPatchError } from "../fastpatch/errors.ts";
 import { openFileDisk } from "../fastpatch/file-disk.ts";
 import { createGptPrio } from "../fastpatch/gptprio.ts";
 import type { HttpSource } from "../fastpatch/http-source.ts";
-import { parseTrust } from "../fastpatch/trust.ts";
+import { parseTrust, type TrustRoots } from "../fastpatch/trust.ts";
 import { type Clock, systemClock } from "../ports/clock.ts";
 import { jsonLogger, type Logger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
@@ -195,8 +196,10 @@ async function openSlots(
   const runningPartition = flags.bootSlot ?? bootSlotOf(await readFile(flags.cmdline, "utf8"));
   const trust =
     flags.driver === "sentinel"
-      ? { keys: [], threshold: 1, allowUnsigned: false }
-      : parseTrust(await readFile(need(flags.trust, "--trust", "--driver fastpatch"), "utf8"));
+      ? async () => ({ keys: [], threshold: 1, allowUnsigned: false })
+      : trustFile(need(flags.trust, "--trust", "--driver fastpatch"));
+  // A mistake in it is said at the start, not with the first image.
+  await trust();
   const disk = await openFileDisk(path, { claim: await passiveNode(path, runningPartition) });
   const source = lazySource(clock);
   const close = async (): Promise<void> => {
@@ -209,6 +212,16 @@ async function openSlots(
     await close();
     throw error;
   }
+}
+
+/** Read anew each time: who is removed from it is trusted no longer. */
+function trustFile(path: string): () => Promise<TrustRoots> {
+  return async () => {
+    const text = await readFile(path, "utf8").catch((error: unknown) => {
+      throw new FastPatchError("TrustInvalid", `the trust file can't be read (${String(error)})`);
+    });
+    return parseTrust(text);
+  };
 }
 
 /** The HTTP client is loaded with the first image: until then the agent is that much smaller. */

@@ -5,7 +5,7 @@ import { type Grant, PolicySchema } from "../proto/gen/agent_pb.ts";
 import { type Decision, type Next, step } from "./decision.ts";
 import type { RebootMethod } from "./host.ts";
 import { type Act, type GrantToken, sameToken } from "./memory.ts";
-import { failedHere, wantsReboot } from "./policy-stage.ts";
+import { failedHere, refusedNow, wantsReboot } from "./policy-stage.ts";
 import {
   bits,
   bootIsGood,
@@ -57,7 +57,9 @@ function unready(situation: Situation, { target, policy }: Act): Why | undefined
   }
   if (!bootIsGood(machine)) return why("BootNotGood", "The running slot is not marked good.");
   const failed = failedHere(situation, target.rootHash);
-  return failed && why("NeverAgain", `${target.version} failed on this machine: ${failed.message}`);
+  if (failed !== undefined)
+    return why("NeverAgain", `${target.version} failed on this machine: ${failed.message}`);
+  return refusedNow(situation, target.rootHash);
 }
 
 /** With no act of ours: what a grant asks for. Undefined where it asks for nothing now. */
@@ -180,9 +182,9 @@ function licensedAct(situation: Situation, act: Act, before: number): Decision {
       const target = bits(machine, slot);
       const isNext = flipped(machine, slot);
       if (act.step === "Flipped") {
-        return isNext
-          ? go(save(situation, { ...act, step: "Rebooting" }))
-          : go({ kind: "Flip", slot, tries: 1 });
+        if (isNext) return go(save(situation, { ...act, step: "Rebooting" }));
+        const refusal = refusedNow(situation, act.target?.rootHash ?? "");
+        return refusal === undefined ? go({ kind: "Flip", slot, tries: 1 }) : giveUp(situation, act, refusal);
       }
       if (!isNext) return unlicensed(situation, act);
       // The firmware does not see these boots: what it would have counted is counted here.
@@ -218,9 +220,8 @@ function unlicensed(situation: Situation, act: Act): Decision {
   if (mine?.answer !== undefined && mine.answer.goodForMs <= 0)
     return giveUp(situation, act, mine.answer.why);
   const { grant } = link;
-  if (!link.connected || grant === undefined) {
-    return step("Committing", why("WaitingForGateway", "A commit needs a gateway."), { kind: "Wait" });
-  }
+  const waiting = why("WaitingForGateway", "A commit needs a gateway.");
+  if (!link.connected || grant === undefined) return step("Committing", waiting, { kind: "Wait" });
   if (over(situation, act)) {
     return step("Idle", why("Revoked", "The grant was taken back."), save(situation, null));
   }
@@ -229,6 +230,8 @@ function unlicensed(situation: Situation, act: Act): Decision {
   }
   const refusal = unready(situation, act);
   if (refusal !== undefined) return giveUp(situation, act, refusal);
+  // Before that, what people allow is not known, and nobody was asked whether the image may boot.
+  if (act.target !== null && link.desired === undefined) return step("Committing", waiting, { kind: "Wait" });
   if (mine !== undefined && mine.answer === undefined && mine.session === link.session) {
     const wait = mine.sentAt + limits.answerWait - now;
     return wait > 0

@@ -37,6 +37,12 @@ export interface Asked {
   answered: boolean;
 }
 
+/** Why the image with that root hash, which waits in the passive slot, may not boot. */
+export interface Objection {
+  rootHash: string;
+  why: Why;
+}
+
 /** What this process knows and forgets when it ends. Times are monotonic ms. */
 export interface Run {
   startedAt: number;
@@ -85,6 +91,8 @@ export interface Situation {
   runningVersion: string;
   machine: Machine;
   link: Link;
+  /** The driver's, asked with each look: what permitted staging may have ended since. */
+  objection: Objection | undefined;
   run: Run;
   /** Monotonic ms. */
   now: number;
