@@ -18,7 +18,7 @@ import { hello } from "./messages.ts";
 import { askObjection } from "./objection.ts";
 import { decide } from "./policy.ts";
 import { observe, Reporter } from "./report.ts";
-import { defaultLimits, type Limits, type Objection, type Run, type Situation, why } from "./situation.ts";
+import { defaultLimits, type Objection, type Run, type Situation, why } from "./situation.ts";
 import { Staging } from "./staging.ts";
 import { openState, type StateLog } from "./state.ts";
 import type { Transport } from "./transport.ts";
@@ -42,7 +42,6 @@ export interface AgentOptions {
   /** VERSION_ID of os-release, for a running slot without a label. */
   runningVersion: string;
   agentVersion: string;
-  limits?: Partial<Limits>;
 }
 
 export interface Agent {
@@ -59,7 +58,6 @@ export function createAgent(options: AgentOptions): Agent {
 
 class Loop implements Agent {
   readonly #options: AgentOptions;
-  readonly #limits: Limits;
   readonly #run: Run;
   readonly #link: GatewayLink;
   readonly #reporter: Reporter;
@@ -82,7 +80,6 @@ class Loop implements Agent {
   constructor(options: AgentOptions) {
     const { clock, random, log, transport, driver, host } = options;
     this.#options = options;
-    this.#limits = { ...defaultLimits, ...options.limits };
     this.#run = {
       startedAt: clock.monotonic(),
       switch: "unknown",
@@ -253,7 +250,8 @@ class Loop implements Agent {
         return;
       case "RunChecks": {
         const failing = await runChecks(host, clock, next.checks, next.until);
-        if (this.#limits.requireGateway && !this.#link.state.handshake) failing.push(gatewayCheck);
+        // A system that nobody can reach is not kept.
+        if (!this.#link.state.handshake) failing.push(gatewayCheck);
         run.checks = { at: clock.monotonic(), failing };
         return;
       }
@@ -300,7 +298,7 @@ class Loop implements Agent {
       run: this.#run,
       now: clock.monotonic(),
       wall: clock.now(),
-      limits: this.#limits,
+      limits: defaultLimits,
     };
   }
 

@@ -1,7 +1,7 @@
 /** `slipway agent`: the flags, and the machine's own implementations of the ports. */
 import { mkdir, open, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import * as z from "zod";
 import type { Disk } from "../fastpatch/disk.ts";
 import { type Engine, openEngine } from "../fastpatch/engine.ts";
@@ -52,7 +52,6 @@ const Flags = z.object({
   trust: z.string().optional(),
   commands: z.string().optional(),
   metrics: z.string().optional(),
-  rebootMargin: z.number(),
 });
 type Flags = z.output<typeof Flags>;
 
@@ -87,21 +86,9 @@ export function agentCommand(): Command {
     .option("--trust <file>", "public keys that images must be signed with, JSON")
     .option("--commands <file>", "allow list of commands for checks, JSON: {name: [program, argument]}")
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
-    .option(
-      "--reboot-margin <seconds>",
-      "time that the machine needs to go down and come up, where the group's policy names none, and before a fallback's reboot is asked for again",
-      seconds,
-      180,
-    )
     .action(async (options: unknown) => {
       await run(Flags.parse(options));
     });
-}
-
-function seconds(text: string): number {
-  const value = Number(text);
-  if (!(value >= 1 && value <= 3600)) throw new InvalidArgumentError("1 to 3600 seconds expected.");
-  return value;
 }
 
 async function run(flags: Flags): Promise<void> {
@@ -124,7 +111,6 @@ async function run(flags: Flags): Promise<void> {
     log,
     runningVersion,
     agentVersion: "0.1.0",
-    limits: { rebootMargin: flags.rebootMargin * 1000 },
   });
   const metrics = flags.metrics === undefined ? undefined : await serveMetrics(flags.metrics, agent);
   log.info("agent starts", { machineId: host.machineId, boot: host.boot.id, version: runningVersion });

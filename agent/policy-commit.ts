@@ -1,7 +1,7 @@
 /** From the grant to the reboot (design, rules 4, 7 and 11), and the way back out. */
 import { create } from "@bufbuild/protobuf";
 import type { Why } from "../api/reasons.ts";
-import { type Grant, PolicySchema } from "../proto/gen/agent_pb.ts";
+import { type Grant, type Policy, PolicySchema } from "../proto/gen/agent_pb.ts";
 import { type Decision, type Next, step } from "./decision.ts";
 import type { RebootMethod } from "./host.ts";
 import { type Act, type GrantToken, sameToken } from "./memory.ts";
@@ -23,9 +23,16 @@ export function bootDeadline(act: Act, situation: Situation): number {
   return act.policy.bootDeadlineSeconds * 1000 || situation.limits.bootDeadline;
 }
 
-/** The time that a reboot takes at most, as the grant froze it, ms. */
-export function rebootTime(act: Act, situation: Situation): number {
-  return act.policy.rebootTimeSeconds * 1000 || situation.limits.rebootMargin;
+/**
+ * The time of a reboot where no policy is known, ms: services that stop late and a server's
+ * firmware. Too long only delays another try; too short would count a machine that is on its
+ * way down as one that stayed up.
+ */
+const REBOOT_TIME = 180_000;
+
+/** From the request to reboot to the first user process, at most, ms. */
+export function rebootTime(policy: Policy | undefined): number {
+  return (policy?.rebootTimeSeconds ?? 0) * 1000 || REBOOT_TIME;
 }
 
 /**
@@ -33,7 +40,7 @@ export function rebootTime(act: Act, situation: Situation): number {
  * host counts them anew from the start of each boot, so a fallback boot has as long to disarm it.
  */
 export function deadManSeconds(act: Act, situation: Situation): number {
-  return Math.ceil((bootDeadline(act, situation) + rebootTime(act, situation)) / 1000);
+  return Math.ceil((bootDeadline(act, situation) + rebootTime(act.policy)) / 1000);
 }
 
 export function rebootMethod(act: Act): RebootMethod {
@@ -124,7 +131,7 @@ function licensed(situation: Situation, act: Act): number | undefined {
   const { commit, rebootAskedAt } = run;
   if (!commit?.answer || commit.answer.goodForMs <= 0 || !sameToken(commit.token, act.token))
     return undefined;
-  const patience = deadManSeconds(act, situation) * 1000 + rebootTime(act, situation);
+  const patience = deadManSeconds(act, situation) * 1000 + rebootTime(act.policy);
   if (rebootAskedAt !== undefined && now > rebootAskedAt + patience) return undefined;
   return commit.sentAt + commit.answer.goodForMs;
 }

@@ -148,6 +148,28 @@ describe("a restarted agent", () => {
   });
 });
 
+describe("a fallback's reboot that does not come", () => {
+  const failed: Failed = { rootHash: "b", version: "2.0.0", reason: "BootChecksFailed", message: "", at: 0 };
+  const asked = (now: number, rebootTimeSeconds: number): ReturnType<typeof decide> => {
+    const fallen: Act = {
+      ...act,
+      policy: create(PolicySchema, { ...policy, rebootTimeSeconds }),
+      verdict: { verdict: "FellBack", reason: "BootChecksFailed", message: "" },
+    };
+    const memory = { machine: { ...freshMemory().machine, failed: [failed] }, act: fallen };
+    const found = machine(good, [0, 0, false], "B");
+    return decide(situation({ memory, machine: found, run: { ...run, rebootAskedAt: 1_000 }, now }));
+  };
+
+  it.each([
+    ["the policy's time of a reboot", 25, 25_000],
+    ["three minutes where the policy names none", 0, 180_000],
+  ])("is asked for again after %s", (_, seconds, milliseconds) => {
+    expect(asked(2_000, seconds)).toMatchObject({ next: { kind: "Wait" }, wakeAfter: milliseconds - 1_000 });
+    expect(asked(1_000 + milliseconds, seconds).next).toMatchObject({ kind: "Reboot", before: null });
+  });
+});
+
 describe("what the policy never does", () => {
   const bitsOf = fc.tuple(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 0, max: 2 }), fc.boolean());
   const machines = fc
