@@ -157,7 +157,6 @@ export class World {
         defectOf: (image, of) => this.defectOf(image, of),
         observer: (of, event) => this.witness.machine(of, event),
         plants: this.#plants,
-        rebootMargin: 60_000,
       });
       if (!random.chance(settings.defectShare)) this.#sound.add(name);
       this.machines.push(machine);
