@@ -36,6 +36,8 @@ const DEBIAN_TREES = {
   atomic: ["libatomic1"],
   /** The process that holds a Pod's namespaces, statically linked. */
   pause: ["catatonit"],
+  /** A web server and a shell, statically linked. */
+  busybox: ["busybox-static"],
 } as const;
 
 const MERGED = ["bin", "sbin", "lib", "lib64"];
