@@ -10,4 +10,6 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(0);
 });
 
-process.exitCode = await runPlugin(process.argv.slice(2), systemIo(stop.signal));
+void runPlugin(process.argv.slice(2), systemIo(stop.signal)).then((code) => {
+  process.exitCode = code;
+});

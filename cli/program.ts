@@ -1,5 +1,6 @@
 /** `kubectl slipway`: the plugin's commands. */
 import { Command, CommanderError } from "commander";
+import { complete } from "./complete.ts";
 import { addGlobalFlags } from "./connection.ts";
 import { doctorCommand } from "./doctor/command.ts";
 import { Failure, type Io } from "./io.ts";
@@ -7,8 +8,10 @@ import { locksCommand } from "./locks.ts";
 import { machinesCommand } from "./machines.ts";
 import { migrateCommand } from "./migrate/command.ts";
 import { applyCommand, nodeCommand } from "./node.ts";
+import { releaseCommand } from "./release.ts";
 import { rolloutCommand } from "./rollout.ts";
 import { statusCommand } from "./status.ts";
+import { versionCommand } from "./version.ts";
 import { whyCommand } from "./why.ts";
 import { windowsCommand } from "./windows.ts";
 
@@ -27,6 +30,8 @@ export function pluginProgram(io: Io): Command {
     machinesCommand,
     doctorCommand,
     migrateCommand,
+    releaseCommand,
+    versionCommand,
   ];
   for (const command of commands) program.addCommand(command(io));
   prepare(program, io);
@@ -51,10 +56,17 @@ function commandPath(command: Command): string {
   return parent === null ? command.name() : `${commandPath(parent)} ${command.name()}`;
 }
 
+/** What `kubectl_complete-slipway` calls. */
+const COMPLETE = "__complete";
+
 /** Runs the plugin; gives its exit code. Never throws. */
 export async function runPlugin(args: readonly string[], io: Io): Promise<number> {
   const program = pluginProgram(io);
   try {
+    if (args[0] === COMPLETE) {
+      await complete(program, args.slice(1), io);
+      return 0;
+    }
     await program.parseAsync([...args], { from: "user" });
     return 0;
   } catch (error) {

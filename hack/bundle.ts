@@ -1,6 +1,6 @@
 /**
- * Bundles the program: one file for all roles, and one for the agent alone, which must stay
- * small. etcd3 reads its .proto files beside itself at run time, so they are laid where the
+ * Bundles the program: one file for all roles, one for the agent alone, which must stay small,
+ * and one for the kubectl plugin. etcd3 reads its .proto files beside itself at run time, so they are laid where the
  * bundle's `__dirname/../proto` points.
  *
  * Usage: node hack/bundle.ts FOLDER
@@ -34,6 +34,22 @@ export async function bundleAgent(outfile: string): Promise<void> {
   });
 }
 
+/** The kubectl plugin as one file, that a Node.js starts. */
+export async function bundlePlugin(outfile: string, format: "esm" | "cjs"): Promise<void> {
+  await build({
+    entryPoints: [join(ROOT, "cli/main.ts")],
+    outfile,
+    bundle: true,
+    platform: "node",
+    target: "node26",
+    format,
+    minify: true,
+    legalComments: "none",
+    logLevel: "error",
+    ...(format === "esm" ? { banner: { js: COMMONJS } } : {}),
+  });
+}
+
 async function bundleAll(folder: string): Promise<void> {
   await mkdir(join(folder, "bin"), { recursive: true });
   await build({
@@ -49,6 +65,7 @@ async function bundleAll(folder: string): Promise<void> {
     banner: { js: COMMONJS },
   });
   await bundleAgent(join(folder, "bin/agent.cjs"));
+  await bundlePlugin(join(folder, "bin/kubectl-slipway.mjs"), "esm");
   await cp(join(ROOT, "node_modules/etcd3/proto"), join(folder, "proto"), { recursive: true });
 }
 
