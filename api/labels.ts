@@ -28,3 +28,9 @@ export const WITHHELD_ANNOTATION = `${GROUP}/withheld`;
 export const RETRIED_ANNOTATION = `${GROUP}/retried`;
 /** Label on Nodes that run what Slipway stands on, etcd members or gateways: at most one is down at a time (design, rule 12). */
 export const INFRASTRUCTURE_LABEL = `${GROUP}/infrastructure`;
+/** On a NodeUpdate: a reason, for which a person asks for one reboot of the machine; windows don't hold it back, budgets do. */
+export const REBOOT_ANNOTATION = `${GROUP}/reboot`;
+/** On a NodeUpdate: the release that a person lets a node flip to although its group's strategy is Off. */
+export const APPLY_ANNOTATION = `${GROUP}/apply`;
+/** Name of the Lease by which managers elect their leader, in the namespace that Slipway is installed in. */
+export const MANAGER_LEASE = "slipway-manager";

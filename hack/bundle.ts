@@ -1,11 +1,10 @@
 /**
- * Bundles the program: one file for all roles, and one for the agent alone, which must stay
- * small. etcd3 reads its .proto files beside itself at run time, so they are laid where the
- * bundle's `__dirname/../proto` points.
+ * Bundles the program: one file for all roles, one for the agent alone, which must stay small,
+ * and one for the kubectl plugin. etcd3 reads its .proto files beside itself at run time, so they
+ * are laid where the bundle's `__dirname/../proto` points.
  *
  * Usage: node hack/bundle.ts FOLDER; or --root FOLDER for all that an image has beside its base.
  */
-import { existsSync } from "node:fs";
 import { chmod, cp, mkdir, readFile, realpath, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -35,15 +34,17 @@ const COMMON = {
 
 /** The agent as one CommonJS file; gives the files that went into it. */
 export async function bundleAgent(outfile: string): Promise<string[]> {
-  const entryPoints = [join(ROOT, "agent/main.ts")];
-  const { metafile } = await build({ ...COMMON, entryPoints, outfile, format: "cjs" });
-  return Object.keys(metafile.inputs);
+  return bundle("agent/main.ts", outfile, "cjs");
 }
 
-/** An entry as one module; gives the files that went into it. */
-async function bundleModule(entry: string, outfile: string): Promise<string[]> {
-  const banner = { js: COMMONJS };
-  const { metafile } = await build({ ...COMMON, entryPoints: [entry], outfile, format: "esm", banner });
+/** The kubectl plugin as one file that a Node.js starts; gives the files that went into it. */
+export async function bundlePlugin(outfile: string, format: "esm" | "cjs"): Promise<string[]> {
+  return bundle("cli/main.ts", outfile, format);
+}
+
+async function bundle(entry: string, outfile: string, format: "esm" | "cjs"): Promise<string[]> {
+  const banner = format === "esm" ? { banner: { js: COMMONJS } } : {};
+  const { metafile } = await build({ ...COMMON, entryPoints: [join(ROOT, entry)], outfile, format, ...banner });
   return Object.keys(metafile.inputs);
 }
 
@@ -51,11 +52,10 @@ async function bundleAll(folder: string): Promise<void> {
   const bin = join(folder, "bin");
   await mkdir(bin, { recursive: true });
   const inputs = [
-    ...(await bundleModule(join(ROOT, "main.ts"), join(bin, "slipway.mjs"))),
+    ...(await bundle("main.ts", join(bin, "slipway.mjs"), "esm")),
     ...(await bundleAgent(join(bin, "agent.cjs"))),
+    ...(await bundlePlugin(join(bin, "kubectl-slipway.mjs"), "esm")),
   ];
-  const plugin = join(ROOT, "cli/main.ts");
-  if (existsSync(plugin)) inputs.push(...(await bundleModule(plugin, join(bin, "kubectl-slipway.mjs"))));
   await cp(join(ROOT, "node_modules/etcd3/proto"), join(folder, "proto"), { recursive: true });
   const lock = JSON.parse(await readFile(join(ROOT, "package-lock.json"), "utf8"));
   const installed = async (path: string) =>

@@ -1,6 +1,6 @@
 /**
  * Writes what is generated and checked in: proto/gen/ from the protocol, crds/ and docs/reference/
- * from api/. `npm run generate`; with `--check` nothing is written and stale files are named.
+ * from api/ and from the commands of cli/. `npm run generate`; with `--check` nothing is written and stale files are named.
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -15,6 +15,7 @@ const fresh = mkdtempSync(join(tmpdir(), "slipway-generate-"));
 try {
   run("buf", ["generate", "--output", join(fresh, "proto")], join(root, "proto"));
   run(process.execPath, [join(root, "api/generate.ts"), fresh], root);
+  run(process.execPath, [join(root, "cli/generate.ts"), fresh], root);
   if (process.argv.includes("--check")) check();
   else replace();
 } finally {
