@@ -28,3 +28,5 @@ export const WITHHELD_ANNOTATION = `${GROUP}/withheld`;
 export const RETRIED_ANNOTATION = `${GROUP}/retried`;
 /** Label on Nodes that run what Slipway stands on, etcd members or gateways: at most one is down at a time (design, rule 12). */
 export const INFRASTRUCTURE_LABEL = `${GROUP}/infrastructure`;
+/** On an UpdateGroup: `slipway uninstall` paused it, and unpauses it when nothing is under way any more. */
+export const UNINSTALL_ANNOTATION = `${GROUP}/paused-for-uninstall`;

@@ -6,6 +6,14 @@ const core = { group: "", version: "v1", namespaced: true };
 export const SECRETS: Resource = { ...core, kind: "Secret", plural: "secrets" };
 export const CONFIG_MAPS: Resource = { ...core, kind: "ConfigMap", plural: "configmaps" };
 
+export const DEPLOYMENTS: Resource = {
+  group: "apps",
+  version: "v1",
+  kind: "Deployment",
+  plural: "deployments",
+  namespaced: true,
+};
+
 /** `data` is base64. */
 export interface Secret extends KubeObject {
   type?: string;
@@ -14,4 +22,9 @@ export interface Secret extends KubeObject {
 
 export interface ConfigMap extends KubeObject {
   data?: Record<string, string>;
+}
+
+export interface Deployment extends KubeObject {
+  spec?: { replicas?: number };
+  status?: { replicas?: number };
 }
