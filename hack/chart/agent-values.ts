@@ -60,12 +60,6 @@ export const agent = object(
       .union([z.literal(""), hostPath])
       .default("")
       .describe("A file of the host: the commands that health checks may name"),
-    rebootMargin: z
-      .int()
-      .min(1)
-      .max(3600)
-      .default(180)
-      .describe("Seconds that a reboot takes, where the group's policy names none"),
     gateways: z.array(address).default([]).describe("`HOST:PORT` of gateways, in place of the Service"),
     metricsPort: z
       .int()

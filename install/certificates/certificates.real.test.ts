@@ -1,16 +1,10 @@
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
 import { connect, createServer } from "node:tls";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { connectEtcd } from "../../coordination/etcd3-port.ts";
 import { SERVER_NAME } from "../../gateway/certificate-authority.ts";
-import { freePorts } from "../../hack/plane/ports.ts";
-import { Child } from "../../hack/plane/process.ts";
-import { waitUntil } from "../../hack/plane/wait.ts";
-import { tool } from "../../hack/tools.ts";
+import { makeAuthority, makeKey, readBundle } from "../../pki/issuer.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { ports, RealNamespace } from "../../runtime/test-namespace.ts";
 import { CONFIG_MAPS, type ConfigMap, SECRETS, type Secret } from "../core.ts";
@@ -102,6 +96,38 @@ test("what somebody else made is left to them, and an authority of theirs signs"
   expect(left).toEqual(["slipway-ca", "slipway-gateway-tls"]);
 });
 
+test("an authority is replaced while both are trusted", async () => {
+  await keepCertificates(options());
+  const [before, key] = [await secret("slipway-ca"), makeKey()];
+  const old = file(before, "ca.crt");
+  const next = await makeAuthority(key, "next", ports);
+  const put = (data: Record<string, string>) => {
+    const body = Object.entries(data).map(([name, text]) => [name, Buffer.from(text).toString("base64")]);
+    const patch = { type: "merge" as const, body: { data: Object.fromEntries(body) } };
+    return space.admin.patch(SECRETS, { name: "slipway-ca", namespace: space.name }, patch);
+  };
+  const published = async (): Promise<string[]> => {
+    const key = { name: "slipway-gateway-ca", namespace: space.name };
+    const { data } = await space.admin.get<ConfigMap>(CONFIG_MAPS, key);
+    return readBundle(data?.["ca.crt"] ?? "").map(({ subject }) => subject);
+  };
+  const issuer = async (): Promise<string> =>
+    new X509Certificate(file(await secret("slipway-gateway-tls"), "tls.crt")).issuer;
+
+  await put({ "ca.crt": old + next });
+  await keepCertificates(options());
+  expect(await published()).toEqual(["CN=slipway machines", "CN=next"]);
+  expect(await issuer()).toBe("CN=slipway machines");
+  await put({ "ca.key": key });
+  await keepCertificates(options());
+  expect(await issuer()).toBe("CN=next");
+  expect((await published()).toSorted()).toEqual(["CN=next", "CN=slipway machines"]);
+  await put({ "ca.crt": next });
+  await keepCertificates(options());
+  expect(await published()).toEqual(["CN=next"]);
+  expect(await issuer()).toBe("CN=next");
+});
+
 test("an authority without its key is refused, and not replaced", async () => {
   await keepCertificates(options());
   const { metadata, data } = await secret("slipway-ca");
@@ -145,74 +171,5 @@ test("an agent that trusts the ConfigMap reaches a server with the gateway's Sec
     }
   } finally {
     server.close();
-  }
-});
-
-test("etcd serves with its Secrets, and takes no certificate of the authority of machines, nor one before its time", async () => {
-  await keepCertificates(options());
-  const directory = join(space.directory, "etcd");
-  mkdirSync(directory);
-  for (const name of ["slipway-etcd-server", "slipway-etcd-peer"]) {
-    const found = await secret(name);
-    for (const each of ["ca.crt", "tls.crt", "tls.key"])
-      writeFileSync(join(directory, `${name}-${each}`), file(found, each));
-  }
-  const [client, peer] = await freePorts(2);
-  const url = `https://localhost:${client}`;
-  const tls = (prefix: string, secret: string): string[] =>
-    [
-      ["trusted-ca-file", "ca.crt"],
-      ["cert-file", "tls.crt"],
-      ["key-file", "tls.key"],
-    ].map(([flag, name]) => `--${prefix}${flag}=${join(directory, `${secret}-${name}`)}`);
-  const etcd = await Child.start({
-    name: "etcd",
-    command: await tool("etcd"),
-    args: [
-      ...["--name=slipway-etcd-0", `--data-dir=${join(directory, "data")}`, "--unsafe-no-fsync"],
-      ...[`--listen-client-urls=https://127.0.0.1:${client}`, `--advertise-client-urls=${url}`],
-      ...[
-        `--listen-peer-urls=https://127.0.0.1:${peer}`,
-        `--initial-advertise-peer-urls=https://localhost:${peer}`,
-      ],
-      `--initial-cluster=slipway-etcd-0=https://localhost:${peer}`,
-      ...["--client-cert-auth", "--peer-client-cert-auth", "--peer-cert-allowed-cn=slipway-etcd-peer"],
-      ...[
-        "--enable-grpc-gateway=false",
-        ...tls("", "slipway-etcd-server"),
-        ...tls("peer-", "slipway-etcd-peer"),
-      ],
-    ],
-    logFile: join(directory, "log"),
-    env: {},
-  });
-  try {
-    const open = async (name: string) => {
-      const found = await secret(name);
-      const [ca, certificate, key] = ["ca.crt", "tls.crt", "tls.key"].map((each) => file(found, each));
-      return connectEtcd({
-        ...{ endpoints: [url], ...ports, callTimeout: 2_000 },
-        tls: () => ({ ca: ca ?? "", certificate: certificate ?? "", key: key ?? "" }),
-      });
-    };
-    const writes = async (name: string): Promise<boolean> => {
-      const port = await open(name);
-      try {
-        return (await port.txn([], [{ put: "/t/a", value: "1" }])).outcome === "committed";
-      } finally {
-        await port.close();
-      }
-    };
-    await waitUntil(() => writes("slipway-etcd-client"), {
-      what: "etcd takes the client's certificate",
-      deadline: 30_000,
-      hopeless: () => etcd.obituary(),
-    });
-    await keepCertificates(options(61 * DAY));
-    // Issued at a clock that is ahead, backdated by five minutes only: etcd does not take it yet.
-    expect(await writes("slipway-etcd-client")).toBe(false);
-    expect(await writes("slipway-gateway-tls")).toBe(false);
-  } finally {
-    await etcd.kill();
   }
 });

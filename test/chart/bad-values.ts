@@ -22,7 +22,6 @@ export const badValues: readonly { sets: readonly string[]; message: RegExp }[] 
   { sets: ["image.pullPolicy=Sometimes"], message: /\/image\/pullPolicy.*'Always', 'IfNotPresent', 'Never'/ },
   { sets: ["agent.driver=rauc"], message: /\/agent\/driver.*'sentinel', 'fastpatch'/ },
   { sets: ["agent.sentinel.file=reboot-required"], message: /\/agent\/sentinel\/file/ },
-  { sets: ["agent.rebootMargin=0"], message: /\/agent\/rebootMargin.*minimum/ },
   {
     sets: ["agent.gateways[0]=gateway.example.org"],
     message: /\/agent\/gateways\/0.*does not match pattern/,
