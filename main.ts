@@ -7,6 +7,9 @@ const roles: Record<string, () => Promise<Command>> = {
   manager: async () => (await import("./controllers/command.ts")).managerCommand(),
   gateway: async () => (await import("./gateway/command.ts")).gatewayCommand(),
   agent: async () => (await import("./agent/command.ts")).agentCommand(),
+  certificates: async () => (await import("./install/certificates/command.ts")).certificatesCommand(),
+  probe: async () => (await import("./install/probe/command.ts")).probeCommand(),
+  uninstall: async () => (await import("./install/uninstall/command.ts")).uninstallCommand(),
   image: async () => (await import("./cli/image.ts")).imageCommand(),
   "join-token": async () => (await import("./gateway/join-token.ts")).joinTokenCommand(),
 };

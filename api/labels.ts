@@ -26,7 +26,10 @@ export const GROUP_LABEL = `${GROUP}/group`;
 export const WITHHELD_ANNOTATION = `${GROUP}/withheld`;
 /** On a NodeUpdate, by the rollout controller: `release time` of the failure that a retry forgave; a later one needs a new retry. */
 export const RETRIED_ANNOTATION = `${GROUP}/retried`;
-/** Label on Nodes that run what Slipway stands on, etcd members or gateways: at most one is down at a time (design, rule 12). */
+/**
+ * Label on Nodes that run what Slipway stands on, etcd members or gateways: at most one is down at a time (design,
+ * rule 12). Those with Pods of the chart are seen without it; it is for an etcd or gateways elsewhere.
+ */
 export const INFRASTRUCTURE_LABEL = `${GROUP}/infrastructure`;
 /** On a NodeUpdate: a reason, for which a person asks for one reboot of the machine; windows don't hold it back, budgets do. */
 export const REBOOT_ANNOTATION = `${GROUP}/reboot`;
@@ -34,3 +37,5 @@ export const REBOOT_ANNOTATION = `${GROUP}/reboot`;
 export const APPLY_ANNOTATION = `${GROUP}/apply`;
 /** Name of the Lease by which managers elect their leader, in the namespace that Slipway is installed in. */
 export const MANAGER_LEASE = "slipway-manager";
+/** On an UpdateGroup: `slipway uninstall` paused it, and unpauses it when nothing is under way any more. */
+export const UNINSTALL_ANNOTATION = `${GROUP}/paused-for-uninstall`;

@@ -146,6 +146,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     client,
     coordination,
     leader: () => leadership.current(),
+    namespace,
     readFleet: () => cache.read(),
     clock,
     log: log.with({ part: "gates" }),

@@ -47,7 +47,7 @@ export interface EtcdTls {
 export interface EtcdOptions {
   /** URLs of the members, `http://` or `https://`, not mixed. */
   endpoints: readonly string[];
-  /** Called for each new connection to a member, so that rotated files are seen. */
+  /** Called for each new client of a member, and after a failure, so that rotated files are seen. */
   tls?: () => EtcdTls;
   /** Certificates are better: with a password a stream's token is renewed only by other calls. */
   auth?: { username: string; password: string };
@@ -95,6 +95,8 @@ class Member {
   readonly #options: EtcdOptions;
   readonly #timeout: number;
   #client: Etcd3 | undefined;
+  /** With which `#client` was made. */
+  #tls: EtcdTls | undefined;
   #failures = 0;
 
   constructor(endpoint: string, options: EtcdOptions, timeout: number) {
@@ -104,8 +106,18 @@ class Member {
   }
 
   get client(): Etcd3 {
+    if (this.#failures > 0 && this.#isRotated()) this.close();
     this.#client ??= this.#connect();
     return this.#client;
+  }
+
+  /** The library's client keeps the certificates that it was made with, for each of its connections. */
+  #isRotated(): boolean {
+    try {
+      return JSON.stringify(this.#options.tls?.()) !== JSON.stringify(this.#tls);
+    } catch {
+      return false; // A file that is being replaced: the next failure looks again.
+    }
   }
 
   succeeded(): void {
@@ -126,6 +138,7 @@ class Member {
   #connect(): Etcd3 {
     const { clock, auth } = this.#options;
     const tls = this.#options.tls?.();
+    this.#tls = tls;
     return new Etcd3({
       hosts: [this.#endpoint],
       ...(tls && {

@@ -44,7 +44,13 @@ export async function bundlePlugin(outfile: string, format: "esm" | "cjs"): Prom
 
 async function bundle(entry: string, outfile: string, format: "esm" | "cjs"): Promise<string[]> {
   const banner = format === "esm" ? { banner: { js: COMMONJS } } : {};
-  const { metafile } = await build({ ...COMMON, entryPoints: [join(ROOT, entry)], outfile, format, ...banner });
+  const { metafile } = await build({
+    ...COMMON,
+    entryPoints: [join(ROOT, entry)],
+    outfile,
+    format,
+    ...banner,
+  });
   return Object.keys(metafile.inputs);
 }
 

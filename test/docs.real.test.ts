@@ -9,6 +9,7 @@ const root = join(import.meta.dirname, "..");
 const pages = [
   "README.md",
   "CONTRIBUTING.md",
+  "charts/slipway/README.md",
   ...readdirSync(join(root, "docs"))
     .filter((file) => file.endsWith(".md"))
     .map((file) => `docs/${file}`),

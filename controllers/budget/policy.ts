@@ -64,7 +64,7 @@ export function grantedBeside(
 
 /** `present`: uids of machines whose agents are connected. */
 export function tabulate(
-  world: Pick<World, "groups" | "budgets" | "nodes" | "nodeUpdates">,
+  world: Pick<World, "groups" | "budgets" | "nodes" | "nodeUpdates" | "foundation">,
   present: ReadonlySet<string>,
 ): BudgetTable {
   const members = membersOf(world, present);
@@ -79,6 +79,11 @@ export function tabulate(
     }
   };
   const all = [...members.values()];
+  const foundation = new Set(
+    world.nodes.flatMap(({ metadata: { uid, name } }) =>
+      uid !== undefined && world.foundation?.has(name) === true ? [uid] : [],
+    ),
+  );
   const byGroup = Map.groupBy(all, ({ group }) => group);
   for (const { metadata, spec } of world.groups) {
     const bound = byGroup.get(metadata.name) ?? [];
@@ -100,7 +105,9 @@ export function tabulate(
       declare(budgetNames.sharedDomain(metadata.name, key, domain), spec.maxUnavailable, inside);
     }
   }
-  const standsOn = all.filter(({ labels }) => labels[INFRASTRUCTURE_LABEL] !== undefined);
+  const standsOn = all.filter(
+    ({ labels, uid }) => labels[INFRASTRUCTURE_LABEL] !== undefined || foundation.has(uid),
+  );
   if (standsOn.length > 0) declare(budgetNames.infrastructure, 1, standsOn);
   return { budgets, of, members };
 }

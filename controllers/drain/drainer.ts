@@ -5,12 +5,12 @@ import type { UpdateGroupSpec } from "../../api/update-group.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
 import { PODS, type Pod } from "../../runtime/core.ts";
+import { GATEWAY_LABEL, selectorOf } from "../foundation.ts";
 import {
   type DrainDecision,
   type DrainView,
   decideDrain,
   dryVerdict,
-  GATEWAY_LABEL,
   isStuck,
   leaving,
   type Refusal,
@@ -134,7 +134,7 @@ export class Drainer {
     signal: AbortSignal,
   ): Promise<Pick<DrainView, "pods" | "gateways" | "gatewayNamespace">> {
     const namespace = this.#namespace;
-    const labelSelector = `${GATEWAY_LABEL.key}=${GATEWAY_LABEL.value}`;
+    const labelSelector = selectorOf(GATEWAY_LABEL);
     const [pods, gateways] = await Promise.all([
       this.#client.list<Pod>(PODS, { fieldSelector: `spec.nodeName=${node}`, signal }),
       this.#client.list<Pod>(PODS, { namespace, labelSelector, signal }),

@@ -2,15 +2,8 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Pod } from "../../runtime/core.ts";
 import { NOW, pod } from "../fixtures.ts";
-import {
-  type DrainView,
-  decideDrain,
-  dryVerdict,
-  GATEWAY_LABEL,
-  leaving,
-  type Refusal,
-  STUCK_AFTER,
-} from "./policy.ts";
+import { ETCD_LABEL, GATEWAY_LABEL } from "../foundation.ts";
+import { type DrainView, decideDrain, dryVerdict, leaving, type Refusal, STUCK_AFTER } from "./policy.ts";
 
 const gatewayLabels = { [GATEWAY_LABEL.key]: GATEWAY_LABEL.value };
 const SYSTEM = "slipway-system";
@@ -64,6 +57,15 @@ test("a Pod that is on its way out is waited for and not told again", () => {
   going.metadata.deletionTimestamp = "2026-11-23T03:00:00Z";
   const decision = decideDrain(view({ pods: [going] }));
   expect(decision).toMatchObject({ act: "evict", pods: [], left: 1 });
+});
+
+test("a member of etcd stays until the reboot, and one of somebody else's leaves", () => {
+  const labels = { [ETCD_LABEL.key]: ETCD_LABEL.value };
+  const member = pod("slipway-etcd-0", "a", { labels, namespace: SYSTEM });
+  const stranger = pod("etcd-0", "a", { labels });
+  const left = leaving(view({ pods: [member, stranger] }));
+  expect(left.map(({ metadata }) => metadata.name)).toEqual(["etcd-0"]);
+  expect(leaving(view({ pods: [member] }))).toEqual([]);
 });
 
 test("gateways leave last, and the last one that is Ready stays", () => {

@@ -7,9 +7,7 @@ import { timestamp } from "../../api/meta.ts";
 import type { Reason, Why } from "../../api/reasons.ts";
 import type { UpdateGroupSpec } from "../../api/update-group.ts";
 import type { Pod } from "../../runtime/core.ts";
-
-/** Label of the gateways' Pods, as the chart sets it. */
-export const GATEWAY_LABEL = { key: "app.kubernetes.io/name", value: "slipway-gateway" } as const;
+import { carries, ETCD_LABEL, GATEWAY_LABEL } from "../foundation.ts";
 
 /** Evictions asked for in one pass: the rest follows in the next. */
 const PASS = 50;
@@ -24,7 +22,7 @@ export interface DrainView {
   pods: readonly Pod[];
   /** All Pods of gateways, wherever they are. */
   gateways: readonly Pod[];
-  /** Namespace of the gateways: a Pod elsewhere is none, whatever its labels say. */
+  /** Namespace of the gateways and of etcd: a Pod elsewhere is none, whatever its labels say. */
   gatewayNamespace: string;
   policy: UpdateGroupSpec["drain"];
   /** Wall clock, ms. */
@@ -120,7 +118,8 @@ export function isStuck(idleFor: number, blocked: number): boolean {
 
 /**
  * Pods that must leave. Gateways leave when nothing else is left, and only if another one
- * is Ready elsewhere: the last one stays, or no agent could commit.
+ * is Ready elsewhere: the last one stays, or no agent could commit. Members of etcd stay: elsewhere
+ * they would be without their data, and a commit needs them until the reboot.
  */
 export function leaving({
   pods,
@@ -128,12 +127,14 @@ export function leaving({
   gateways,
   gatewayNamespace,
 }: Pick<DrainView, "pods" | "node" | "gateways" | "gatewayNamespace">): Pod[] {
-  const bound = pods.filter((pod) => pod.spec?.nodeName === node && mustLeave(pod));
-  const others = bound.filter((pod) => !isGateway(pod, gatewayNamespace));
+  const bound = pods.filter(
+    (pod) => pod.spec?.nodeName === node && mustLeave(pod) && !carries(pod, ETCD_LABEL, gatewayNamespace),
+  );
+  const others = bound.filter((pod) => !carries(pod, GATEWAY_LABEL, gatewayNamespace));
   if (others.length > 0) return others;
   const another = gateways.some(
     (pod) =>
-      isGateway(pod, gatewayNamespace) &&
+      carries(pod, GATEWAY_LABEL, gatewayNamespace) &&
       pod.spec?.nodeName !== node &&
       pod.metadata.deletionTimestamp === undefined &&
       isReadyPod(pod),
@@ -146,10 +147,6 @@ function mustLeave({ metadata, status }: Pod): boolean {
   const mirror = metadata.annotations?.["kubernetes.io/config.mirror"] !== undefined;
   const finished = status?.phase === "Succeeded" || status?.phase === "Failed";
   return owner?.kind !== "DaemonSet" && owner?.kind !== "Node" && !mirror && !finished;
-}
-
-function isGateway({ metadata }: Pod, namespace: string): boolean {
-  return metadata.namespace === namespace && metadata.labels?.[GATEWAY_LABEL.key] === GATEWAY_LABEL.value;
 }
 
 function isReadyPod({ status }: Pod): boolean {

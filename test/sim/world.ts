@@ -4,7 +4,7 @@ import { INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { ReleaseSpec } from "../../api/release.ts";
 import { UpdateGroupSpec } from "../../api/update-group.ts";
-import { GATEWAY_LABEL } from "../../controllers/drain/policy.ts";
+import { GATEWAY_LABEL } from "../../controllers/foundation.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import type { Identity } from "../../gateway/agents/authenticate.ts";
 import { type Logger, silentLogger } from "../../ports/log.ts";

@@ -1,0 +1,56 @@
+/** The renders of the chart that are checked in, so that a change of a template shows what it changes. */
+import { execFile } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { tool } from "../tools.ts";
+
+const ROOT = resolve(import.meta.dirname, "../..");
+export const CHART = join(ROOT, "charts/slipway");
+export const NAMESPACE = "slipway-system";
+const DEADLINE = 60_000;
+
+/** A name, and the file with its values; none are the defaults. */
+export interface GoldenCase {
+  name: string;
+  values: string | undefined;
+}
+
+export const GOLDEN_CASES: readonly GoldenCase[] = [
+  { name: "defaults", values: undefined },
+  ...["docs/values", "test/chart/values"].flatMap((folder) =>
+    readdirSync(join(ROOT, folder)).map((file) => ({
+      name: basename(file, ".yaml"),
+      values: join(ROOT, folder, file),
+    })),
+  ),
+];
+
+/** Where they lie. */
+export const GOLDEN = "test/chart/golden";
+
+export function goldenPath({ name }: GoldenCase): string {
+  return `${GOLDEN}/${name}.yaml`;
+}
+
+/** Standard output of helm. Rejects with its standard error in the message. */
+export async function helm(args: readonly string[]): Promise<string> {
+  const run = promisify(execFile);
+  const { stdout } = await run(await tool("helm"), args, { timeout: DEADLINE, maxBuffer: 64 << 20 });
+  return stdout;
+}
+
+/** `helm template` of the release "slipway" in `NAMESPACE`. */
+export function render(values: string | undefined, more: readonly string[] = []): Promise<string> {
+  const file = values === undefined ? [] : ["--values", values];
+  return helm(["template", "slipway", CHART, "--namespace", NAMESPACE, ...file, ...more]);
+}
+
+/** Without what comes from other files as it is: CRDs, rules and dashboards. */
+export async function renderGolden({ values }: GoldenCase): Promise<string> {
+  const off = ["crds.install", "monitoring.prometheusRule.enabled", "monitoring.dashboards.enabled"];
+  return render(
+    values,
+    off.flatMap((name) => ["--set", `${name}=false`]),
+  );
+}
