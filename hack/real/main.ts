@@ -25,8 +25,7 @@ else await inside();
 async function outside(): Promise<void> {
   const images = await harnessImages(onProgress);
   const box = await Box.start({ images, onProgress });
-  // A terminal sends them to the program in the box too.
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => undefined);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void box.stop());
   try {
     process.exitCode = await box.run(process.execPath, [import.meta.filename]);
   } finally {

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 
 import { createConnection } from "node:net";
 import { join } from "node:path";
 import { type MachineConfig, type NodeConfig, paths } from "../machine/config.ts";
-import type { System } from "../machine/system.ts";
+import type { BootedSlot, System } from "../machine/system.ts";
 import { Child } from "../plane/process.ts";
 import { waitUntil } from "../plane/wait.ts";
 
@@ -31,11 +31,13 @@ export class NodeSystem implements System {
     writeFileSync(join(this.#config.directory, "node-hook"), text, { mode: 0o755 });
   }
 
-  async start(): Promise<void> {
+  async start({ partition }: BootedSlot): Promise<void> {
     const boot = ++this.#boot;
     const { name, directory, address, servicePort, labels = {}, zone } = this.#config;
     const { slice, hierarchies, cable, routes, settings, programs } = this.#node;
     const all = { ...labels, "topology.kubernetes.io/zone": zone };
+    // What a boot loader tells the kernel.
+    writeFileSync(join(directory, "cmdline"), `slipway.slot=${partition}\n`);
     const child = await Child.start({
       name,
       command: "sh",

@@ -81,6 +81,7 @@ for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on
   mount --bind "$copy" "proc/sys/$setting"
 done
 mount --bind "$DIRECTORY/boot-id" proc/sys/kernel/random/boot_id
+mount --bind "$DIRECTORY/cmdline" proc/cmdline
 
 mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=755 cgroup sys/fs/cgroup

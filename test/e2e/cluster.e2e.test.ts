@@ -5,7 +5,7 @@ import { waitUntil } from "../../hack/plane/wait.ts";
 import { FIRST_VERSION, RealCluster } from "../../hack/real/cluster.ts";
 import { BOX_ADDRESS } from "../../hack/real/network.ts";
 import type { Node, Pod } from "../../runtime/core.ts";
-import { service, webDaemonSet, webDeployment } from "./manifests.ts";
+import { hostDaemonSet, service, webDaemonSet, webDeployment } from "./manifests.ts";
 
 const WITHIN = 60_000;
 
@@ -106,9 +106,22 @@ test("a Deployment, a DaemonSet and a Service work, from outside and between Pod
   expect(names).toContain(answer.trim().split("\n").at(-1));
 });
 
-test("a Pod finds no disk but its machine's", async () => {
-  const names = (await inPod(await podOn("node-1", "each"), "busybox ls /dev")).split("\n");
-  expect(names).not.toContain("vda");
+test("a privileged Pod finds its machine's disk and identity, and nothing of the machine that runs the test", async () => {
+  await cluster.kubectl(["apply", "-f", "-"], JSON.stringify(hostDaemonSet("host")));
+  await cluster.kubectl(["rollout", "status", "daemonset/host", "--timeout=55s"]);
+  const pod = await podOn("node-1", "host");
+  const machine = cluster.machine("node-1");
+  const boot = machine.events().findLast((event) => event.event === "boot");
+
+  expect((await inPod(pod, "busybox cat /host/proc/cmdline")).trim()).toBe(`slipway.slot=${boot?.partition}`);
+  expect((await inPod(pod, "busybox cat /host/proc/sys/kernel/random/boot_id")).trim()).toBe(boot?.bootId);
+  expect((await inPod(pod, "busybox cat /host/etc/machine-id")).trim()).toBe(machine.config.machineId);
+  expect(await inPod(pod, "busybox ls /host/opt/slipway")).toBe("control.sock\nhook\n");
+  expect(await inPod(pod, "busybox dd if=/dev/sda bs=512 skip=1 count=1 2>&1 | busybox head -c 8")).toBe(
+    "EFI PART",
+  );
+  const disks = (await inPod(pod, "busybox find /dev -type b")).trim().split("\n");
+  expect(disks).toEqual(["/dev/sda"]);
 });
 
 test("a reboot ends all containers and comes back with a new boot id, while the others stay", async () => {

@@ -67,3 +67,39 @@ export function service(name: string): Manifest {
     spec: { selector: { app: name }, ports: [{ port: 80, targetPort: PORT }] },
   };
 }
+
+/** A privileged Pod a node that has the host's root directory at /host and its /dev, as the agent's have. */
+export function hostDaemonSet(name: string): Manifest {
+  const volumes = { host: "/", dev: "/dev" };
+  const at = { host: "/host", dev: "/dev" };
+  return {
+    apiVersion: "apps/v1",
+    kind: "DaemonSet",
+    metadata: { name, namespace: "default" },
+    spec: {
+      selector: { matchLabels: { app: name } },
+      template: {
+        metadata: { labels: { app: name } },
+        spec: {
+          hostPID: true,
+          hostNetwork: true,
+          containers: [
+            {
+              name: "host",
+              image: WEB_IMAGE,
+              imagePullPolicy: "Never",
+              args: ["sh", "-c", "exec busybox sleep 86400"],
+              securityContext: { privileged: true },
+              volumeMounts: Object.entries(at).map(([volume, mountPath]) => ({
+                name: volume,
+                mountPath,
+                mountPropagation: "HostToContainer",
+              })),
+            },
+          ],
+          volumes: Object.entries(volumes).map(([volume, path]) => ({ name: volume, hostPath: { path } })),
+        },
+      },
+    },
+  };
+}
