@@ -108,7 +108,7 @@ class Loop implements Agent {
       log,
       host,
       run: this.#run,
-      hello: () => hello(host, options.agentVersion, this.#reporter.latest),
+      hello: () => hello(host, options.agentVersion, this.#reporter.forHello()),
       opened: () => this.#reporter.carried(),
       changed: () => this.#notify(),
     });

@@ -70,6 +70,8 @@ export class Reporter {
   readonly #send: (observed: Observed) => boolean;
   #latest: Observed | undefined;
   #sent: Observed | undefined;
+  /** In the Hello of a session that is not open yet. */
+  #inHello: Observed | undefined;
   #sentAt = -Infinity;
   #timer: Cancel | undefined;
 
@@ -83,15 +85,22 @@ export class Reporter {
     return this.#latest;
   }
 
+  /** The latest, for the Hello of a new session. */
+  forHello(): Observed | undefined {
+    this.#inHello = this.#latest;
+    return this.#latest;
+  }
+
   offer(observed: Observed): void {
     this.#latest = observed;
     this.#flush();
   }
 
-  /** A new session's Hello carried the latest. */
+  /** A session began with what its Hello carried; since then there may be something newer. */
   carried(): void {
-    this.#sent = this.#latest;
+    this.#sent = this.#inHello;
     this.#sentAt = this.#clock.monotonic();
+    this.#flush();
   }
 
   stop(): void {
