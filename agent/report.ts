@@ -3,7 +3,7 @@ import { create, equals } from "@bufbuild/protobuf";
 import type { Cancel, Clock } from "../ports/clock.ts";
 import { type Observed, ObservedSchema } from "../proto/gen/agent_pb.ts";
 import type { Decision } from "./decision.ts";
-import { failedHere, wantsReboot } from "./policy-stage.ts";
+import { failedHere, refusedNow, wantsReboot } from "./policy-stage.ts";
 import { passiveLabel, runningLabel, type Situation } from "./situation.ts";
 
 const SPACING = 1000;
@@ -18,7 +18,9 @@ export function observe(
   const { memory, machine, run, boot } = situation;
   const running = runningLabel(machine);
   const passive = passiveLabel(machine);
-  const staged = passive && failedHere(situation, passive.rootHash) === undefined ? passive : undefined;
+  const barred =
+    passive && (failedHere(situation, passive.rootHash) ?? refusedNow(situation, passive.rootHash));
+  const staged = barred === undefined ? passive : undefined;
   const progress = run.staging?.progress;
   const observed = create(ObservedSchema, {
     boot: { bootId: boot.id, softReboots: boot.softReboots },

@@ -31,5 +31,11 @@ export const RETRIED_ANNOTATION = `${GROUP}/retried`;
  * rule 12). Those with Pods of the chart are seen without it; it is for an etcd or gateways elsewhere.
  */
 export const INFRASTRUCTURE_LABEL = `${GROUP}/infrastructure`;
+/** On a NodeUpdate: a reason, for which a person asks for one reboot of the machine; windows don't hold it back, budgets do. */
+export const REBOOT_ANNOTATION = `${GROUP}/reboot`;
+/** On a NodeUpdate: the release that a person lets a node flip to although its group's strategy is Off. */
+export const APPLY_ANNOTATION = `${GROUP}/apply`;
+/** Name of the Lease by which managers elect their leader, in the namespace that Slipway is installed in. */
+export const MANAGER_LEASE = "slipway-manager";
 /** On an UpdateGroup: `slipway uninstall` paused it, and unpauses it when nothing is under way any more. */
 export const UNINSTALL_ANNOTATION = `${GROUP}/paused-for-uninstall`;

@@ -5,6 +5,7 @@
 
 import type { Channel } from "../api/channel.ts";
 import { channel } from "../api/channel.ts";
+import { MANAGER_LEASE } from "../api/labels.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type RebootBudget, rebootBudget } from "../api/reboot-budget.ts";
 import { type RebootWindow, rebootWindow } from "../api/reboot-window.ts";
@@ -59,8 +60,6 @@ export interface FleetManagerOptions {
   workers?: number;
 }
 
-/** Name of the leader Lease. */
-export const LEASE_NAME = "slipway-manager";
 const WORKERS = 16;
 /** Gates older than this make the manager unready, ms: nothing is granted any more. */
 const GATES_TOO_OLD = 30_000;
@@ -82,7 +81,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     metrics,
     reporter: { controller: "slipway.dev/manager", instance: identity },
     leaderElection: {
-      name: LEASE_NAME,
+      name: MANAGER_LEASE,
       namespace,
       identity,
       ...options.election,

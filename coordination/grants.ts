@@ -145,6 +145,7 @@ function newGrant(leader: Leadership, request: TakeGrant, repair: boolean, now: 
     policy: policy === undefined ? {} : (toJson(PolicySchema, policy) as Record<string, unknown>),
     bootNeeds: request.bootNeeds,
     ...(request.finishes === true ? { finishes: true } : {}),
+    ...(request.plain === true ? { plain: true } : {}),
     ...(repair ? { repair: true } : {}),
     supersedes: null,
     reason: request.reason,
@@ -323,7 +324,7 @@ async function readHeld(
   };
 }
 
-/** Rule 1: whoever changes a budget's holders changes its `seq`. */
+/** Rule 1: whoever changes a budget's holders, or which of them are down, changes its `seq`. */
 export function bump(budget: string, seq: KeyValue | undefined): Operation {
   return { put: keys.budgetSeq(budget), value: String(readSeq(seq) + 1) };
 }

@@ -6,14 +6,17 @@
 import "reflect-metadata";
 import { createPublicKey, type KeyObject, X509Certificate } from "node:crypto";
 import { Pkcs10CertificateRequest } from "@peculiar/x509";
-import { Issuer, type KeyPair, makeAuthority, makeKey } from "../pki/issuer.ts";
+import { BACKDATE, Issuer, type KeyPair, makeAuthority, makeKey } from "../pki/issuer.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Random } from "../ports/random.ts";
 import { isMachineId } from "./agents/form.ts";
 
 const HOUR = 3_600_000;
-/** A machine renews when two thirds have passed. Short, because nothing is ever revoked. */
-const MACHINE_LIFE = 24 * HOUR;
+/**
+ * A machine renews when a third has passed, so it may be off for 60 days, and has as long to
+ * find a gateway. What ends it before is that its machine is forgotten, or joins anew (`Enrolment.check`).
+ */
+const MACHINE_LIFE = 90 * 24 * HOUR;
 const SERVER_LIFE = 7 * 24 * HOUR;
 /** RFC 2986 request of any key that we accept, DER. */
 const MAX_REQUEST_BYTES = 8 * 1024;
@@ -31,6 +34,13 @@ export class RefusedRequest extends Error {
     super(message);
     this.name = "RefusedRequest";
   }
+}
+
+/** What a client certificate says. */
+export interface MachineCertificate {
+  machineId: string;
+  /** Wall clock, ms, in whole seconds. */
+  issuedAt: number;
 }
 
 export class CertificateAuthority {
@@ -101,10 +111,14 @@ export class CertificateAuthority {
     return key;
   }
 
-  /** A client certificate and its issuer, PEM. */
-  async issueMachine(machineId: string, key: KeyObject): Promise<string> {
+  /**
+   * A client certificate and its issuer, PEM. It is issued now, but not before the machine
+   * joined, which a gateway with another clock may have written.
+   */
+  async issueMachine(machineId: string, key: KeyObject, joinedAt = 0): Promise<string> {
     const certificate = await this.#issuer.issue(key, {
       subject: [{ O: [MACHINES] }, { CN: [machineId] }],
+      at: Math.max(this.#clock.now(), joinedAt),
       life: MACHINE_LIFE,
       uses: ["client"],
     });
@@ -112,7 +126,7 @@ export class CertificateAuthority {
   }
 
   /** The machine that a client certificate (DER) names; undefined unless we signed it for that and it is valid now. */
-  machineOf(der: Uint8Array): string | undefined {
+  machineOf(der: Uint8Array): MachineCertificate | undefined {
     let certificate: X509Certificate;
     try {
       certificate = new X509Certificate(der);
@@ -131,6 +145,7 @@ export class CertificateAuthority {
     const lines = certificate.subject.split("\n");
     if (lines.length !== 2 || lines[0] !== `O=${MACHINES}`) return undefined;
     const machineId = lines[1]?.replace(/^CN=/, "") ?? "";
-    return isMachineId(machineId) ? machineId : undefined;
+    if (!isMachineId(machineId)) return undefined;
+    return { machineId, issuedAt: certificate.validFromDate.getTime() + BACKDATE };
   }
 }

@@ -1,7 +1,8 @@
 /**
  * Writes what is generated and checked in: proto/gen/ from the protocol, crds/ and docs/reference/
- * from api/, of the chart what hack/chart/ has, then the chart's renders. `npm run generate`; with
- * `--check` nothing is written and stale files are named, without the renders: those need helm, and a test compares them.
+ * from api/ and from the commands of cli/, of the chart what hack/chart/ has, then the chart's renders.
+ * `npm run generate`; with `--check` nothing is written and stale files are named, without the
+ * renders: those need helm, and a test compares them.
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -18,6 +19,7 @@ const fresh = mkdtempSync(join(tmpdir(), "slipway-generate-"));
 try {
   run("buf", ["generate", "--output", join(fresh, "proto")], join(root, "proto"));
   run(process.execPath, [join(root, "api/generate.ts"), fresh], root);
+  run(process.execPath, [join(root, "cli/generate.ts"), fresh], root);
   run(process.execPath, [join(root, "hack/chart/generate.ts"), fresh], root);
   if (process.argv.includes("--check")) check();
   else {

@@ -4,11 +4,9 @@
  * The last line is `N passed, N failed`. With CI=true a skipped test is a failed one.
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { type Report, type Summary, summarize } from "./summary.ts";
+import { runProjects, VITEST } from "./projects.ts";
 import { ToolError } from "./tools/cache.ts";
 import { PLANE_TOOLS, tools } from "./tools.ts";
 
@@ -43,7 +41,7 @@ async function runTests(): Promise<number> {
   const runs = values.pure ? [["pure"]] : [["pure", "real"], ["days"]];
   let [passed, failed] = [0, 0];
   for (const projects of runs) {
-    const summary = await runProjects(projects);
+    const summary = await runProjects(projects, positionals, vitest);
     for (const line of summary.lines) process.stdout.write(`${line}\n`);
     passed += summary.passed;
     failed += summary.failed;
@@ -56,31 +54,9 @@ async function runTests(): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-async function runProjects(projects: readonly string[]): Promise<Summary> {
-  const directory = mkdtempSync(join(tmpdir(), "slipway-test-"));
-  const report = join(directory, "report.json");
-  const args = ["run", "--reporter=dot", "--reporter=json", `--outputFile.json=${report}`];
-  // A filter may leave a project without files.
-  if (positionals.length > 0) args.push("--passWithNoTests");
-  try {
-    const code = await vitest([...args, ...projects.map((name) => `--project=${name}`), ...positionals]);
-    const parsed = JSON.parse(readFileSync(report, "utf8")) as Report;
-    return summarize(parsed, {
-      exitCode: code,
-      skippedIsFailed: process.env.CI === "true",
-      mayBeEmpty: positionals.length > 0,
-    });
-  } catch (error) {
-    return { passed: 0, failed: 1, lines: [`vitest left no report: ${String(error)}`] };
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
-
 function vitest(args: readonly string[]): Promise<number> {
-  const program = join(root, "node_modules/vitest/vitest.mjs");
   const env = values.long ? { ...process.env, LONG: "1" } : process.env;
-  const child = spawn(process.execPath, [program, ...args], { cwd: root, stdio: "inherit", env });
+  const child = spawn(process.execPath, [VITEST, ...args], { cwd: root, stdio: "inherit", env });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
       if (!process.stdin.isTTY || signal === "SIGTERM") child.kill(signal);

@@ -31,8 +31,8 @@ import type { Random } from "../ports/random.ts";
 
 const HOUR = 3_600_000;
 const AUTHORITY_LIFE = 10 * 365 * 24 * HOUR;
-/** Certificates begin in the past by this much, for clocks that lag. */
-const BACKDATE = HOUR / 12;
+/** Certificates begin in the past by this much, ms, for clocks that lag. */
+export const BACKDATE = HOUR / 12;
 
 /** A certificate chain and its PKCS #8 key, PEM. */
 export interface KeyPair {
@@ -43,7 +43,9 @@ export interface KeyPair {
 /** What a certificate is for. */
 export interface Purpose {
   subject: JsonName;
-  /** Milliseconds from now; never beyond the end of the issuer. */
+  /** When it is issued, wall clock in ms; now if absent. */
+  at?: number;
+  /** Milliseconds from then; never beyond the end of the issuer. */
   life: number;
   uses: readonly ("server" | "client")[];
   /** DNS names and IP addresses; none leaves the extension out. */
@@ -65,13 +67,15 @@ export async function makeAuthority(
   const privateKey = createPrivateKey(key);
   const publicKey = createPublicKey(privateKey);
   const name: JsonName = [{ CN: [commonName] }];
+  const at = ports.clock.now();
   const certificate = await sign({
-    ...ports,
+    at,
+    random: ports.random,
     key: privateKey,
     subject: name,
     issuer: name,
     publicKey,
-    end: ports.clock.now() + AUTHORITY_LIFE,
+    end: at + AUTHORITY_LIFE,
     extensions: [
       new BasicConstraintsExtension(true, 0, true),
       new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
@@ -133,7 +137,10 @@ export class Issuer {
   }
 
   /** A certificate for `publicKey`, PEM. */
-  async issue(publicKey: KeyObject, { subject, life, uses, hosts = [] }: Purpose): Promise<string> {
+  async issue(
+    publicKey: KeyObject,
+    { subject, at = this.#clock.now(), life, uses, hosts = [] }: Purpose,
+  ): Promise<string> {
     const oids = { server: ExtendedKeyUsage.serverAuth, client: ExtendedKeyUsage.clientAuth };
     const names = [...new Set(hosts)].map((host) =>
       isIP(host) === 0 ? { type: "dns" as const, value: host } : { type: "ip" as const, value: host },
@@ -141,13 +148,13 @@ export class Issuer {
     // Without its identifier OpenSSL can't tell the authority's old certificate from a new one of the same name.
     const issuerKey = this.#issuer.getExtension(SubjectKeyIdentifierExtension);
     const certificate = await sign({
-      clock: this.#clock,
+      at,
       random: this.#random,
       key: this.#key,
       subject,
       issuer: this.#issuer.subjectName.toJSON(),
       publicKey,
-      end: Math.min(this.#clock.now() + life, this.end),
+      end: Math.min(at + life, this.end),
       extensions: [
         new BasicConstraintsExtension(false, undefined, true),
         new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
@@ -174,7 +181,8 @@ function signingAlgorithm(key: KeyObject): { name: string; namedCurve: string; h
 }
 
 async function sign(options: {
-  clock: Clock;
+  /** Wall clock, ms. */
+  at: number;
   random: Random;
   key: KeyObject;
   subject: JsonName;
@@ -190,7 +198,7 @@ async function sign(options: {
     serialNumber: `4${options.random.uuid().replaceAll("-", "").slice(1)}`,
     subject: options.subject,
     issuer: options.issuer,
-    notBefore: new Date(options.clock.now() - BACKDATE),
+    notBefore: new Date(options.at - BACKDATE),
     notAfter: new Date(options.end),
     publicKey: options.publicKey.export({ type: "spki", format: "der" }),
     signingKey: options.key.toCryptoKey(algorithm, false, ["sign"]),

@@ -25,14 +25,16 @@ import type { Reconciler, Result } from "../../runtime/reconciler.ts";
 import type { Store } from "../../runtime/store.ts";
 import type { Drainer } from "../drain/drainer.ts";
 import type { DrainDecision } from "../drain/policy.ts";
+import { isLost } from "../fleet-cache.ts";
 import type { Planner } from "../grants/planner.ts";
 import type { TakePlan } from "../grants/policy.ts";
-import { groupOpening } from "../window/policy.ts";
+import { freezesWithin, groupOpening } from "../window/policy.ts";
 import { cordonOf, planCordon } from "./cordon.ts";
 import { bootNeeds } from "./deadlines.ts";
 import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision.ts";
 import { desiredOf } from "./desired.ts";
 import { nodeOf, uidOf } from "./identity.ts";
+import { withLostVerdict } from "./lost-verdict.ts";
 import { NodeMemory } from "./memory.ts";
 import { heartbeatOf, NodeApi } from "./node-api.ts";
 import { decideNode } from "./policy.ts";
@@ -66,7 +68,7 @@ export interface NodeUpdateDeps {
 
 /** Acts of one reconciliation: the longest way without waiting is take, cordon, evict. */
 const MAX_ACTS = 8;
-/** How long a node loses its place in the queue: where its Pods may not leave, and where etcd refused the slot, ms. */
+/** How long a node loses its place in the queue: where its Pods may not leave or asking failed, and where etcd refused the slot, ms. */
 const BLOCKED = 60_000;
 const REFUSED = 5000;
 /** Wait where a store or etcd has not been read yet, ms. */
@@ -100,13 +102,21 @@ export class NodeUpdateReconciler implements Reconciler {
       return {};
     }
     const take = planner.claim(uid);
+    const work = { key, uid, nodeUpdate, take, snapshot, signal };
     try {
-      return await this.#work({ key, uid, nodeUpdate, take, snapshot, signal });
+      return await this.#work(work);
+    } catch (error) {
+      // Or it would stand at the head of the next plan again, and nobody behind it would ever be asked for.
+      if (work.take !== undefined && !signal.aborted && !isLost(error)) {
+        planner.block(uid, notAsked(error), BLOCKED);
+      }
+      throw error;
     } finally {
       if (take !== undefined) planner.settle(uid);
     }
   }
 
+  /** Takes `work.take` away once the slot was asked for. */
   async #work(work: Work): Promise<Result> {
     const { clock } = this.#deps;
     let current = { ...work, nodeUpdate: await this.#holdBack(work) };
@@ -118,6 +128,7 @@ export class NodeUpdateReconciler implements Reconciler {
       const nodeUpdate = await this.#status.write(current.nodeUpdate, decision, current.signal);
       current = { ...current, nodeUpdate };
       const go = await this.#perform(current, seen, decision);
+      if (decision.act.do === "take") work.take = undefined;
       if (go === "again") continue;
       if (go === "refused") {
         current = { ...current, take: undefined };
@@ -149,7 +160,9 @@ export class NodeUpdateReconciler implements Reconciler {
       take !== undefined ||
       nodeUpdate.metadata.deletionTimestamp !== undefined;
     const truth = atStake ? await coordination.readNode(uid) : undefined;
-    const live = truth?.grant;
+    const observed = newest.observed.get(uid);
+    const live =
+      truth?.grant && withLostVerdict({ releases: stores.releases, observed, nodeUpdate }, truth.grant);
     const desired = truth === undefined ? newest.desired.get(uid) : truth.desired;
     let node = nodeOf(nodeUpdate, stores.nodes);
     let nodeGone = false;
@@ -177,7 +190,7 @@ export class NodeUpdateReconciler implements Reconciler {
       group: stores.groups.get(nodeUpdate.spec.group),
       releases: stores.releases,
       live,
-      observed: newest.observed.get(uid),
+      observed,
       present,
       absentFor: this.#memory.absentFor(key, newest.present, uid),
       take: asks,
@@ -219,7 +232,7 @@ export class NodeUpdateReconciler implements Reconciler {
         now,
         open: opening.open,
         closes: opening.openUntil,
-        frozen: opening.frozen,
+        frozen: freezesWithin(opening, bootNeeds(policy), now),
         bootNeeds: bootNeeds(policy),
         revision: live.token.revision,
         rivals: [...fleet.grants].flatMap(([rival, { grant, phase, token }]) =>
@@ -354,6 +367,11 @@ interface Work {
 interface Seen {
   view: NodeView;
   desired: Desired | undefined;
+}
+
+function notAsked(error: unknown): Why {
+  const message = error instanceof Error ? error.message : String(error);
+  return { reason: "SlotNotAsked", message: `Asking for a slot failed: ${message.slice(0, 1024)}` };
 }
 
 /** A write that was refused because another leads. */

@@ -31,6 +31,7 @@ const take: TakePlan = {
   needs: 1,
   bootNeeds: 1,
   finishes: false,
+  plain: false,
   why: { reason: "Granting", message: "It has waited longest." },
 };
 
@@ -320,7 +321,8 @@ test("a power cut is forgiven once, if others are good on the release (rule 5)",
     reason: "PowerLost",
     message: "",
   };
-  twice.status = { ...twice.status, transitions: [entry] };
+  const asked = { ...entry, step: "Granting" as const, time: timestamp(NOW - MINUTE), reason: "Granting" };
+  twice.status = { ...twice.status, transitions: [asked, entry] };
   expect(
     decideNode(returned({ ...fell, othersVerified: true, nodeUpdate: twice }), NOW).status.failed,
   ).toHaveLength(1);

@@ -4,6 +4,7 @@
  * tests call `decideRollout`.
  */
 import type { Channel } from "../../api/channel.ts";
+import { cohortsOf } from "../../api/cohort.ts";
 import { limitOf } from "../../api/int-or-percent.ts";
 import { GROUP_LABEL, RESUME_ANNOTATION, RETRIED_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
 import { setCondition, timestamp } from "../../api/meta.ts";
@@ -27,7 +28,6 @@ import {
   type Target,
   wayOf,
 } from "./assignment.ts";
-import { cohortsOf } from "./cohort.ts";
 import { conditionsOf } from "./conditions.ts";
 import { type Failures, failuresOf, resumeOf } from "./failure.ts";
 import { inFlight, type Member, type Membership, membershipOf, type Population } from "./member.ts";
@@ -302,6 +302,7 @@ function nodeSpec(member: Member, group: string, assignment: Assignment | undefi
   const spec: NodeUpdateSpec = { group };
   if (member.nodeName === undefined) {
     spec.machineRef = { machineId: member.uid, labels: { ...member.labels } };
+    if (member.joinedAt !== undefined) spec.machineRef.joinedAt = member.joinedAt;
   } else {
     spec.nodeName = member.nodeName;
     spec.nodeUID = member.uid;

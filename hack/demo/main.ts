@@ -5,11 +5,12 @@
 
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
+import { Board } from "../../cli/board.ts";
+import { systemClock } from "../../ports/clock.ts";
 import { Cluster, type MachineSpec } from "../cluster/cluster.ts";
 import type { Defect } from "../cluster/foundry.ts";
 import { observe } from "../cluster/observer.ts";
 import { waitUntil } from "../plane/wait.ts";
-import { Board } from "./board.ts";
 import { channel, GROUP, rebootWindow, updateGroup, workloads } from "./manifests.ts";
 import { summary } from "./summary.ts";
 
@@ -24,13 +25,16 @@ const PHASE_DEADLINE = 180_000;
 const LOOK_EVERY = 300;
 
 const keep = process.argv.includes("--keep");
-const board = new Board({
-  isTTY: process.stdout.isTTY,
-  get columns() {
-    return process.stdout.columns ?? 160;
+const board = new Board(
+  {
+    isTTY: process.stdout.isTTY,
+    get columns() {
+      return process.stdout.columns ?? 160;
+    },
+    write: (text) => process.stdout.write(text),
   },
-  write: (text) => process.stdout.write(text),
-});
+  systemClock,
+);
 const begin = Date.now();
 const seconds = (since: number): string => `${((Date.now() - since) / 1000).toFixed(0)} s`;
 

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { createServer } from "node:tls";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { LEASE_NAME } from "../../controllers/manager.ts";
+import { MANAGER_LEASE } from "../../api/labels.ts";
 import { Issuer, makeAuthority, makeKey } from "../../pki/issuer.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { LEASES, type Lease } from "../../runtime/core.ts";
@@ -25,7 +25,7 @@ async function lease(age: number): Promise<void> {
   await space.admin.create<Lease>(LEASES, {
     apiVersion: "coordination.k8s.io/v1",
     kind: "Lease",
-    metadata: { name: LEASE_NAME, namespace: space.name },
+    metadata: { name: MANAGER_LEASE, namespace: space.name },
     spec: { holderIdentity: "m_1", leaseDurationSeconds: 3600, renewTime },
   });
 }

@@ -1,6 +1,6 @@
 /** Whether an installation works, as seen from inside the cluster: what `helm test` asks. */
 import { connect } from "node:tls";
-import { LEASE_NAME } from "../../controllers/manager.ts";
+import { MANAGER_LEASE } from "../../api/labels.ts";
 import { type Clock, sleep } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
@@ -63,14 +63,15 @@ async function gatewayTrouble({ gateway, ca }: ProbeOptions): Promise<string | u
 /** A manager leads only after it has read from etcd, so this says that etcd answers too. */
 async function leaderTrouble({ client, clock, namespace }: ProbeOptions): Promise<string | undefined> {
   try {
-    const { spec } = await client.get<Lease>(LEASES, { name: LEASE_NAME, namespace });
-    if (!spec?.holderIdentity || spec.renewTime === undefined) return `nobody holds the Lease ${LEASE_NAME}`;
+    const { spec } = await client.get<Lease>(LEASES, { name: MANAGER_LEASE, namespace });
+    if (!spec?.holderIdentity || spec.renewTime === undefined)
+      return `nobody holds the Lease ${MANAGER_LEASE}`;
     const age = clock.now() - Date.parse(spec.renewTime);
     if (age <= (spec.leaseDurationSeconds ?? 0) * 1000) return undefined;
-    return `the Lease ${LEASE_NAME} of ${spec.holderIdentity} was renewed ${Math.round(age / 1000)} s ago`;
+    return `the Lease ${MANAGER_LEASE} of ${spec.holderIdentity} was renewed ${Math.round(age / 1000)} s ago`;
   } catch (error) {
     if (isApiError(error, "NotFound"))
-      return `no manager has led yet: there is no Lease ${namespace}/${LEASE_NAME}`;
-    return `the Lease ${LEASE_NAME} can't be read: ${error instanceof Error ? error.message : String(error)}`;
+      return `no manager has led yet: there is no Lease ${namespace}/${MANAGER_LEASE}`;
+    return `the Lease ${MANAGER_LEASE} can't be read: ${error instanceof Error ? error.message : String(error)}`;
   }
 }

@@ -4,10 +4,10 @@
  * groups back as they were. Run again, it goes on where it was.
  */
 import type { Resource } from "../../api/kind.ts";
+import { MANAGER_LEASE } from "../../api/labels.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import { type NodeUpdate, nodeUpdate } from "../../api/node-update.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
-import { LEASE_NAME } from "../../controllers/manager.ts";
 import { planUncordon } from "../../controllers/node-update/cordon.ts";
 import { type Clock, sleep } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
@@ -113,7 +113,7 @@ async function endManager({ client, clock, log, namespace, fullname }: Uninstall
 
 async function isFree(client: UninstallOptions["client"], clock: Clock, namespace: string): Promise<boolean> {
   try {
-    const { spec } = await client.get<Lease>(LEASES, { name: LEASE_NAME, namespace });
+    const { spec } = await client.get<Lease>(LEASES, { name: MANAGER_LEASE, namespace });
     if (!spec?.holderIdentity || spec.renewTime === undefined) return true;
     return clock.now() > Date.parse(spec.renewTime) + (spec.leaseDurationSeconds ?? 0) * 1000;
   } catch (error) {

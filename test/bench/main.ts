@@ -9,6 +9,7 @@ import { join } from "node:path";
 type Benchmark = (options: { onProgress: (line: string) => void }) => Promise<object>;
 
 const benchmarks: Record<string, () => Promise<{ run: Benchmark }>> = {
+  image: () => import("./image.ts"),
   install: () => import("./install.ts"),
   memory: () => import("./memory.ts"),
 };

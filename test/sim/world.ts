@@ -51,6 +51,8 @@ export interface Settings {
   /** Pods of a workload, and how many of them its disruption budget wants Ready. */
   web: number;
   minAvailable: number;
+  /** A Pod on the first node whose evictions somebody else's webhook denies. */
+  guarded: boolean;
 }
 
 export function drawSettings(random: SeededRandom): Settings {
@@ -64,9 +66,10 @@ export function drawSettings(random: SeededRandom): Settings {
     "notReady",
   ];
   const zones = 2 + random.below(2);
-  return {
+  const settings = {
     nodes: 3 + random.below(2),
-    plain: random.below(2),
+    // Machines that serve until they commit: several in one budget show what counts them too late.
+    plain: random.chance(0.3) ? 2 + random.below(3) : random.below(2),
     zones,
     managers: 1 + random.below(2),
     gateways: 1 + random.below(2),
@@ -80,6 +83,8 @@ export function drawSettings(random: SeededRandom): Settings {
     web: 3,
     minAvailable: 2,
   };
+  // In the first stage it would hold up those behind it.
+  return { ...settings, guarded: !settings.staged && random.chance(0.15) };
 }
 
 /** Root hash of release `os-N`. */
@@ -139,7 +144,7 @@ export class World {
   async build(): Promise<void> {
     const { settings, random, sim } = this;
     const names = ["harbor-1", "harbor-2", "harbor-3", "harbor-4", "harbor-5"].slice(0, settings.nodes);
-    const plain = ["quay-1", "quay-2"].slice(0, settings.plain);
+    const plain = ["quay-1", "quay-2", "quay-3", "quay-4"].slice(0, settings.plain);
     for (const [index, name] of [...names, ...plain].entries()) {
       const machine = new SimMachine({
         name,
@@ -152,7 +157,6 @@ export class World {
         defectOf: (image, of) => this.defectOf(image, of),
         observer: (of, event) => this.witness.machine(of, event),
         plants: this.#plants,
-        rebootMargin: 60_000,
       });
       if (!random.chance(settings.defectShare)) this.#sound.add(name);
       this.machines.push(machine);
@@ -162,6 +166,7 @@ export class World {
     this.#declare();
     this.cluster.minAvailable = settings.minAvailable;
     for (let index = 0; index < settings.web; index++) this.cluster.run(`web-${index}`, { app: "web" });
+    if (settings.guarded) this.cluster.run("guarded-0", { app: "guarded" }, names[0]);
     const around = this.#surroundings();
     for (let index = 0; index < settings.gateways; index++) {
       const name = `gateway-${index}`;

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { Stage } from "../../api/update-group.ts";
 import { type Candidate, cohortsOf, orderOf } from "./cohort.ts";
+import type { Stage } from "./update-group.ts";
 
 const STAGES: Stage[] = [
   { name: "canary", nodeSelector: { matchLabels: { canary: "yes" } }, soak: "0s" },

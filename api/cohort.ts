@@ -4,9 +4,9 @@
  * and yet each manager, and each restart of one, finds the same.
  */
 import { createHash } from "node:crypto";
-import { stageSizeOf } from "../../api/int-or-percent.ts";
-import { type LabelSelector, matches } from "../../api/selector.ts";
-import type { Stage } from "../../api/update-group.ts";
+import { stageSizeOf } from "./int-or-percent.ts";
+import { type LabelSelector, matches } from "./selector.ts";
+import type { Stage } from "./update-group.ts";
 
 /** A node as the order needs it. */
 export interface Candidate {
