@@ -1,5 +1,5 @@
 /**
- * The etcd port over npm `etcd3`, the only file that imports it. Of that library only the
+ * The etcd port over npm `etcd3`, the only file that runs its code. Of that library only the
  * gRPC plumbing is used (connections, authentication, message types): its retries, circuit
  * breaker, watch manager, lease manager and builders are passed by, because they retry
  * transactions, lose events on reconnecting and notice a lost lease too late.
@@ -12,10 +12,7 @@ import {
   EtcdPermissionDeniedError,
   GRPCInvalidArgumentError,
   GRPCOutOfRangeError,
-  type ICompare,
-  type IKeyValue,
   type IOptions,
-  type IRangeRequest,
   type IRequestOp,
 } from "etcd3";
 import type { Clock } from "../ports/clock.ts";
@@ -24,7 +21,6 @@ import {
   type Compare,
   type EtcdPort,
   EtcdUnavailable,
-  type KeyValue,
   type LeaseSession,
   MAX_OPERATIONS,
   type Operation,
@@ -33,7 +29,8 @@ import {
   type TxnResult,
 } from "./etcd.ts";
 import { KeptLease } from "./etcd3-lease.ts";
-import { HintWatch, prefixEnd } from "./etcd3-watch.ts";
+import { compareRequest, keyValue, operationRequest, rangeRequest } from "./etcd3-messages.ts";
+import { HintWatch } from "./etcd3-watch.ts";
 
 /** PEM. */
 export interface EtcdTls {
@@ -360,46 +357,4 @@ function isAnswer(error: unknown): boolean {
 
 function text(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-function rangeRequest(range: Range): IRangeRequest {
-  if ("key" in range) return { key: Buffer.from(range.key) };
-  const key = Buffer.from(range.prefix);
-  return { key, range_end: prefixEnd(key) };
-}
-
-function compareRequest(compare: Compare): ICompare {
-  const key = Buffer.from(compare.key);
-  if (compare.target === "value") {
-    return { key, target: "Value", result: "Equal", value: Buffer.from(compare.value) };
-  }
-  const result = ({ equal: "Equal", greater: "Greater", less: "Less" } as const)[compare.is];
-  return compare.target === "mod"
-    ? { key, target: "Mod", result, mod_revision: compare.revision }
-    : { key, target: "Create", result, create_revision: compare.revision };
-}
-
-function operationRequest(operation: Operation): IRequestOp {
-  if ("put" in operation) {
-    return {
-      request_put: {
-        key: Buffer.from(operation.put),
-        value: Buffer.from(operation.value),
-        ...(operation.lease !== undefined && { lease: operation.lease }),
-      },
-    };
-  }
-  if ("delete" in operation) return { request_delete_range: { key: Buffer.from(operation.delete) } };
-  const key = Buffer.from(operation.deletePrefix);
-  return { request_delete_range: { key, range_end: prefixEnd(key) } };
-}
-
-function keyValue(kv: IKeyValue): KeyValue {
-  return {
-    key: kv.key.toString(),
-    value: kv.value.toString(),
-    createRevision: Number(kv.create_revision),
-    modRevision: Number(kv.mod_revision),
-    lease: kv.lease === "0" ? undefined : kv.lease,
-  };
 }

@@ -1,5 +1,4 @@
 /** Slipway's own Pods: are they Ready, and do the Nodes that carry them say so? */
-import { INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
 import type { Pod } from "../../runtime/core.ts";
 import { count, names } from "../explain/words.ts";
 import type { DoctorFacts } from "./facts.ts";
@@ -98,31 +97,14 @@ function agents(pods: readonly Pod[], namespace: string): Line[] {
   return [warn("agents", `the agent's Pod is not Ready on ${where}`, look("agent", namespace))];
 }
 
-/** Rule 12: the Nodes that Slipway stands on must be known as such, or two may be drained at once. */
-export function checkInfrastructure({ pods, nodes }: DoctorFacts): Line[] {
-  const check = "infrastructure";
-  if (typeof pods === "string" || typeof nodes === "string") return [];
+/** Rule 12: the manager sees by these Pods which Nodes Slipway stands on, and lets one of them be down at a time. */
+export function checkInfrastructure({ pods }: DoctorFacts): Line[] {
+  if (typeof pods === "string") return [];
   const carrying = new Set(
     pods.filter((pod) => is(pod, "gateway") || is(pod, "etcd")).flatMap(({ spec }) => spec?.nodeName ?? []),
   );
-  const bare = nodes
-    .filter(
-      ({ metadata }) => carrying.has(metadata.name) && metadata.labels?.[INFRASTRUCTURE_LABEL] === undefined,
-    )
-    .map(({ metadata }) => metadata.name);
   if (carrying.size === 0) return [];
-  if (bare.length === 0)
-    return [
-      ok(
-        check,
-        `${count(carrying.size, "Node")} with gateways or etcd, each labelled: one is down at a time`,
-      ),
-    ];
   return [
-    warn(
-      check,
-      `${names(bare, 5)} ${bare.length === 1 ? "runs" : "run"} a gateway or a member of etcd, without the label that lets one of them be down at a time`,
-      `kubectl label node ${bare.slice(0, 5).join(" ")} ${INFRASTRUCTURE_LABEL}=true`,
-    ),
+    ok("infrastructure", `${count(carrying.size, "Node")} with gateways or etcd: one is down at a time`),
   ];
 }

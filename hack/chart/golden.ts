@@ -33,17 +33,25 @@ export function goldenPath({ name }: GoldenCase): string {
   return `${GOLDEN}/${name}.yaml`;
 }
 
-/** Standard output of helm. Rejects with its standard error in the message. */
-export async function helm(args: readonly string[]): Promise<string> {
+/** Standard output of helm. Rejects with its standard error in the message. `env` adds to the environment. */
+export async function helm(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<string> {
   const run = promisify(execFile);
-  const { stdout } = await run(await tool("helm"), args, { timeout: DEADLINE, maxBuffer: 64 << 20 });
+  const options = { timeout: DEADLINE, maxBuffer: 64 << 20, env: { ...process.env, ...env } };
+  const { stdout } = await run(await tool("helm"), args, options);
   return stdout;
 }
 
 /** `helm template` of the release "slipway" in `NAMESPACE`. */
-export function render(values: string | undefined, more: readonly string[] = []): Promise<string> {
+export function render(
+  values: string | undefined,
+  more: readonly string[] = [],
+  chart = CHART,
+): Promise<string> {
   const file = values === undefined ? [] : ["--values", values];
-  return helm(["template", "slipway", CHART, "--namespace", NAMESPACE, ...file, ...more]);
+  return helm(["template", "slipway", chart, "--namespace", NAMESPACE, ...file, ...more]);
 }
 
 /** Without what comes from other files as it is: CRDs, rules and dashboards. */

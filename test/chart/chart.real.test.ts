@@ -1,8 +1,9 @@
 import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { parseAllDocuments } from "yaml";
+import { parseAllDocuments, stringify } from "yaml";
 import { nodeEnvironment, nodeFlags } from "../../agent/node-flags.ts";
 import {
   CHART,
@@ -25,6 +26,7 @@ interface Rendered {
   kind: string;
   metadata: { name: string; namespace?: string };
   rules?: object[];
+  data?: Record<string, string>;
   spec?: { template?: { spec: PodSpec } };
 }
 
@@ -127,6 +129,28 @@ describe("values that are refused", () => {
   test.each(badValues)("$sets", async ({ sets, message }) => {
     await expect(rendered(...sets)).rejects.toThrow(message);
   });
+});
+
+test("rules and dashboards are in it as they are, whatever braces they have", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "slipway-chart-"));
+  try {
+    cpSync(CHART, directory, { recursive: true });
+    mkdirSync(join(directory, "files/dashboards"), { recursive: true });
+    const annotations = { description: "{{ $value }} of {{ $labels.group }}" };
+    const rules = { groups: [{ name: "g", rules: [{ alert: "A", expr: "up == 0", annotations }] }] };
+    writeFileSync(join(directory, "files/rules.yaml"), stringify(rules));
+    const dashboard = JSON.stringify({ title: "{{group}}" });
+    writeFileSync(join(directory, "files/dashboards/one.json"), dashboard);
+    const on = ["prometheusRule", "dashboards"].flatMap((name) => [
+      "--set",
+      `monitoring.${name}.enabled=true`,
+    ]);
+    const all = objects(await render(undefined, on, directory));
+    expect(find(all, "PrometheusRule", "slipway-rules").spec).toEqual(rules);
+    expect(find(all, "ConfigMap", "slipway-dashboards").data?.["slipway-one.json"]?.trim()).toBe(dashboard);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 describe("what must not drift", () => {
