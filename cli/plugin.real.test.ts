@@ -90,11 +90,29 @@ describe("what it shows", () => {
     expect((await plugin.slipway("status", "plug", "-o", "name")).out).toBe(
       "updategroup.slipway.dev/plug\nnodeupdate.slipway.dev/machine-0123456789ab\nnodeupdate.slipway.dev/plug-1\n",
     );
+    const status = JSON.parse((await plugin.slipway("rollout", "status", "plug", "-o", "json")).out) as {
+      items: unknown[];
+    };
+    expect(status.items).toHaveLength(3);
     const list = parse((await plugin.slipway("status", "plug", "-o", "yaml")).out) as {
       kind: string;
       items: unknown[];
     };
     expect([list.kind, list.items.length]).toEqual(["List", 3]);
+  });
+
+  test("the board, as it changes, one line a change where no terminal is", async () => {
+    const lines: string[] = [];
+    const watch = plugin.start(["slipway", "status", "plug", "--watch"], (line) => lines.push(line));
+    await expect
+      .poll(() => lines, { timeout: 30_000 })
+      .toContainEqual(expect.stringContaining("plug-1 zone="));
+    await plugin.setStatus("nodeupdate", "plug-1", { message: "No window is open for two hours." });
+    await expect.poll(() => lines.at(-1), { timeout: 30_000 }).toContain("for two hours");
+    expect(lines.filter((line) => line.startsWith("plug-1 "))).toHaveLength(2);
+    watch.kill("SIGINT");
+    expect(await new Promise((fulfil) => watch.once("exit", fulfil))).toBe(0);
+    await plugin.setStatus("nodeupdate", "plug-1", { message: "No window is open." });
   });
 
   test("the next openings", async () => {

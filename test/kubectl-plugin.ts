@@ -1,8 +1,9 @@
 /** The plugin on the PATH of a kubectl, and a small fleet of declared objects. No manager runs: what one would write, the tests write. */
-import { execFile } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import { createInterface } from "node:readline";
 import { afterAll, beforeAll, inject } from "vitest";
 import type { NodeUpdate, NodeUpdateStatus } from "../api/node-update.ts";
 import { buildScript } from "../hack/kubectl-plugin/build.ts";
@@ -41,7 +42,7 @@ export class Plugin {
   folder = "";
   kubectl = "";
 
-  run(args: readonly string[], options: { input?: string; env?: Record<string, string> } = {}): Promise<Run> {
+  #environment(): Record<string, string> {
     const path = [
       join(this.folder, "bin"),
       dirname(this.kubectl),
@@ -49,12 +50,21 @@ export class Plugin {
       "/usr/bin",
       "/bin",
     ];
-    const env = {
-      HOME: this.folder,
-      PATH: path.join(delimiter),
-      KUBECONFIG: inject("kubeconfig"),
-      ...options.env,
-    };
+    return { HOME: this.folder, PATH: path.join(delimiter), KUBECONFIG: inject("kubeconfig") };
+  }
+
+  /** Goes on until it is killed; `onLine` is given what it writes. */
+  start(args: readonly string[], onLine: (line: string) => void): ChildProcess {
+    const child = spawn(this.kubectl, [...args], {
+      env: this.#environment(),
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    createInterface({ input: child.stdout }).on("line", onLine);
+    return child;
+  }
+
+  run(args: readonly string[], options: { input?: string; env?: Record<string, string> } = {}): Promise<Run> {
+    const env = { ...this.#environment(), ...options.env };
     return new Promise((fulfil) => {
       const child = execFile(this.kubectl, [...args], { env, timeout: 50_000 }, (error, out, err) => {
         fulfil({ code: error === null ? 0 : typeof error.code === "number" ? error.code : -1, out, err });
