@@ -79,7 +79,7 @@ function valueOf(option: Option, command: Command): Expected {
   const [, value = ""] = /<([a-z-]+)/.exec(option.flags) ?? [];
   const name =
     option.attributeName() === "release" ? "release" : option.attributeName() === "node" ? "node" : value;
-  return expectedOf({ name: () => name } as Argument, command);
+  return expectedOf({ name: () => name }, command);
 }
 
 function expectedOf(argument: Pick<Argument, "name"> | undefined, command: Command): Expected {

@@ -42,9 +42,9 @@ export function imageCommand(print: Print = (line) => void process.stdout.write(
 }
 
 /** The arguments of a command that makes image, manifest and Release. */
-export function addBuild<O extends BuildOptions>(
+export function addBuild(
   command: Command,
-  act: (input: string, options: O) => Promise<void>,
+  act: (input: string, options: BuildOptions) => Promise<void>,
 ): Command {
   return command
     .description("Make image, manifest and Release from a file system image.")
@@ -63,7 +63,7 @@ export function addBuild<O extends BuildOptions>(
     )
     .option("--level <number>", "zstd level", level, 9)
     .option("--name <name>", "name of the Release; by default made of product and version")
-    .action((input: string, options: O) => act(input, options));
+    .action((input: string, options: BuildOptions) => act(input, options));
 }
 
 export function addSign(parent: Command, print: Print): void {

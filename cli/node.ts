@@ -57,7 +57,10 @@ export function nodeCommand(io: Io): Command {
       await withClient(flags, io, async (client) => {
         const update = await needUpdate(client, name);
         await refuseHeld(client, name);
-        await annotate(client, nodeUpdate, update.metadata.name, { [REBOOT_ANNOTATION]: oneLine(reason) });
+        const word = oneLine(reason);
+        if (word === (update.status as { rebooted?: string } | undefined)?.rebooted)
+          throw new Failure(`"${word}" rebooted ${name} before: give another reason, or nothing happens`);
+        await annotate(client, nodeUpdate, update.metadata.name, { [REBOOT_ANNOTATION]: word });
         io.out(`nodeupdate/${update.metadata.name} reboot asked\n`);
       });
     });

@@ -4,19 +4,10 @@ import { API_VERSION, type KubeObject } from "../api/meta.ts";
 import { release } from "../api/release.ts";
 import { isApiError } from "../runtime/client.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
-import {
-  addBuild,
-  addKeygen,
-  addSign,
-  addVerify,
-  type BuildOptions,
-  buildRelease,
-  readRelease,
-  signRelease,
-} from "./image.ts";
+import { addBuild, addKeygen, addSign, addVerify, buildRelease, readRelease, signRelease } from "./image.ts";
 import { Failure, type Io } from "./io.ts";
 
-interface CreateOptions extends BuildOptions {
+interface CreateOptions {
   key?: string[];
   apply?: boolean;
 }
@@ -25,10 +16,11 @@ export function releaseCommand(io: Io): Command {
   const print = (line: string): void => io.out(`${line}\n`);
   const command = new Command("release").description("Make, sign, check and publish releases.");
   const create = command.command("create");
-  addBuild<CreateOptions>(create, async (input, options) => {
+  addBuild(create, async (input, options) => {
     const path = await buildRelease(input, options, print);
-    for (const key of options.key ?? []) await signRelease(path, key, print);
-    if (options.apply === true) await publish(path, create.optsWithGlobals<GlobalFlags>(), io);
+    const { key: keys = [], apply } = create.opts<CreateOptions>();
+    for (const key of keys) await signRelease(path, key, print);
+    if (apply === true) await publish(path, create.optsWithGlobals<GlobalFlags>(), io);
     else print(`Serve ${options.out} at ${options.url.join(", ")}, then: kubectl apply -f ${path}`);
   })
     .description(

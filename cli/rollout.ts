@@ -2,7 +2,7 @@
 import { Command } from "commander";
 import { type Channel, channel } from "../api/channel.ts";
 import { DOWNGRADE_ANNOTATION, RESUME_ANNOTATION } from "../api/labels.ts";
-import { timestamp } from "../api/meta.ts";
+import { type KubeObject, timestamp } from "../api/meta.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type Release, release } from "../api/release.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
@@ -15,7 +15,7 @@ import { forecast } from "./forecast.ts";
 import { printForecast } from "./forecast-text.ts";
 import { Failure, type Io } from "./io.ts";
 import { oneLine } from "./node.ts";
-import { addOutputFlag, type OutputFlags } from "./output.ts";
+import { addOutputFlag, type OutputFlags, printObjects } from "./output.ts";
 import { printRollout } from "./rollout-text.ts";
 import { readSnapshot } from "./snapshot.ts";
 import { annotate, need, waitFor } from "./write.ts";
@@ -277,7 +277,8 @@ async function showStatus(
   }
   const group = await read();
   const updates = (await client.list<NodeUpdate>(nodeUpdate)).items.filter(({ spec }) => spec.group === name);
-  printRollout(io, group, updates, io.clock.now());
+  if (flags.output === undefined) printRollout(io, group, updates, io.clock.now());
+  else printObjects<KubeObject>(io, [group, ...updates], [], flags.output);
   const halted = conditionOf(group, "Halted");
   if (flags.wait === true && halted?.status === "True")
     throw new Failure(`UpdateGroup ${name} stopped itself: ${halted.message}`);

@@ -4,8 +4,7 @@ import type { DoctorFacts, Read, Workload } from "./facts.ts";
 import { type Line, ok, warn } from "./line.ts";
 
 const KURED = /(?:^|\/)kured(?:[:@]|$)/;
-const FLUO =
-  /flatcar-linux-update-(?:operator|agent)|container-linux-update-(?:operator|agent)|update-operator/;
+const FLUO = /(?:flatcar|container)-linux-update-(?:operator|agent)/;
 const BRUPOP = /bottlerocket-update-operator/;
 
 export function checkRivals(facts: DoctorFacts): Line[] {

@@ -13,6 +13,8 @@ import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
 import { createRestClient } from "../../runtime/rest-client.ts";
 import { Berth } from "../../test/bad-days/berth.ts";
 import { type Day, days, machines } from "../../test/bad-days/day.ts";
+import { examine } from "../doctor/checks.ts";
+import { readFacts } from "../doctor/facts.ts";
 import { readSnapshot, type Snapshot } from "../snapshot.ts";
 import { type Explanation, explain } from "./explain.ts";
 import type { Situation } from "./finding.ts";
@@ -34,6 +36,18 @@ async function snapshotOf(day: Day): Promise<Snapshot> {
   const client = createRestClient(loadKubeConfig(day.cluster.plane.kubeconfig), ports);
   try {
     return await readSnapshot(client, undefined);
+  } finally {
+    await client.close();
+  }
+}
+
+/** Levels of what doctor finds, by check. */
+async function doctor(day: Day): Promise<Record<string, string[]>> {
+  const ports = { clock: systemClock, random: systemRandom };
+  const client = createRestClient(loadKubeConfig(day.cluster.plane.kubeconfig), ports);
+  try {
+    const found = Map.groupBy(examine(await readFacts(client, undefined), Date.now()), ({ check }) => check);
+    return Object.fromEntries([...found].map(([check, lines]) => [check, lines.map(({ level }) => level)]));
   } finally {
     await client.close();
   }
@@ -298,9 +312,11 @@ describe.concurrent("at the same time", () => {
   });
 });
 
-test("the managers are away", async () => {
+test("doctor finds the installation well, and then the managers away", async () => {
   const day = start();
+  expect(await doctor(day)).toMatchObject({ leader: ["ok"], crds: ["ok"], etcd: ["ok"], others: ["ok"] });
   for (const manager of day.cluster.managers) await manager.kill();
   const away = await why(day, "node-08", "ManagerAway", "manager-away");
   expect(away.sentence).toContain("its Pod must not go");
+  expect(await doctor(day)).toMatchObject({ leader: ["fail"], crds: ["ok"] });
 });

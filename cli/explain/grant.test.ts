@@ -45,6 +45,12 @@ const cases: Record<string, Case> = {
     sentence:
       "node-01 has been draining for 60s: 1 Pod to leave: default/a; it reboots all the same at 2026-01-05T12:01:00Z (in 60s).",
   },
+  "a step that this plugin does not know": {
+    file: "window-closed",
+    change: says("Draining", "SomethingNew", "Something takes 30s.", grant("Granted")),
+    situation: "Granting",
+    sentence: "node-01 holds a slot: something takes 30s.",
+  },
   "a drain that yields": {
     file: "window-closed",
     change: says(

@@ -40,8 +40,13 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
       ),
     );
   }
-  return finding(situationOf(reason), `gives its slot back: ${clause(message)}`, commands.locks);
+  const does =
+    GOES_ON.includes(reason) || !Object.hasOwn(reasons, reason) ? "holds a slot" : "gives its slot back";
+  return finding(situationOf(reason, "Granting"), `${does}: ${clause(message)}`, commands.locks);
 }
+
+/** Steps under a slot that are no ends of it. */
+const GOES_ON = ["Granting", "LeavingLoadBalancers"];
 
 function blocked(subject: Subject, now: number): Finding {
   const { name, update } = subject;

@@ -212,6 +212,25 @@ const cases: Record<string, Case> = {
     sentence:
       "debian-1 is about to be rebooted as soon as its budgets allow, because a person asked for it: new firmware.",
   },
+  "a person asked for a reboot, and the node waits its turn": {
+    file: "current",
+    change: all(
+      annotated(REBOOT_ANNOTATION, "new firmware"),
+      says("Staged", "WaitingForBudget", "Budget group/stages allows 1 down: node-05 is not Ready."),
+    ),
+    situation: "WaitingForBudget",
+    sentence:
+      "node-04 was asked to reboot (new firmware) and waits for room: budget group/stages allows 1 down: node-05 is not Ready.",
+  },
+  "a reboot that a person asked for is done": {
+    file: "current",
+    change: all(
+      annotated(REBOOT_ANNOTATION, "new firmware"),
+      says("Idle", "Current", "Runs 1.1.0, as it should.", { rebooted: "new firmware" } as object),
+    ),
+    situation: "Current",
+    sentence: "node-04 runs 1.1.0-stages, as it should.",
+  },
   "a machine that asks for a reboot and waits": {
     file: "no-reboot-required",
     change: says("Staged", "WaitingForBudget", "Budget group/debian allows 1 down: debian-2 is not Ready.", {

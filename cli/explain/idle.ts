@@ -1,12 +1,12 @@
 /** A node without a slot: what it should run, and why it does not get there. */
-import { REBOOT_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
+import { WITHHELD_ANNOTATION } from "../../api/labels.ts";
 import { reasons } from "../../api/reasons.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { advise, commands, type Finding, finding, type Situation } from "./finding.ts";
 import { reasonOf } from "./grant.ts";
 import { downgradeRefused, staging } from "./staging.ts";
-import { conditionOf, holds, isImageOf, type Member } from "./subject.ts";
+import { conditionOf, holds, isImageOf, type Member, rebootAskedFor } from "./subject.ts";
 import { waiting } from "./waiting.ts";
 import { clause, names, when } from "./words.ts";
 
@@ -52,7 +52,7 @@ function agentAway({ name, update, node }: Member, now: number): Finding | undef
 function sentinel(member: Member): Finding | undefined {
   const { name, update, group, held } = member;
   const { rebootRequired, reason, message = "" } = update.status ?? {};
-  const asked = update.metadata.annotations?.[REBOOT_ANNOTATION];
+  const asked = rebootAskedFor(update);
   if (reason === "StillRequired") {
     return finding(
       "StillRequired",
@@ -68,7 +68,7 @@ function sentinel(member: Member): Finding | undefined {
     );
   }
   if (rebootRequired === true) return undefined;
-  if (asked !== undefined) return askedForReboot(asked);
+  if (asked !== undefined) return update.status?.step === "Staged" ? undefined : askedForReboot(asked);
   return finding(
     "NoRebootRequired",
     `needs nothing: it asks for no reboot${held === undefined ? "" : `, and a person holds it${reasonOf(held)}`}`,
@@ -119,10 +119,10 @@ function image(member: Member, snapshot: Snapshot, now: number): Finding | undef
   );
 }
 
-function current({ update, held, group }: Member): Finding {
+function current({ update, held, group }: Member): Finding | undefined {
   const { running = "", reason, message = "" } = update.status ?? {};
-  const asked = update.metadata.annotations?.[REBOOT_ANNOTATION];
-  if (asked !== undefined) return askedForReboot(asked);
+  const asked = rebootAskedFor(update);
+  if (asked !== undefined) return update.status?.step === "Staged" ? undefined : askedForReboot(asked);
   if (reason === "BootNotGood") {
     return finding("BootNotGood", `runs ${running}, and that boot is not marked good: ${clause(message)}`);
   }
@@ -276,11 +276,15 @@ function stopped(member: Member, now: number): Finding | undefined {
   const { name, held, group, update } = member;
   const { step, staged, running = "", reason, message = "" } = update.status ?? {};
   const sentinelDriver = group.spec.driver === "sentinel";
-  const what = sentinelDriver
-    ? "asks for a reboot"
-    : step === "Staged"
-      ? `has ${staged ?? "the image"} staged`
-      : `runs ${running}`;
+  const asked = rebootAskedFor(update);
+  const what =
+    asked !== undefined
+      ? `was asked to reboot (${clause(asked)})`
+      : sentinelDriver
+        ? "asks for a reboot"
+        : step === "Staged"
+          ? `has ${staged ?? "the image"} staged`
+          : `runs ${running}`;
   if (held !== undefined) {
     return finding(
       "Held",

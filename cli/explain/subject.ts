@@ -1,5 +1,5 @@
 /** One node or plain machine with everything in the snapshot that bears on it. */
-import { HOLD_ANNOTATION } from "../../api/labels.ts";
+import { HOLD_ANNOTATION, REBOOT_ANNOTATION } from "../../api/labels.ts";
 import type { Condition } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { Release } from "../../api/release.ts";
@@ -79,6 +79,14 @@ export function targetOf(
     name = own?.release ?? channel.spec.release;
   }
   return { name, release: snapshot.releases.find(({ metadata }) => metadata.name === name) };
+}
+
+/** Why a person asked for a reboot that has not come to its end; undefined if nobody did. */
+export function rebootAskedFor(update: NodeUpdate | undefined): string | undefined {
+  const asked = update?.metadata.annotations?.[REBOOT_ANNOTATION];
+  // A manager that acts on it remembers the last one that took effect.
+  const { rebooted } = (update?.status ?? {}) as { rebooted?: string };
+  return asked === rebooted ? undefined : asked;
 }
 
 /** Whether `rootHash` is one of the release's images. */

@@ -4,7 +4,7 @@ import { reasons } from "../../api/reasons.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { advise, commands, type Finding, finding } from "./finding.ts";
 import { disruptionBudgetOf } from "./grant.ts";
-import type { Member } from "./subject.ts";
+import { type Member, rebootAskedFor } from "./subject.ts";
 import { clause, dated } from "./words.ts";
 
 /** `now`: wall clock, ms. */
@@ -12,7 +12,13 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
   const { name, update, group } = member;
   const { reason = "WaitingForTurn", message = "", staged } = update.status ?? {};
   const groupName = group.metadata.name;
-  const has = group.spec.driver === "sentinel" ? "asks for a reboot" : `has ${staged ?? "its image"} staged`;
+  const asked = rebootAskedFor(update);
+  const has =
+    asked !== undefined
+      ? `was asked to reboot (${clause(asked)})`
+      : group.spec.driver === "sentinel"
+        ? "asks for a reboot"
+        : `has ${staged ?? "its image"} staged`;
   const because = `${dated(clause(message), now)}${passed(message, now)}`;
   switch (reason) {
     case "WaitingForWindow":

@@ -3,7 +3,7 @@ import { goSeconds, inDuration, type Manifest, type Plan, within } from "./plan.
 import { containersOf, Flags, type Loose, nameOf } from "./workload.ts";
 
 const PREFIXES = ["flatcar-linux-update.v1.flatcar-linux.net/", "container-linux-update.v1.coreos.com/"];
-const OPERATOR = /(?:flatcar|container)-linux-update-operator|update-operator/;
+const FLUO = /(?:flatcar|container)-linux-update-(?:operator|agent)/;
 const SWITCHES = ["force-drain", "manage-agent"];
 const NAME = "flatcar";
 const LABELS = { "slipway.dev/from": "fluo" };
@@ -16,9 +16,7 @@ const WEEK_SECONDS = 7 * DAY_SECONDS;
 export function isFluo(object: Loose): boolean {
   return (
     ["Deployment", "DaemonSet"].includes(object.kind) &&
-    [object.metadata.name, ...containersOf(object).map(({ image }) => image)].some(
-      (text) => OPERATOR.test(text) || /(?:flatcar|container)-linux-update-agent/.test(text),
-    )
+    [object.metadata.name, ...containersOf(object).map(({ image }) => image)].some((text) => FLUO.test(text))
   );
 }
 
