@@ -18,7 +18,8 @@ const HEADER = "# Generated from api/ by `npm run generate`: do not edit.\n";
 for (const kind of kinds) {
   await write(
     `crds/${kind.plural}.yaml`,
-    HEADER + stringify(crd(kind), { lineWidth: 0, aliasDuplicateObjects: false }),
+    // kubectl reads YAML 1.1, in which a bare `Off` is false.
+    HEADER + stringify(crd(kind), { version: "1.1", lineWidth: 0, aliasDuplicateObjects: false }),
   );
   await write(`docs/reference/${kind.singular}.md`, kindPage(kind));
 }
