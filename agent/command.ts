@@ -19,7 +19,7 @@ import { type Authentication, grpcTransport, parseServers, tokenFile } from "./g
 import { openHookHost } from "./hook-host.ts";
 import type { Host } from "./host.ts";
 import { Commands } from "./host-command.ts";
-import { machineIdentity } from "./join.ts";
+import { IDENTITY_FILE, machineIdentity } from "./join.ts";
 import { bootSlotOf, versionOf } from "./machine-files.ts";
 import { serveMetrics } from "./metrics.ts";
 import { sentinelDriver } from "./sentinel-driver.ts";
@@ -97,6 +97,8 @@ export function agentCommand(): Command {
     });
 }
 
+const VERSION = "0.1.0";
+
 function seconds(text: string): number {
   const value = Number(text);
   if (!(value >= 1 && value <= 3600)) throw new InvalidArgumentError("1 to 3600 seconds expected.");
@@ -122,10 +124,18 @@ async function run(flags: Flags): Promise<void> {
     random: systemRandom,
     log,
     runningVersion,
-    agentVersion: "0.1.0",
+    agentVersion: VERSION,
     limits: { rebootMargin: flags.rebootMargin * 1000 },
   });
-  const metrics = flags.metrics === undefined ? undefined : await serveMetrics(flags.metrics, agent);
+  const metrics =
+    flags.metrics === undefined
+      ? undefined
+      : await serveMetrics({
+          address: flags.metrics,
+          agent,
+          version: VERSION,
+          ...(flags.identityDir === undefined ? {} : { identity: join(flags.identityDir, IDENTITY_FILE) }),
+        });
   log.info("agent starts", { machineId: host.machineId, boot: host.boot.id, version: runningVersion });
   try {
     await agent.run(stop.signal);

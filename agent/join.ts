@@ -16,7 +16,8 @@ import { type Authentication, openClient } from "./grpc-transport.ts";
 const CALL_WITHIN = 30_000;
 /** Between two tries to renew, ms. */
 const RENEW_AGAIN = 600_000;
-const FILE = "identity.pem";
+/** In the identity directory: certificate and key of a machine outside the cluster. */
+export const IDENTITY_FILE = "identity.pem";
 
 export interface JoinOptions {
   servers: readonly string[];
@@ -30,7 +31,7 @@ export interface JoinOptions {
 
 /** For `grpcTransport`: joins at the first call, renews when it is time. Rejects if there is no identity and none can be had. */
 export function machineIdentity(options: JoinOptions): () => Promise<Authentication> {
-  const file = join(options.directory, FILE);
+  const file = join(options.directory, IDENTITY_FILE);
   let notBefore = -Infinity;
   return async () => {
     const ca = await readFile(options.caFile);

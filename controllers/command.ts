@@ -4,10 +4,12 @@ import { hostname } from "node:os";
 import { Command } from "commander";
 import * as z from "zod";
 import type { EtcdPort } from "../coordination/etcd.ts";
+import { meterEtcd } from "../coordination/etcd-metrics.ts";
 import { connectEtcd } from "../coordination/etcd3-port.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
+import { observeCertificates } from "../runtime/certificate-expiry.ts";
 import { startHealth } from "../runtime/health.ts";
 import { loadKubeConfig } from "../runtime/kubeconfig.ts";
 import { createMetrics, observeProcess } from "../runtime/metrics.ts";
@@ -70,7 +72,7 @@ async function run(flags: Flags): Promise<void> {
   const stop = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
   const metrics = createMetrics();
-  const unobserve = observeProcess(metrics.registry, "0.1.0");
+  const unobserve = observeProcess(metrics.registry, { role: "manager", version: "0.1.0" });
   const client = createRestClient(loadKubeConfig(flags.kubeconfig, { clock, log }), {
     clock,
     random,
@@ -78,7 +80,11 @@ async function run(flags: Flags): Promise<void> {
     burst: API_BURST,
     userAgent: "slipway-manager",
   });
-  const etcd = openEtcd(flags);
+  const { etcd, observe } = meterEtcd(openEtcd(flags), clock);
+  observe(metrics.registry);
+  const { etcdCert } = flags;
+  if (etcdCert !== undefined)
+    observeCertificates(metrics.registry, () => [["etcd-client", readFileSync(etcdCert, "utf8")]]);
   const manager = createFleetManager({
     client,
     watches: client.watches,

@@ -32,7 +32,7 @@ import { Planner } from "./grants/planner.ts";
 import type { Plan } from "./grants/policy.ts";
 import { Housekeeper } from "./housekeeper.ts";
 import { FleetLeadership } from "./leadership.ts";
-import { createFleetMetrics, type FleetMetrics } from "./metrics.ts";
+import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
 import { createReleaseReconciler, releaseWatches } from "./release/controller.ts";
@@ -186,9 +186,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     clock,
     nodeUpdates: stores.nodeUpdates,
     groups: stores.groups,
+    releases: stores.releases,
     fleet: () => cache.snapshot,
     plan: () => planner.plan,
     gatesRenewedAt: () => gates.renewedAt,
+    fleetReadAt: () => cache.readAt,
   });
   return manager;
 }

@@ -31,6 +31,15 @@ export class SessionTable {
     return this.#entries.size;
   }
 
+  /** Sessions by the version that their agents told. */
+  versions(): Map<string, number> {
+    const versions = new Map<string, number>();
+    for (const { session } of this.#entries.values()) {
+      if (session.open) versions.set(session.agentVersion, (versions.get(session.agentVersion) ?? 0) + 1);
+    }
+    return versions;
+  }
+
   /** A new stream of `identity`; an older one of the same node ends. */
   connect(identity: Identity, stream: Pick<SessionOptions, "send" | "end">): AgentSession {
     this.#entries.get(identity.uid)?.session.end("NewerSession");
