@@ -147,6 +147,11 @@ export const NodeUpdateStatus = z.object({
         reason: z.string().max(1024),
         message: z.string().max(4096),
         time: z.iso.datetime(),
+        grant: z
+          .string()
+          .max(64)
+          .optional()
+          .meta({ description: "Nonce of the grant that failed: one grant fails once." }),
       }),
     )
     .max(20)

@@ -43,6 +43,11 @@ export const reasons = {
     "The window has no opening in the next four years.",
     "Correct `start` or `exclude`.",
   ),
+  OpeningNotFound: entry(
+    "warning",
+    "Windows with so many starts are searched for an opening up to a limit; before it there is none.",
+    "Give the windows fewer and longer openings, or correct a freeze or `exclude` that covers them.",
+  ),
   ReleaseNotFound: entry(
     "warning",
     "The release does not exist.",
@@ -148,6 +153,11 @@ export const reasons = {
   ),
 
   BackingOff: entry("normal", "The node gave a slot back lately and waits before it asks again."),
+  SlotNotAsked: entry(
+    "warning",
+    "Asking for a slot failed half-way: the others go first for a minute, and then it asks again.",
+    "The message says what failed.",
+  ),
   TooManyBudgets: entry(
     "warning",
     "More budgets bind the node than one transaction can hold.",
@@ -162,6 +172,11 @@ export const reasons = {
     "warning",
     "A PodDisruptionBudget refuses an eviction.",
     "The message names it.",
+  ),
+  EvictionRefused: entry(
+    "warning",
+    "Something other than a PodDisruptionBudget refuses an eviction, or does not answer: an admission webhook or a missing permission, for example.",
+    "The message names the Pod and what was answered.",
   ),
   DrainTimedOut: entry(
     "warning",

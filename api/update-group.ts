@@ -277,7 +277,8 @@ export const UpdateGroupStatus = z.object({
   unavailable: Count.optional(),
   limit: Count.optional().meta({ description: "maxUnavailable as a number of nodes." }),
   failures: z.array(Failure).max(50).optional().meta({
-    description: "Failures that count against the target, newest first.",
+    description:
+      "Failures that count, newest first; while the group is halted, the releases that they name are quarantined.",
     "x-kubernetes-list-type": "atomic",
   }),
   resumed: z

@@ -121,7 +121,10 @@ export interface KubeClient {
   ): Promise<T>;
   /** Deleting what is gone succeeds. */
   delete(resource: Resource, key: ObjectKey, options?: CallOptions & { uid?: string }): Promise<void>;
-  /** `uid` guards against a Pod of the same name. `dryRun` asks only. */
+  /**
+   * `uid` guards against a Pod of the same name. `dryRun` asks only. What refuses besides a
+   * PodDisruptionBudget (a webhook, a missing permission) throws an `ApiError` with its status.
+   */
   evict(
     pod: { name: string; namespace: string; uid: string },
     options?: CallOptions & { gracePeriodSeconds?: number; dryRun?: boolean },

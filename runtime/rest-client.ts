@@ -143,6 +143,7 @@ export function createRestClient(config: ApiConfig, options: TransportOptions): 
         await transport.call({
           method: "POST",
           path: pathOf(PODS, pod, "eviction"),
+          once: true,
           query: { dryRun: dryRun ? "All" : undefined },
           body: {
             apiVersion: "policy/v1",

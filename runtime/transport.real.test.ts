@@ -68,6 +68,10 @@ test("a call that was refused for now is repeated, whatever its method, and no m
     status: 429,
   });
   expect(seen).toHaveLength(5);
+  seen.length = 0;
+  const once = transport.call({ method: "POST", path: "/never", body: {}, once: true });
+  await expect(once).rejects.toMatchObject({ status: 429 });
+  expect(seen).toHaveLength(1);
 });
 
 test("an error that says nothing about when to come back is not repeated, nor is a PodDisruptionBudget's", async () => {

@@ -20,6 +20,8 @@ export interface Call {
   contentType?: string;
   /** Milliseconds until the call ends with Timeout, waiting and retries included; 30 s if absent. */
   deadline?: number;
+  /** An answer is an answer: 429 and 503 too are for the caller to judge, who asks again by itself. */
+  once?: boolean;
   /** Does not wait for our own rate limit: a Lease must be renewed, whatever else there is to do. */
   urgent?: boolean;
   signal?: AbortSignal | undefined;
@@ -197,7 +199,7 @@ function retryDelay(error: unknown, call: Call, attempt: number): number | undef
   }
   if (error.status === 401) return attempt === 0 ? 0 : undefined;
   // Both mean, with Retry-After, that the server has not begun (client-go repeats on the same terms).
-  if (error.status !== 429 && error.status !== 503) return undefined;
+  if (call.once === true || (error.status !== 429 && error.status !== 503)) return undefined;
   if (isDisruptionBudget(error)) return undefined;
   return error.retryAfter ?? (error.status === 429 ? REFUSED_DELAY : undefined);
 }

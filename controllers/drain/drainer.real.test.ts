@@ -62,7 +62,7 @@ beforeAll(async () => {
 afterAll(async () => {
   for (const cancel of hearts.values()) cancel();
   await client.delete(apps, { name: "web", namespace: NAMESPACE });
-  for (const name of ["drainer-a", "drainer-b"]) await client.delete(NODES, { name });
+  for (const name of ["drainer-a", "drainer-b", "drainer-c"]) await client.delete(NODES, { name });
   await client.close();
 });
 
@@ -209,6 +209,95 @@ test("a node is cordoned, drained within its disruption budget, and given back a
   const after = await nodes.read(a, signal);
   expect(after?.spec?.unschedulable).toBeUndefined();
   expect(after?.metadata.annotations).not.toHaveProperty([CORDON_ANNOTATION]);
+});
+
+test("what refuses an eviction besides a disruption budget is that Pod's refusal, and the others leave", async () => {
+  const admission = { group: "admissionregistration.k8s.io", version: "v1", namespaced: false };
+  const policies = {
+    ...admission,
+    kind: "ValidatingAdmissionPolicy",
+    plural: "validatingadmissionpolicies",
+  };
+  const bindings = {
+    ...admission,
+    kind: "ValidatingAdmissionPolicyBinding",
+    plural: "validatingadmissionpolicybindings",
+  };
+  const apiVersion = "admissionregistration.k8s.io/v1";
+  const metadata = { name: "drainer-guard" };
+  const rule = {
+    apiGroups: [""],
+    apiVersions: ["v1"],
+    operations: ["CREATE"],
+    resources: ["pods/eviction"],
+  };
+  const expression = "!object.metadata.name.startsWith('guarded')";
+  const policy = {
+    failurePolicy: "Fail",
+    matchConstraints: { resourceRules: [rule] },
+    validations: [{ expression, message: "somebody else guards it", reason: "Forbidden" }],
+  };
+  const bound = {
+    policyName: metadata.name,
+    validationActions: ["Deny"],
+    matchResources: {
+      namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": NAMESPACE } },
+    },
+  };
+  await client.create(policies, { apiVersion, kind: policies.kind, metadata, spec: policy } as KubeObject);
+  await client.create(bindings, { apiVersion, kind: bindings.kind, metadata, spec: bound } as KubeObject);
+  await register("drainer-c");
+  const make = (name: string): Promise<KubeObject> =>
+    client.create(PODS, {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name, namespace: NAMESPACE },
+      spec: {
+        nodeName: "drainer-c",
+        terminationGracePeriodSeconds: 0,
+        containers: [{ name: "x", image: "x" }],
+      },
+    } as KubeObject);
+  try {
+    await make("guarded");
+    await vi.waitFor(
+      async () =>
+        expect(await drainer.dryRun("drainer-c", signal)).toEqual({
+          reason: "EvictionRefused",
+          message: expect.stringContaining("somebody else guards it") as string,
+        }),
+      { timeout: 30_000, interval: 200 },
+    );
+    await make("free");
+    expect(await drainer.dryRun("drainer-c", signal)).toBeUndefined();
+    const drain = { enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" } as const;
+    await drainer.evict("uid-c", await podsOn("drainer-c"), drain, signal);
+    await vi.waitFor(async () => expect(await podsOn("drainer-c")).toHaveLength(1), { timeout: 20_000 });
+    const decision = await drainer.decide(
+      {
+        uid: "uid-c",
+        node: "drainer-c",
+        policy: drain,
+        startedAt: Date.now(),
+        now: Date.now(),
+        open: true,
+        closes: null,
+        frozen: false,
+        bootNeeds: 0,
+        revision: 8,
+        rivals: [],
+      },
+      signal,
+    );
+    expect(decision).toMatchObject({
+      act: "evict",
+      why: { reason: "EvictionRefused", message: expect.stringContaining("drainer/guarded") },
+    });
+  } finally {
+    await client.delete(bindings, metadata);
+    await client.delete(policies, metadata);
+    await client.delete(PODS, { name: "guarded", namespace: NAMESPACE });
+  }
 });
 
 test("a cordon of a person's survives ours, and a Node that changed meanwhile is not patched", async () => {

@@ -3,7 +3,7 @@ import { parseDuration } from "../../api/duration.ts";
 import type { Why } from "../../api/reasons.ts";
 import type { UpdateGroupSpec } from "../../api/update-group.ts";
 import type { Clock } from "../../ports/clock.ts";
-import type { KubeClient } from "../../runtime/client.ts";
+import { isApiError, type KubeClient } from "../../runtime/client.ts";
 import { PODS, type Pod } from "../../runtime/core.ts";
 import {
   type DrainDecision,
@@ -13,18 +13,24 @@ import {
   GATEWAY_LABEL,
   isStuck,
   leaving,
+  type Refusal,
 } from "./policy.ts";
 
 /** Evictions under way at once, for one node. */
 const PARALLEL = 8;
+/** For so long one pass begins evictions, ms; each of them ends by itself. A drain's deadlines are looked at between two passes. */
+const PASS_LIMIT = 60_000;
 
 interface Course {
   /** Pods seen last, by UID; true once they were told to go. */
   left: Map<string, boolean>;
   /** Monotonic: when a Pod last left or was told to. */
   movedAt: number;
-  refusals: Map<string, string>;
+  refusals: Map<string, Refusal>;
 }
+
+/** By Pod UID, of all that were asked: how it was refused, or undefined where it may leave. */
+type Answers = Map<string, Refusal | undefined>;
 
 type View = Pick<
   DrainView,
@@ -68,40 +74,59 @@ export class Drainer {
     const course = this.#follow(uid, undefined);
     const options =
       gracePeriod === undefined ? {} : { gracePeriodSeconds: parseDuration(gracePeriod) / 1000 };
-    const refusals = await this.#ask(pods, { ...options, signal });
-    for (const { metadata } of pods) {
-      const key = metadata.uid ?? "";
-      const said = refusals.get(key);
-      if (said !== undefined) course.refusals.set(key, said);
-      else course.refusals.delete(key);
+    for (const [pod, refusal] of await this.#ask(pods, { ...options, signal })) {
+      if (refusal === undefined) course.refusals.delete(pod);
+      else course.refusals.set(pod, refusal);
     }
   }
 
-  /** Tries every eviction dry: why a slot would be held in vain, or undefined. */
+  /** Tries evictions dry, until one is allowed: why a slot would be held in vain, or undefined. */
   async dryRun(node: string, signal: AbortSignal): Promise<Why | undefined> {
     const going = leaving({ ...(await this.#look(node, signal)), node });
-    return dryVerdict(going, await this.#ask(going, { dryRun: true, signal }));
+    const answers = await this.#ask(going, { dryRun: true, signal });
+    const refusals = new Map<string, Refusal>();
+    for (const [pod, refusal] of answers) if (refusal !== undefined) refusals.set(pod, refusal);
+    const asked = going.filter(({ metadata }) => answers.has(metadata.uid ?? ""));
+    return dryVerdict(asked, refusals);
   }
 
   forget(uid: string): void {
     this.#courses.delete(uid);
   }
 
+  /** An error of one Pod is its refusal: it must hold up neither the other Pods nor the drain's deadlines. */
   async #ask(
     pods: readonly Pod[],
     options: { signal: AbortSignal; dryRun?: boolean; gracePeriodSeconds?: number },
-  ): Promise<Map<string, string>> {
-    const refusals = new Map<string, string>();
+  ): Promise<Answers> {
+    const answers: Answers = new Map();
     const queue = pods.filter(({ metadata }) => metadata.deletionTimestamp === undefined).values();
+    const until = this.#clock.monotonic() + PASS_LIMIT;
+    let enough = false;
     const worker = async (): Promise<void> => {
       for (const { metadata } of queue) {
         const { name, namespace = "", uid = "" } = metadata;
-        const result = await this.#client.evict({ name, namespace, uid }, options);
-        if (result.outcome === "blocked") refusals.set(uid, result.message);
+        const refusal = await this.#evict({ name, namespace, uid }, options);
+        answers.set(uid, refusal);
+        enough ||= options.dryRun === true && refusal === undefined;
+        if (enough || this.#clock.monotonic() >= until) return;
       }
     };
     await Promise.all(Array.from({ length: PARALLEL }, worker));
-    return refusals;
+    return answers;
+  }
+
+  async #evict(
+    pod: { name: string; namespace: string; uid: string },
+    options: { signal: AbortSignal; dryRun?: boolean; gracePeriodSeconds?: number },
+  ): Promise<Refusal | undefined> {
+    try {
+      const result = await this.#client.evict(pod, options);
+      return result.outcome === "blocked" ? { by: "budget", message: result.message } : undefined;
+    } catch (error) {
+      if (!isApiError(error) || options.signal.aborted) throw error;
+      return { by: "server", message: error.message };
+    }
   }
 
   async #look(

@@ -2,7 +2,15 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Pod } from "../../runtime/core.ts";
 import { NOW, pod } from "../fixtures.ts";
-import { type DrainView, decideDrain, dryVerdict, GATEWAY_LABEL, leaving, STUCK_AFTER } from "./policy.ts";
+import {
+  type DrainView,
+  decideDrain,
+  dryVerdict,
+  GATEWAY_LABEL,
+  leaving,
+  type Refusal,
+  STUCK_AFTER,
+} from "./policy.ts";
 
 const gatewayLabels = { [GATEWAY_LABEL.key]: GATEWAY_LABEL.value };
 const SYSTEM = "slipway-system";
@@ -27,6 +35,8 @@ function view(changes: Partial<DrainView> = {}): DrainView {
     ...changes,
   };
 }
+
+const no: Refusal = { by: "budget", message: "no" };
 
 const owned = (kind: string): Pod => {
   const made = pod(`of-${kind.toLowerCase()}`, "a");
@@ -76,7 +86,7 @@ test("a drain that takes too long is given up, or forced, and the disruption bud
   const late = {
     pods: [pod("web", "a")],
     now: NOW + 600_000,
-    refusals: new Map([["pod-web", "web needs 2 healthy pods"]]),
+    refusals: new Map([["pod-web", { ...no, message: "web needs 2 healthy pods" }]]),
   };
   expect(decideDrain(view(late))).toEqual({
     act: "abort",
@@ -100,7 +110,7 @@ test("a window that closes before boot and fallback ends the drain, unless it ma
 });
 
 test("of two drains that don't get on only the younger gives way", () => {
-  const stuck = { pods: [pod("web", "a")], refusals: new Map([["pod-web", "no"]]), idleFor: STUCK_AFTER };
+  const stuck = { pods: [pod("web", "a")], refusals: new Map([["pod-web", no]]), idleFor: STUCK_AFTER };
   const elder = { node: "b", revision: 3, stuck: true };
   expect(decideDrain(view({ ...stuck, rivals: [elder] }))).toMatchObject({
     act: "abort",
@@ -114,16 +124,38 @@ test("of two drains that don't get on only the younger gives way", () => {
 test("a slot is worth taking if one Pod may leave", () => {
   const pods = [pod("x", "a"), pod("y", "a")];
   expect(dryVerdict([], new Map())).toBeUndefined();
-  expect(dryVerdict(pods, new Map([["pod-x", "no"]]))).toBeUndefined();
+  expect(dryVerdict(pods, new Map([["pod-x", no]]))).toBeUndefined();
   expect(
     dryVerdict(
       pods,
       new Map([
-        ["pod-x", "no"],
-        ["pod-y", "no"],
+        ["pod-x", no],
+        ["pod-y", no],
       ]),
     )?.reason,
   ).toBe("BlockedByDisruptionBudget");
+});
+
+test("what refuses besides a disruption budget is told first, and the Pod that it refuses is asked last", () => {
+  const pods = [pod("x", "a"), pod("y", "a"), pod("z", "a")];
+  const webhook: Refusal = { by: "server", message: 'admission webhook "guard" denied the request' };
+  const refusals = new Map([
+    ["pod-x", no],
+    ["pod-y", webhook],
+  ]);
+  expect(dryVerdict(pods.slice(0, 2), refusals)).toEqual({
+    reason: "EvictionRefused",
+    message: 'No Pod could leave now: default/x, default/y. admission webhook "guard" denied the request',
+  });
+  const decision = decideDrain(view({ pods, refusals }));
+  expect(decision).toMatchObject({
+    act: "evict",
+    why: { reason: "EvictionRefused", message: expect.stringContaining('"guard" denied') },
+  });
+  const asked = decision.act === "evict" ? decision.pods : [];
+  expect(asked.map(({ metadata }) => metadata.name)).toEqual(["z", "x", "y"]);
+  const late = decideDrain(view({ pods, refusals, now: NOW + 600_000 }));
+  expect(late).toMatchObject({ act: "abort", why: { reason: "DrainTimedOut" } });
 });
 
 /** A cluster in small: each app has `size` Pods, of which a disruption budget wants all but `slack` to run. */
@@ -181,7 +213,7 @@ function play(apps: readonly App[], placed: readonly (readonly string[])[]): Set
         left.flatMap((app, index) =>
           (running[app]?.length ?? 0) > (apps[app]?.size ?? 0) - (apps[app]?.slack ?? 0)
             ? []
-            : [[`pod-${app}-${index}`, "no"] as const],
+            : [[`pod-${app}-${index}`, no] as const],
         ),
       );
       refused.set(name, refusals.size > 0);

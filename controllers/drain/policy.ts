@@ -13,7 +13,7 @@ export const GATEWAY_LABEL = { key: "app.kubernetes.io/name", value: "slipway-ga
 
 /** Evictions asked for in one pass: the rest follows in the next. */
 const PASS = 50;
-/** A drain in which a disruption budget refuses and no Pod left for this long is stuck, ms. */
+/** A drain in which an eviction is refused and no Pod left for this long is stuck, ms. */
 export const STUCK_AFTER = 60_000;
 /** Pods that a message names. */
 const NAMED = 3;
@@ -30,8 +30,8 @@ export interface DrainView {
   /** Wall clock, ms. */
   startedAt: number;
   now: number;
-  /** By Pod UID: what the API server said when it refused to evict it last. */
-  refusals: ReadonlyMap<string, string>;
+  /** By Pod UID: how the last attempt to evict it was refused. */
+  refusals: ReadonlyMap<string, Refusal>;
   /** Milliseconds since a Pod last left, or since the start. */
   idleFor: number;
   /** The group's opening; `closes` is null where nothing closes it. */
@@ -45,6 +45,12 @@ export interface DrainView {
   revision: number;
   /** Other drains. */
   rivals: readonly Rival[];
+}
+
+export interface Refusal {
+  /** `budget`: a PodDisruptionBudget; `server`: whatever else comes of asking. */
+  by: "budget" | "server";
+  message: string;
 }
 
 export interface Rival {
@@ -89,11 +95,16 @@ export function decideDrain(view: DrainView): DrainDecision {
     const message = `Neither this drain nor that of ${elder.node} gets on; this one is younger and gives way.`;
     return { act: "abort", why: say("DrainYielded", message) };
   }
-  const pods = left.filter(({ metadata }) => metadata.deletionTimestamp === undefined).slice(0, PASS);
+  // Those that were refused come last: they must not keep the others from being asked.
+  const pods = left
+    .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+    .toSorted((a, b) => Number(blocked.includes(a)) - Number(blocked.includes(b)))
+    .slice(0, PASS);
+  const refusal = tell(blocked, view.refusals);
   const why =
-    blocked.length > 0
-      ? say("BlockedByDisruptionBudget", stillThere(left, blocked, view))
-      : say("Draining", `${count(left)} to leave: ${names(left)}.`);
+    refusal === undefined
+      ? say("Draining", `${count(left)} to leave: ${names(left)}.`)
+      : say(REASONS[refusal.by], stillThere(left, blocked, view));
   return { act: "evict", pods, left: left.length, why };
 }
 
@@ -152,19 +163,26 @@ function isReadyPod({ status }: Pod): boolean {
  * Whether a slot is worth taking, after every eviction was tried dry: not if each of them
  * was refused. `refusals` by Pod UID.
  */
-export function dryVerdict(pods: readonly Pod[], refusals: ReadonlyMap<string, string>): Why | undefined {
+export function dryVerdict(pods: readonly Pod[], refusals: ReadonlyMap<string, Refusal>): Why | undefined {
   const asked = pods.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
   const refused = asked.filter(({ metadata }) => refusals.has(metadata.uid ?? ""));
-  const [first] = refused;
-  if (first === undefined || refused.length < asked.length) return undefined;
-  const said = refusals.get(first.metadata.uid ?? "") ?? "";
-  return say("BlockedByDisruptionBudget", `No Pod could leave now: ${names(refused)}. ${said}`);
+  const refusal = tell(refused, refusals);
+  if (refusal === undefined || refused.length < asked.length) return undefined;
+  return say(REASONS[refusal.by], `No Pod could leave now: ${names(refused)}. ${refusal.message}`);
+}
+
+const REASONS = { budget: "BlockedByDisruptionBudget", server: "EvictionRefused" } as const;
+
+/** The refusal to tell of those of `refused`: one that no budget explains, or the first. */
+function tell(refused: readonly Pod[], refusals: ReadonlyMap<string, Refusal>): Refusal | undefined {
+  const said = refused.flatMap(({ metadata }) => refusals.get(metadata.uid ?? "") ?? []);
+  return said.find(({ by }) => by === "server") ?? said[0];
 }
 
 function stillThere(left: readonly Pod[], blocked: readonly Pod[], { refusals }: DrainView): string {
-  const [first] = blocked;
-  if (first === undefined) return `${count(left)} had not left: ${names(left)}.`;
-  return `${count(left)} had not left, and ${names(blocked)} may not be evicted: ${refusals.get(first.metadata.uid ?? "")}`;
+  const refusal = tell(blocked, refusals);
+  if (refusal === undefined) return `${count(left)} had not left: ${names(left)}.`;
+  return `${count(left)} had not left, and ${names(blocked)} may not be evicted: ${refusal.message}`;
 }
 
 function count(pods: readonly Pod[]): string {

@@ -8,7 +8,7 @@ import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
 import { grantedBeside, tabulate } from "../budget/policy.ts";
-import { groupOpening } from "../window/policy.ts";
+import { openingsAt } from "../window/policy.ts";
 import type { World } from "../world.ts";
 
 /** Milliseconds from the *start* of the read that a gate rests on. */
@@ -30,8 +30,9 @@ export function decideGates(
 ): Gates {
   const validUntil = readAt + GATE_VALIDITY;
   const quarantined = world.releases.filter(isBarred).map(({ metadata }) => metadata.name);
+  const openingOf = openingsAt(world.windows, readAt);
   const groups = world.groups.map((group) => {
-    const { open, openUntil, frozen } = groupOpening(group, world.windows, readAt);
+    const { open, openUntil, frozen } = openingOf(group);
     return {
       group: group.metadata.name,
       paused: group.spec.paused,

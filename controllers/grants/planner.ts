@@ -6,7 +6,9 @@ import type { Why } from "../../api/reasons.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { World } from "../world.ts";
-import { type Plan, planGrants, planStaging, type TakePlan } from "./policy.ts";
+import { type Plan, planGrants, type TakePlan } from "./policy.ts";
+import { planStaging, type StagingPlan } from "./staging-policy.ts";
+import { StagingTurns } from "./staging-turns.ts";
 
 /** A plan older than this takes nothing, ms: it rests on a read like the gates do. */
 const FRESH = 20_000;
@@ -19,11 +21,13 @@ export class Planner {
   readonly #listeners = new Set<(uids: readonly string[]) => void>();
   #take = new Map<string, TakePlan>();
   #plan: Plan = { take: [], waiting: new Map(), short: new Map() };
-  #staging: ReadonlySet<string> = new Set();
+  #staging: StagingPlan = { may: new Set(), places: new Set() };
+  readonly #turns: StagingTurns;
   #startedAt = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    this.#turns = new StagingTurns(clock);
   }
 
   /** The newest plan. */
@@ -44,21 +48,22 @@ export class Planner {
       if (until <= this.#clock.monotonic()) this.#blocked.delete(uid);
     const blocked = new Map([...this.#blocked].map(([uid, { why }]) => [uid, why]));
     const snapshot = { ...world, fleet, claims: new Set(this.#claims.keys()), blocked };
-    const before = { plan: this.#plan, take: this.#take, staging: this.#staging };
+    const before = { plan: this.#plan, take: this.#take, staging: this.#staging.may };
     this.#plan = planGrants(snapshot, now);
     this.#take = new Map(this.#plan.take.map((take) => [take.uid, take]));
-    this.#staging = planStaging(snapshot, now);
+    const vainTurns = this.#turns.look(this.#staging.places, fleet);
+    this.#staging = planStaging({ ...snapshot, vainTurns }, now);
     this.#startedAt = startedAt;
     const { waiting } = this.#plan;
     const uids = new Set([
       ...waiting.keys(),
       ...before.plan.waiting.keys(),
       ...before.staging,
-      ...this.#staging,
+      ...this.#staging.may,
     ]);
     const changed = [...uids].filter(
       (uid) =>
-        before.staging.has(uid) !== this.#staging.has(uid) ||
+        before.staging.has(uid) !== this.#staging.may.has(uid) ||
         before.plan.waiting.get(uid)?.message !== waiting.get(uid)?.message,
     );
     const wake = [...changed, ...this.#take.keys()];
@@ -89,7 +94,7 @@ export class Planner {
   }
 
   mayStage(uid: string): boolean {
-    return this.#staging.has(uid);
+    return this.#staging.may.has(uid);
   }
 
   /** `uid` loses its place in the queue for `milliseconds`. */

@@ -12,14 +12,13 @@ import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { Node } from "../../runtime/core.ts";
 import { type BudgetTable, grantedBeside, tabulate } from "../budget/policy.ts";
-import { isBarred, isHalted } from "../gates/policy.ts";
 import { needsOf } from "../node-update/deadlines.ts";
 import { stoppedBecause } from "../node-update/decision.ts";
-import { heldBecause, nodeOf, uidOf } from "../node-update/identity.ts";
+import { nodeOf, uidOf } from "../node-update/identity.ts";
 import { isReady, releaseNameOf, type Wanted, wantedOf } from "../node-update/target.ts";
 import { exposure } from "../rollout/exposure.ts";
 import { thresholdOf } from "../rollout/stage.ts";
-import { type GroupOpening, groupOpening, whyNotNow } from "../window/policy.ts";
+import { openingsAt, whyNotNow } from "../window/policy.ts";
 import type { World } from "../world.ts";
 import { abortsForTime, backOffUntil, lastReturn, rebootsSince, waitingSince } from "./history.ts";
 
@@ -186,7 +185,7 @@ class Ledger {
   readonly #snapshot: PlanSnapshot;
   readonly #table: BudgetTable;
   readonly #now: number;
-  readonly #openings = new Map<string, GroupOpening>();
+  readonly #openingOf: ReturnType<typeof openingsAt>;
   /** By budget: uids that have a slot, or soon will. */
   readonly #held = new Map<string, Set<string>>();
   /** By budget: uids that count against it: those, and who is unavailable. */
@@ -204,6 +203,7 @@ class Ledger {
     this.#snapshot = snapshot;
     this.#table = table;
     this.#now = now;
+    this.#openingOf = openingsAt(snapshot.windows, now);
     this.#members = Map.groupBy(snapshot.nodeUpdates, ({ spec }) => spec.group);
     for (const budget of table.budgets.values()) {
       const holders = snapshot.fleet.budgets.get(budget.name)?.holders.keys() ?? [];
@@ -240,10 +240,7 @@ class Ledger {
   }
 
   #window(group: UpdateGroup, nodeUpdate: NodeUpdate): Why | undefined {
-    const { name } = group.metadata;
-    const opening = this.#openings.get(name) ?? groupOpening(group, this.#snapshot.windows, this.#now);
-    this.#openings.set(name, opening);
-    const why = whyNotNow(opening, needsOf(group, nodeUpdate).all, this.#now);
+    const why = whyNotNow(this.#openingOf(group), needsOf(group, nodeUpdate).all, this.#now);
     if (why?.reason !== "WaitingForWindow" || abortsForTime(nodeUpdate.status) < 2) return why;
     return {
       reason: "WindowTooShort",
@@ -359,36 +356,4 @@ function others(uids: ReadonlySet<string> | undefined, uid: string): number {
 
 function add(counts: Map<string, number>, key: string, by: number): void {
   counts.set(key, (counts.get(key) ?? 0) + by);
-}
-
-/** Nodes that may write their passive slot now: those that already do first, as many as the group allows. */
-export function planStaging(snapshot: PlanSnapshot, now: number): Set<string> {
-  const nodes = new Map(snapshot.nodes.map((node) => [node.metadata.name, node]));
-  const releases = new Map(snapshot.releases.map((release) => [release.metadata.name, release]));
-  const byGroup = Map.groupBy(snapshot.nodeUpdates, ({ spec }) => spec.group);
-  const may = new Set<string>();
-  for (const group of snapshot.groups) {
-    const closed = group.spec.stageInWindow && !groupOpening(group, snapshot.windows, now).open;
-    if (group.spec.paused || group.metadata.deletionTimestamp !== undefined || isHalted(group) || closed)
-      continue;
-    const open = (byGroup.get(group.metadata.name) ?? []).flatMap((nodeUpdate) => {
-      const uid = uidOf(nodeUpdate);
-      if (uid === undefined || heldBecause(nodeUpdate, nodeOf(nodeUpdate, nodes)) !== undefined) return [];
-      const observed = snapshot.fleet.observed.get(uid);
-      const wanted = wantedOf(nodeUpdate, group, releases, observed);
-      if (wanted.kind !== "image" || isBarred(wanted.release)) return [];
-      if (isReady(wanted, observed)) {
-        may.add(uid);
-        return [];
-      }
-      const busy = observed?.step === "Fetching" || observed?.step === "Verifying";
-      return [{ uid, busy, present: snapshot.fleet.present.has(uid) }];
-    });
-    const order = open.toSorted(
-      (a, b) =>
-        Number(b.busy) - Number(a.busy) || Number(b.present) - Number(a.present) || (a.uid < b.uid ? -1 : 1),
-    );
-    for (const { uid } of order.slice(0, group.spec.transfer.concurrency ?? order.length)) may.add(uid);
-  }
-  return may;
 }

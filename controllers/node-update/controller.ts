@@ -25,6 +25,7 @@ import type { Reconciler, Result } from "../../runtime/reconciler.ts";
 import type { Store } from "../../runtime/store.ts";
 import type { Drainer } from "../drain/drainer.ts";
 import type { DrainDecision } from "../drain/policy.ts";
+import { isLost } from "../fleet-cache.ts";
 import type { Planner } from "../grants/planner.ts";
 import type { TakePlan } from "../grants/policy.ts";
 import { groupOpening } from "../window/policy.ts";
@@ -66,7 +67,7 @@ export interface NodeUpdateDeps {
 
 /** Acts of one reconciliation: the longest way without waiting is take, cordon, evict. */
 const MAX_ACTS = 8;
-/** How long a node loses its place in the queue: where its Pods may not leave, and where etcd refused the slot, ms. */
+/** How long a node loses its place in the queue: where its Pods may not leave or asking failed, and where etcd refused the slot, ms. */
 const BLOCKED = 60_000;
 const REFUSED = 5000;
 /** Wait where a store or etcd has not been read yet, ms. */
@@ -100,13 +101,21 @@ export class NodeUpdateReconciler implements Reconciler {
       return {};
     }
     const take = planner.claim(uid);
+    const work = { key, uid, nodeUpdate, take, snapshot, signal };
     try {
-      return await this.#work({ key, uid, nodeUpdate, take, snapshot, signal });
+      return await this.#work(work);
+    } catch (error) {
+      // Or it would stand at the head of the next plan again, and nobody behind it would ever be asked for.
+      if (work.take !== undefined && !signal.aborted && !isLost(error)) {
+        planner.block(uid, notAsked(error), BLOCKED);
+      }
+      throw error;
     } finally {
       if (take !== undefined) planner.settle(uid);
     }
   }
 
+  /** Takes `work.take` away once the slot was asked for. */
   async #work(work: Work): Promise<Result> {
     const { clock } = this.#deps;
     let current = { ...work, nodeUpdate: await this.#holdBack(work) };
@@ -118,6 +127,7 @@ export class NodeUpdateReconciler implements Reconciler {
       const nodeUpdate = await this.#status.write(current.nodeUpdate, decision, current.signal);
       current = { ...current, nodeUpdate };
       const go = await this.#perform(current, seen, decision);
+      if (decision.act.do === "take") work.take = undefined;
       if (go === "again") continue;
       if (go === "refused") {
         current = { ...current, take: undefined };
@@ -354,6 +364,11 @@ interface Work {
 interface Seen {
   view: NodeView;
   desired: Desired | undefined;
+}
+
+function notAsked(error: unknown): Why {
+  const message = error instanceof Error ? error.message : String(error);
+  return { reason: "SlotNotAsked", message: `Asking for a slot failed: ${message.slice(0, 1024)}` };
 }
 
 /** A write that was refused because another leads. */

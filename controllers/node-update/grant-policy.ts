@@ -160,7 +160,7 @@ function givenBack({ reason = "", message = "" }: Phase): Why {
 
 function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: number): NodeDecision {
   const { observed, present, nodeGone } = view;
-  const { phase, grant } = live;
+  const { phase } = live;
   if (nodeGone && !present) {
     const why: Why = {
       reason: "NodeGone",
@@ -202,13 +202,13 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
   // After a time in which nobody could be asked, an agent gets time to come back (rule 10).
   const missed = present || view.absentFor >= ABSENT_LIMIT;
   if (missed && suspectFor >= failAfter)
-    status = withFailure(status, targetOf(view, live), why, timestamp(grant.at), now);
+    status = withFailure(status, nameOf(live), targetOf(view, live), why, now);
   if (missed && policy.holderTTL !== undefined && suspectFor >= parseDuration(policy.holderTTL)) {
     const expired: Why = {
       reason: "HolderExpired",
       message: `The machine was Suspect for ${policy.holderTTL}, the group's holderTTL; its slot is free and the failure counts.`,
     };
-    status = withFailure(status, targetOf(view, live), expired, timestamp(grant.at), now);
+    status = withFailure(status, nameOf(live), targetOf(view, live), expired, now);
     return decided(view, status, "Suspect", expired, { do: "free", cause: "HolderExpired" }, now);
   }
   const again = missed ? (suspectFor < failAfter ? failAfter - suspectFor : 60_000) : SEARCH;
@@ -258,8 +258,8 @@ function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now
           message: "The slot was rebuilt after a loss of etcd; this is what the machine shows.",
         }
       : givenBack(phase);
-  if (failed && !isForgiven(view, cause, since))
-    status = withFailure(status, targetOf(view, live), cause, since, now);
+  if (failed && !isForgiven(view, cause))
+    status = withFailure(status, nameOf(live), targetOf(view, live), cause, now);
   if (view.nodeGone) {
     const why: Why = { reason: "NodeGone", message: "The Node does not exist any more." };
     return decided(view, status, "Verifying", why, { do: "finish" }, now);
@@ -282,7 +282,7 @@ function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now
       reason: "ReleaseChecksFailed",
       message: `${policy.releaseDeadline} after its boot the node ${lacks}.`,
     };
-    status = withFailure(status, targetOf(view, live), why, since, now);
+    status = withFailure(status, nameOf(live), targetOf(view, live), why, now);
     return decided(view, status, "Verifying", why, { do: "finish" }, now);
   }
   const verified = status.verifiedAt !== undefined && Date.parse(status.verifiedAt) >= Date.parse(since);
@@ -293,8 +293,15 @@ function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now
 }
 
 /** A boot that ended without a verdict is forgiven once, if others are good on the release (rule 5). */
-function isForgiven({ othersVerified, nodeUpdate }: NodeView, cause: Why, since: string): boolean {
+function isForgiven({ othersVerified, nodeUpdate }: NodeView, cause: Why): boolean {
   if (cause.reason !== "PowerLost" || !othersVerified) return false;
-  const before = nodeUpdate.status?.transitions ?? [];
-  return !before.some(({ reason, time }) => reason === "PowerLost" && Date.parse(time) < Date.parse(since));
+  const transitions = nodeUpdate.status?.transitions ?? [];
+  // Newest first: what came before this grant was asked for. Clocks are set back, so times don't tell.
+  const begun = transitions.findIndex(({ step }) => step === "Granting");
+  return begun < 0 || !transitions.slice(begun).some(({ reason }) => reason === "PowerLost");
+}
+
+/** What tells this grant from the others of its node, also after a rebuild of etcd. */
+function nameOf({ grant, token }: LiveGrant): string {
+  return grant.nonce === "" ? `${token.incarnation}/${token.revision}`.slice(-64) : grant.nonce;
 }

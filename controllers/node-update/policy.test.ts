@@ -320,7 +320,8 @@ test("a power cut is forgiven once, if others are good on the release (rule 5)",
     reason: "PowerLost",
     message: "",
   };
-  twice.status = { ...twice.status, transitions: [entry] };
+  const asked = { ...entry, step: "Granting" as const, time: timestamp(NOW - MINUTE), reason: "Granting" };
+  twice.status = { ...twice.status, transitions: [asked, entry] };
   expect(
     decideNode(returned({ ...fell, othersVerified: true, nodeUpdate: twice }), NOW).status.failed,
   ).toHaveLength(1);

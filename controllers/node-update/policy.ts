@@ -14,7 +14,7 @@ import { freeze } from "./deadlines.ts";
 import { type Act, decided, type NodeDecision, type NodeView, stoppedBecause } from "./decision.ts";
 import { decideGrant } from "./grant-policy.ts";
 import { idleStep } from "./idle.ts";
-import { describe } from "./status.ts";
+import { describe, failureOf } from "./status.ts";
 import { releaseNameOf, wantedOf } from "./target.ts";
 
 /** `now`: wall clock, ms. */
@@ -143,8 +143,7 @@ function freedBecause(
       message: `A person freed the slot: ${steal || "no reason given"}. The budget may be overrun.`,
     };
   }
-  const [failure] = base.failed ?? [];
-  if (failure?.reason !== "HolderExpired" || Date.parse(failure.time) < Date.parse(asked.since))
-    return undefined;
+  const failure = failureOf(base, asked.nonce);
+  if (failure?.reason !== "HolderExpired") return undefined;
   return { reason: "HolderExpired", message: failure.message };
 }

@@ -134,21 +134,27 @@ export function withStep(
 
 type FailedEntry = NonNullable<NodeUpdateStatus["failed"]>[number];
 
-/** `status` with the failure of the grant that began at `since`; one grant fails once, and the last word about it stays. */
+/**
+ * `status` with the failure of `grant` (its nonce); one grant fails once, and the last word about it
+ * stays. The nonce tells which entry is its own: clocks are set back, so times can't.
+ */
 export function withFailure(
   status: NodeUpdateStatus,
+  grant: string,
   target: { release: string; version: string; rootHash: string },
   why: Why,
-  since: string,
   now: number,
 ): NodeUpdateStatus {
   const { release, version, rootHash } = target;
-  const of = (entry: FailedEntry): boolean =>
-    entry.rootHash === rootHash && Date.parse(entry.time) >= Date.parse(since);
-  const known = status.failed?.find(of);
+  const known = failureOf(status, grant);
   if (known !== undefined && known.reason === why.reason) return status;
-  const entry: FailedEntry = { version, rootHash, ...why, time: known?.time ?? timestamp(now) };
+  const entry: FailedEntry = { version, rootHash, ...why, time: known?.time ?? timestamp(now), grant };
   if (release !== "") entry.release = release;
-  const others = (status.failed ?? []).filter((other) => !of(other));
+  const others = (status.failed ?? []).filter((other) => other !== known);
   return { ...status, failed: [entry, ...others].slice(0, FAILURES) };
+}
+
+/** What is recorded as the failure of `grant` (its nonce). */
+export function failureOf({ failed }: NodeUpdateStatus, grant: string): FailedEntry | undefined {
+  return failed?.find((entry) => entry.grant === grant);
 }

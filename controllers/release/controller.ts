@@ -9,7 +9,7 @@ import type { EventRecorder } from "../../runtime/events.ts";
 import { objectOf, type Watching, watching } from "../../runtime/manager.ts";
 import type { Reconciler } from "../../runtime/reconciler.ts";
 import { keyOf, type Store } from "../../runtime/store.ts";
-import { decideRelease, isImageOf } from "./policy.ts";
+import { blamedBy, decideRelease, isImageOf } from "./policy.ts";
 
 export interface ReleaseStores {
   releases: Store<Release>;
@@ -64,9 +64,9 @@ export function releaseWatches({ releases, nodeUpdates, groups }: ReleaseStores)
         .map(keyOf);
     }),
     watching(groups, (change) => {
-      const before = change.type === "added" ? undefined : change.before.status?.target;
-      const after = change.type === "deleted" ? undefined : change.object.status?.target;
-      return [before, after].filter((target) => target !== undefined);
+      const before = change.type === "added" ? [] : blamedBy(change.before);
+      const after = change.type === "deleted" ? [] : blamedBy(change.object);
+      return sameJson(before, after) ? [] : [...new Set([...before, ...after])];
     }),
   ];
 }

@@ -9,6 +9,8 @@ const NOW = Date.parse("2026-11-23T12:00:00Z");
 const HASH = "a".repeat(64);
 const blob = { urls: ["https://images.example/x"], size: 1, sha256: "0".repeat(64) };
 
+const failure = { reason: "FellBack", message: "", time: "2026-11-23T11:00:00Z" };
+
 function releaseOf(architectures: ("amd64" | "arm64")[]): Release {
   const payloads = architectures.map((architecture) => ({
     architecture,
@@ -36,7 +38,7 @@ function node(name: string, status: NodeUpdateStatus): NodeUpdate {
   };
 }
 
-function groupOf(target: string, halted: boolean): UpdateGroup {
+function groupOf(blamed: string, halted: boolean): UpdateGroup {
   const condition = {
     type: "Halted",
     status: halted ? ("True" as const) : ("False" as const),
@@ -49,7 +51,11 @@ function groupOf(target: string, halted: boolean): UpdateGroup {
     kind: "UpdateGroup",
     metadata: { name: "web" },
     spec: UpdateGroupSpec.parse({ nodeSelector: {}, channel: "stable", windows: "Always" }),
-    status: { target, conditions: [condition] },
+    status: {
+      target: "os-9",
+      conditions: [condition],
+      failures: [{ ...failure, node: "a", release: blamed }],
+    },
   };
 }
 
@@ -61,16 +67,18 @@ function conditions(release: Release, groups: UpdateGroup[]): Record<string, str
 }
 
 test("a release counts the nodes that run it and those on which it failed, by its images", () => {
-  const failure = { version: "2.0.0", reason: "FellBack", message: "", time: "2026-11-23T11:00:00Z" };
   const nodes = [
     node("a", { runningRootHash: HASH }),
-    node("b", { runningRootHash: "b".repeat(64), failed: [{ ...failure, rootHash: HASH }] }),
-    node("c", { failed: [{ ...failure, rootHash: "c".repeat(64) }] }),
+    node("b", {
+      runningRootHash: "b".repeat(64),
+      failed: [{ ...failure, version: "2.0.0", rootHash: HASH }],
+    }),
+    node("c", { failed: [{ ...failure, version: "2.0.0", rootHash: "c".repeat(64) }] }),
   ];
   expect(decideRelease(releaseOf(["amd64"]), nodes, [], NOW)).toMatchObject({ running: 1, failed: 1 });
 });
 
-test("a release is quarantined while a group is halted on it", () => {
+test("a release is quarantined while a group is halted by failures on it, whatever the group's target is", () => {
   const release = releaseOf(["amd64"]);
   expect(conditions(release, [groupOf("os-2", false)])).toEqual({
     Accepted: "True Accepted",
@@ -83,6 +91,9 @@ test("a release is quarantined while a group is halted on it", () => {
     Quarantined: "True ReleaseQuarantined",
   });
   expect(conditions(release, [groupOf("os-3", true)])["Quarantined"]).toBe("False NotQuarantined");
+  const bystander = groupOf("os-3", true);
+  bystander.status = { ...bystander.status, target: "os-2" };
+  expect(conditions(release, [bystander])["Quarantined"]).toBe("False NotQuarantined");
 });
 
 test("a release with two payloads for one architecture is not accepted", () => {

@@ -24,16 +24,23 @@ export function retriedOf(release: Release, failure: { time: string }): string {
   return `${release.metadata.name} ${failure.time}`;
 }
 
-/** Names of the groups that are halted on the release `name`: while there is one, it is quarantined. */
+/**
+ * Names of the groups that are halted by failures on the release `name`: while there is one, it is
+ * quarantined. A group's nodes may fail on a stepping stone, or on what their architecture has
+ * instead of the target: then that is to blame, and the target is not.
+ */
 export function haltedOn(name: string, groups: readonly UpdateGroup[]): string[] {
   return groups
-    .filter(
-      ({ status }) =>
-        status?.target === name &&
-        status.conditions?.some(({ type, status: is }) => type === "Halted" && is === "True") === true,
-    )
+    .filter((group) => blamedBy(group).includes(name))
     .map((group) => group.metadata.name)
     .toSorted();
+}
+
+/** Names of the releases that the group is halted on: those of its failures that count. */
+export function blamedBy({ status }: UpdateGroup): string[] {
+  const halted = status?.conditions?.some(({ type, status: is }) => type === "Halted" && is === "True");
+  if (halted !== true) return [];
+  return [...new Set(status?.failures?.map(({ release }) => release))].toSorted();
 }
 
 /** Status of `release` at `now` (ms). */
@@ -61,7 +68,7 @@ export function decideRelease(
           type: "Quarantined",
           status: "True",
           reason: "ReleaseQuarantined",
-          message: `Nothing more moves to it, because too many nodes failed in ${halted.join(", ")}.`,
+          message: `Nothing more moves to it: nodes failed on it in ${halted.join(", ")}, which stopped for it.`,
         },
     available(halted.length > 0, twice !== undefined),
   ];

@@ -63,7 +63,7 @@ export function standingOf(
   return standing;
 }
 
-/** Next hop of `member` to `target`; a hop that is quarantined or failed on it is none. */
+/** Next hop of `member` to `target`. There is none to what is quarantined, except to what it runs: it keeps that. */
 export function wayOf(
   member: Member,
   target: Target,
@@ -73,11 +73,11 @@ export function wayOf(
   if (!isRelease(target)) return target;
   const next = nextRelease(member.update?.status?.running, target, releases.values(), member.architecture);
   if (!isRelease(next)) return next;
-  if (quarantined(next.metadata.name)) {
-    const message = `Release ${next.metadata.name}, which this node would move to, is quarantined.`;
-    return { reason: "ReleaseQuarantined", message };
-  }
-  return next;
+  if (isImageOf(next, member.update?.status?.runningRootHash)) return next;
+  const barred = [next, target].find(({ metadata }) => quarantined(metadata.name));
+  if (barred === undefined) return next;
+  const message = `Release ${barred.metadata.name}, which this node would move to, is quarantined.`;
+  return { reason: "ReleaseQuarantined", message };
 }
 
 /** Releases that nodes may have to pass on the way to `target`. */

@@ -94,5 +94,12 @@ export function failuresOf(
       (a.release < b.release ? -1 : 1),
   );
   const nodes = new Set(all.map((failure) => failure.node));
-  return { list: all.slice(0, KEPT), count: nodes.size, nodes };
+  return { list: shown(all), count: nodes.size, nodes };
+}
+
+/** As many of `all` as a status keeps, and of each release the newest: it must be told which are to blame. */
+function shown(all: readonly Failure[]): Failure[] {
+  const newest = new Set([...Map.groupBy(all, ({ release }) => release).values()].map(([first]) => first));
+  let room = KEPT - newest.size;
+  return all.filter((failure) => newest.has(failure) || room-- > 0).slice(0, KEPT);
 }

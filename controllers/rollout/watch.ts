@@ -4,6 +4,7 @@ import type { UpdateGroup } from "../../api/update-group.ts";
 import { sameJson } from "../../runtime/apply-status.ts";
 import { objectOf, type Watching, watching } from "../../runtime/manager.ts";
 import { type Change, keyOf } from "../../runtime/store.ts";
+import { blamedBy } from "../release/policy.ts";
 import { nodeFacts, type RolloutStores } from "./controller.ts";
 
 /** What makes the rollout controller look at a group. */
@@ -69,11 +70,9 @@ function sides<T>(change: Change<T>): { before: T | undefined; after: T | undefi
 /** The part of a group by which it binds others: whom it selects, and what it halted on. */
 function concernsOthers(group: UpdateGroup | undefined): unknown {
   if (group === undefined) return undefined;
-  const halted =
-    group.status?.conditions?.find((condition) => condition.type === "Halted")?.status === "True";
   return {
     selector: group.spec.nodeSelector,
     deleting: group.metadata.deletionTimestamp !== undefined,
-    halted: halted ? group.status?.target : undefined,
+    blamed: blamedBy(group),
   };
 }

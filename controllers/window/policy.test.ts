@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { API_VERSION } from "../../api/meta.ts";
 import { type RebootWindow, RebootWindowSpec } from "../../api/reboot-window.ts";
 import { type UpdateGroup, UpdateGroupSpec } from "../../api/update-group.ts";
-import { decideWindow, fits, groupOpening, whyNotNow } from "./policy.ts";
+import { decideWindow, fits, groupOpening, openingsAt, whyNotNow } from "./policy.ts";
 
 const MINUTE = 60_000;
 
@@ -222,6 +222,62 @@ test("a freeze without an end leaves no next opening, however far one looks", ()
   ];
   const opening = groupOpening(groupOf("OnlyInWindows"), windows, at("2026-11-25T00:30:00Z"));
   expect(opening).toMatchObject({ open: false, frozen: true, nextOpening: null, openings: [] });
+});
+
+describe("windows with so many starts that four years of them are too many to look at", () => {
+  const now = at("2026-11-25T00:30:20Z");
+  const freeze = windowOf("freeze", { start: "* * * * *", duration: "30s", mode: "Deny" });
+
+  test.each([
+    ["every opening is frozen", windowOf("often", { start: "* * * * *", duration: "10s" })],
+    ["an opening lies behind what is looked at", windowOf("leap", { start: "0 2 29 2 *", duration: "1h" })],
+  ])("count as closed, and say so: %s", (_, allow) => {
+    const opening = groupOpening(groupOf("OnlyInWindows"), [allow, freeze], now);
+    expect(opening).toMatchObject({ open: false, nextOpening: null, openings: [], frozen: true });
+    expect(opening.why).toEqual({
+      reason: "OpeningNotFound",
+      message: expect.stringContaining("none opens until 2026-12-01T23:11:00Z"),
+    });
+    // It is looked again when the freeze ends, and goes on searching.
+    expect(opening.nextEdge).toBe(at("2026-11-25T00:30:30Z"));
+    const thawed = groupOpening(groupOf("OnlyInWindows"), [allow, freeze], now + 15_000);
+    expect(thawed).toMatchObject({ open: false, frozen: false, nextEdge: at("2026-12-01T23:11:00Z") });
+  });
+
+  test("don't close a group in which they open, nor freeze one by days that they exclude", () => {
+    const always = groupOf("Always");
+    expect(groupOpening(always, [freeze], now + 15_000)).toMatchObject({ open: true, why: undefined });
+    const lifted = { ...freeze.spec, exclude: [{ from: "2026-01-01", to: "2036-01-01" }] };
+    expect(groupOpening(always, [windowOf("freeze", lifted)], now)).toMatchObject({
+      open: true,
+      frozen: false,
+      openUntil: at("2026-12-01T23:11:00Z"),
+    });
+  });
+
+  test("are told of in their own status, and looked at again", () => {
+    const exclude = [{ from: "2026-01-01", to: "2036-01-01" }];
+    const { status, nextEdge } = decideWindow(
+      windowOf("often", { start: "* * * * *", duration: "10s", exclude }),
+      now,
+    );
+    expect(status.conditions?.[0]).toMatchObject({ status: "False", reason: "OpeningNotFound" });
+    expect(nextEdge).toBe(at("2026-12-01T23:11:00Z"));
+  });
+});
+
+test("groups that the same windows bind share one look", () => {
+  const look = openingsAt(
+    [windowOf("nights", {}), windowOf("others", { groupSelector: { matchLabels: { tier: "db" } } })],
+    at("2026-11-25T00:30:00Z"),
+  );
+  const web = look(groupOf("OnlyInWindows"));
+  expect(look(groupOf("OnlyInWindows"))).toBe(web);
+  expect(look(groupOf("Always"))).not.toBe(web);
+  expect(look(groupOf("OnlyInWindows", "db"))).not.toBe(web);
+  expect(web).toEqual(
+    groupOpening(groupOf("OnlyInWindows"), [windowOf("nights", {})], at("2026-11-25T00:30:00Z")),
+  );
 });
 
 /** The rule, in the words of the design, for daily windows in UTC. */

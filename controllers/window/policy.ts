@@ -14,13 +14,16 @@ import { matches } from "../../api/selector.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import {
   endingAfter,
+  farthest,
   HORIZON,
   openings,
   parseSchedule,
+  type Reach,
   rawSpans,
   type Schedule,
   spans,
   together,
+  within,
 } from "./schedule.ts";
 import { type Span, subtract, take, union } from "./span.ts";
 
@@ -36,7 +39,10 @@ export interface WindowDecision {
 /** Status of one window at `now` (ms). */
 export function decideWindow(window: RebootWindow, now: number): WindowDecision {
   const schedule = parseSchedule(window.spec);
-  const found = "reason" in schedule ? [] : openings(schedule, now, LOOK_AHEAD + 1);
+  const reach = farthest(now);
+  const found = "reason" in schedule ? [] : openings(schedule, now, LOOK_AHEAD + 1, reach);
+  // Where the search ended early, it goes on from there.
+  const unknown = reach.until < now + HORIZON ? reach.until : undefined;
   const current = found.find((span) => span.start <= now);
   const coming = found.filter((span) => span.start > now).slice(0, LOOK_AHEAD);
   const next = coming[0];
@@ -45,7 +51,7 @@ export function decideWindow(window: RebootWindow, now: number): WindowDecision 
     nextOpenings: coming.map((span) => ({ start: timestamp(span.start), end: timestamp(span.end) })),
     conditions: setCondition(
       window.status?.conditions,
-      accepted(window, schedule, found.length),
+      accepted(window, schedule, found.length, unknown),
       window.metadata.generation,
       now,
     ),
@@ -53,14 +59,23 @@ export function decideWindow(window: RebootWindow, now: number): WindowDecision 
   if (window.metadata.generation !== undefined) status.observedGeneration = window.metadata.generation;
   if (current !== undefined) status.closesAt = timestamp(current.end);
   if (next !== undefined) status.next = timestamp(next.start);
-  return { status, nextEdge: current?.end ?? next?.start };
+  return { status, nextEdge: current?.end ?? next?.start ?? unknown };
 }
 
-function accepted(window: RebootWindow, schedule: Schedule | Why, found: number): ConditionUpdate {
+function accepted(
+  window: RebootWindow,
+  schedule: Schedule | Why,
+  found: number,
+  unknown: number | undefined,
+): ConditionUpdate {
   const type = "Accepted";
   if ("reason" in schedule) return { type, status: "False", ...schedule };
   if (found > 0) return { type, status: "True", reason: "Accepted", message: "The window is in force." };
   const left = window.spec.exclude.length > 0 ? " that spec.exclude leaves" : "";
+  if (unknown !== undefined) {
+    const until = `spec.start "${window.spec.start}" has so many starts that openings are looked for until ${timestamp(unknown)} only`;
+    return { type, status: "False", reason: "OpeningNotFound", message: `${until}; there is none${left}.` };
+  }
   const message = `spec.start "${window.spec.start}" has no opening in the next four years${left}.`;
   return { type, status: "False", reason: "NeverOpens", message };
 }
@@ -70,7 +85,7 @@ export interface GroupOpening {
   open: boolean;
   /** When the present opening ends; null where nothing closes it. Meaningless while closed. */
   openUntil: number | null;
-  /** When the next opening begins; null where none does within four years. */
+  /** When the next opening begins; null where none does within four years, or none was found. */
   nextOpening: number | null;
   /** Whether a window of mode Deny is open. */
   frozen: boolean;
@@ -88,11 +103,7 @@ export function groupOpening(
   windows: readonly RebootWindow[],
   now: number,
 ): GroupOpening {
-  const bound = windows.filter(
-    (window) =>
-      window.metadata.deletionTimestamp === undefined &&
-      matches(window.spec.groupSelector, group.metadata.labels),
-  );
+  const bound = boundBy(group, windows);
   const allow: Schedule[] = [];
   const deny: { name: string; schedule: Schedule }[] = [];
   for (const window of bound) {
@@ -106,17 +117,17 @@ export function groupOpening(
     }
   }
   const end = now + HORIZON;
+  const reach = farthest(now);
   const denied = (): Generator<Span> =>
     together(
-      deny.map(({ schedule }) => spans(schedule, now)),
+      deny.map(({ schedule }) => spans(schedule, now, reach)),
       now,
     );
   const allowed: Iterable<Span> =
-    group.spec.windows === "Always" ? [{ start: now, end }] : allowedSpans(allow, now);
-  // A freeze without an end is given one at the horizon: what lies behind it was never looked at.
-  const coming = take(endingAfter(subtract(allowed, denied()), now), LOOK_AHEAD + 1).filter(
-    ({ start }) => start < end,
-  );
+    group.spec.windows === "Always" ? [{ start: now, end }] : allowedSpans(allow, now, reach);
+  // What lies behind the reach was never looked at: it counts as closed.
+  const coming = take(within(endingAfter(subtract(allowed, denied()), now), reach), LOOK_AHEAD + 1);
+  const unknown = coming.length <= LOOK_AHEAD && reach.until < end ? reach.until : null;
   const present = coming.find((span) => span.start <= now);
   const next = coming.find((span) => span.start > now);
   const freeze = deny.find(({ schedule }) => isOpen(schedule, now));
@@ -128,13 +139,41 @@ export function groupOpening(
     openUntil: closes,
     nextOpening: opens,
     frozen: freeze !== undefined,
-    why: present === undefined ? closedBecause(freeze?.name, frozenSpan, allow.length, opens) : undefined,
+    why:
+      present === undefined
+        ? closedBecause(freeze?.name, frozenSpan, allow.length, opens, unknown)
+        : undefined,
     openings: coming.slice(0, LOOK_AHEAD).map((span) => ({
       start: span.start,
       end: span.end >= end ? null : span.end,
     })),
-    nextEdge: present === undefined ? earliest(opens, frozenSpan?.end) : closes,
+    nextEdge: present === undefined ? earliest(opens ?? unknown, frozenSpan?.end) : closes,
   };
+}
+
+/** `groupOpening` for the groups of one round: those that the same windows bind share one look. */
+export function openingsAt(
+  windows: readonly RebootWindow[],
+  now: number,
+): (group: Pick<UpdateGroup, "metadata" | "spec">) => GroupOpening {
+  const known = new Map<string, GroupOpening>();
+  return (group) => {
+    const bound = boundBy(group, windows);
+    const key = [group.spec.windows, ...bound.map(({ metadata }) => metadata.name)].join(" ");
+    const opening = known.get(key) ?? groupOpening(group, bound, now);
+    known.set(key, opening);
+    return opening;
+  };
+}
+
+function boundBy(
+  { metadata }: Pick<UpdateGroup, "metadata">,
+  windows: readonly RebootWindow[],
+): RebootWindow[] {
+  return windows.filter(
+    (window) =>
+      window.metadata.deletionTimestamp === undefined && matches(window.spec.groupSelector, metadata.labels),
+  );
 }
 
 /** Whether something that takes `needs` ms fits into what is left of the opening at `now`. */
@@ -163,9 +202,9 @@ export function whyNotNow(opening: GroupOpening, needs: number, now: number): Wh
   };
 }
 
-function* allowedSpans(allow: readonly Schedule[], now: number): Generator<Span> {
+function* allowedSpans(allow: readonly Schedule[], now: number, reach: Reach): Generator<Span> {
   const excluded = allow.flatMap((schedule) => schedule.excluded).toSorted((a, b) => a.start - b.start);
-  const raw = allow.map((schedule) => rawSpans(schedule, now));
+  const raw = allow.map((schedule) => rawSpans(schedule, now, reach));
   yield* subtract(together(raw, now), union([excluded]));
 }
 
@@ -194,7 +233,12 @@ function closedBecause(
   frozen: Span | undefined,
   allowing: number,
   opens: number | null,
+  unknown: number | null,
 ): Why {
+  if (opens === null && unknown !== null) {
+    const message = `No window is open, and none opens until ${timestamp(unknown)}: the windows and freezes that bind the group have so many starts that openings are looked for no further.`;
+    return { reason: "OpeningNotFound", message };
+  }
   if (freeze !== undefined && frozen !== undefined) {
     const message = `RebootWindow ${freeze} freezes changes until ${timestamp(frozen.end)}; ${nextWords(opens)}.`;
     return { reason: "ChangeFreeze", message };

@@ -29,8 +29,17 @@ export const HORIZON = 1461 * DAY;
 const ENDLESS = 100 * DAY;
 /** Longest opening that a window may ask for. */
 const LONGEST = 7 * DAY;
-/** How far back a day's starts may still matter: the longest opening, and a gap of a whole day. */
-const LOOK_BACK_DAYS = 9;
+/** Starts of one window that are looked at: where none of so many opens, nobody searches on. */
+const MOST_STARTS = 10_000;
+
+/** How far openings were looked for, wall clock, ms: nothing is known of what lies behind. */
+export interface Reach {
+  until: number;
+}
+
+export function farthest(from: number): Reach {
+  return { until: from + HORIZON };
+}
 
 /** Reads the spec of a window, or says why it has no effect. */
 export function parseSchedule(
@@ -78,13 +87,21 @@ export function parseSchedule(
  * Openings that overlap or touch are one. Fewer come back if there are no more within
  * four years.
  */
-export function openings(schedule: Schedule, from: number, count: number): Span[] {
-  return take(endingAfter(spans(schedule, from), from), count);
+export function openings(schedule: Schedule, from: number, count: number, reach = farthest(from)): Span[] {
+  return take(within(endingAfter(spans(schedule, from, reach), from), reach), count);
 }
 
-/** As `openings`, without an end but the horizon, and with those of the look-back before `from`. */
-export function spans(schedule: Schedule, from: number): Generator<Span> {
-  return subtract(rawSpans(schedule, from), schedule.excluded);
+/** As `openings`, without an end but the horizon, and with those of the look-back before `from`. Shortens `reach` where it ends earlier. */
+export function spans(schedule: Schedule, from: number, reach = farthest(from)): Generator<Span> {
+  return subtract(rawSpans(schedule, from, reach), schedule.excluded);
+}
+
+/** What of `list` is known: up to `reach`, which the lists under it may shorten while they are read. */
+export function* within(list: Iterable<Span>, reach: Readonly<Reach>): Generator<Span> {
+  for (const { start, end } of list) {
+    if (start >= reach.until) return;
+    yield { start, end: Math.min(end, reach.until) };
+  }
 }
 
 /** Those of `list` that end after `from`. */
@@ -110,8 +127,20 @@ export function openAt(
 }
 
 /** As `spans`, before exclusions. A chain of openings without a break in the look-back begins there. */
-export function rawSpans(schedule: Schedule, from: number): Generator<Span> {
-  return together([startSpans(schedule, from)], from);
+export function rawSpans(schedule: Schedule, from: number, reach = farthest(from)): Generator<Span> {
+  return together([atMost(startSpans(schedule, from), from, reach)], from);
+}
+
+/** Ends after `MOST_STARTS` that come after `from`, and says so in `reach`. */
+function* atMost(list: Iterable<Span>, from: number, reach: Reach): Generator<Span> {
+  let left = MOST_STARTS;
+  for (const span of list) {
+    if (span.start > from && left-- === 0) {
+      reach.until = Math.min(reach.until, span.start);
+      return;
+    }
+    yield span;
+  }
 }
 
 /** The union of openings that are looked at from `from`: one that goes on for `ENDLESS` lasts to the horizon. */
@@ -122,7 +151,8 @@ export function together(lists: readonly Iterable<Span>[], from: number): Genera
 function* startSpans({ start, duration, zone }: Schedule, from: number): Generator<Span> {
   const runs = runsOf(start, duration);
   const today = Temporal.Instant.fromEpochMilliseconds(from).toZonedDateTimeISO(zone).toPlainDate();
-  const first = today.subtract({ days: LOOK_BACK_DAYS });
+  // What began before may still be open; and a gap of a whole day moves it on by one.
+  const first = today.subtract({ days: Math.ceil(duration / DAY) + 2 });
   const last = from + HORIZON;
   let waiting: Span[] = [];
   // Days of the civil calendar are counted in UTC, where each has 24 hours.

@@ -29,8 +29,8 @@ export interface ApiFaults {
   latency: number;
 }
 
-/** Refuses an eviction by its message, or lets it be. */
-export type EvictionPolicy = (pod: Stored) => string | undefined;
+/** Refuses an eviction, by a budget's message or by an error, or lets it be. */
+export type EvictionPolicy = (pod: Stored) => string | ApiError | undefined;
 
 /** A change, told before anybody else can act. `by`: the process, or "person" (which kubelets are, too). */
 export interface ApiChange {
@@ -296,6 +296,7 @@ export class SimApiServer {
     const object = this.peek<Stored>("pods", pod.name, pod.namespace);
     if (object === undefined || object.metadata.uid !== pod.uid) return { outcome: "gone" };
     const refusal = this.evictionPolicy(object);
+    if (refusal instanceof ApiError) throw refusal;
     if (refusal !== undefined) return { outcome: "blocked", message: refusal, retryAfter: undefined };
     if (!dryRun) this.remove("pods", pod.name, pod.namespace);
     return { outcome: "evicted" };

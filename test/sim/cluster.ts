@@ -1,6 +1,7 @@
 /** What surrounds Slipway in the cluster: kubelets, the node controller, workloads with a disruption budget. */
 import { INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
 import type { KubeObject } from "../../api/meta.ts";
+import { ApiError } from "../../runtime/client.ts";
 import type { Lease, Node, Pod } from "../../runtime/core.ts";
 import type { SimApiServer, Stored } from "./api-server.ts";
 import type { SimClock } from "./clock.ts";
@@ -78,9 +79,14 @@ export class Cluster {
     this.#workloads.push({ name, labels, home });
   }
 
+  /** Whether a Pod that nobody may evict is on the node. */
+  guarded(node: string): boolean {
+    return this.#podsOn(node).some(({ metadata }) => metadata.labels?.["app"] === "guarded");
+  }
+
   /** Whether there are Pods on the node, and none of them could be evicted now. */
   blocked(node: string): boolean {
-    const pods = this.#podsOn(node).filter(({ metadata }) => metadata.labels?.["app"] === "web");
+    const pods = this.#podsOn(node).filter(({ metadata }) => metadata.labels?.["app"] !== undefined);
     return pods.length > 0 && pods.every((pod) => this.#refusal(pod as unknown as Stored) !== undefined);
   }
 
@@ -209,7 +215,10 @@ export class Cluster {
     if (name.startsWith("gateway-")) gateway(name, ready);
   }
 
-  #refusal(pod: Stored): string | undefined {
+  #refusal(pod: Stored): string | ApiError | undefined {
+    if (pod.metadata.labels?.["app"] === "guarded") {
+      return new ApiError("Forbidden", "the webhook of somebody else denies it", { status: 403 });
+    }
     if (pod.metadata.labels?.["app"] !== "web") return undefined;
     const web = this.#options.api
       .all<Pod>("pods")

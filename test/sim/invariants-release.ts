@@ -14,6 +14,9 @@ const THRESHOLD = 2;
 /** How long ago trouble may be that explains a failure of a good release, ms: a boot, its deadlines and a late report. */
 const TROUBLE = 600_000;
 
+/** Nobody may take a Pod away that its owner needs; what failed for other causes waits for a person. */
+const PERSONS = ["BlockedByDisruptionBudget", "NeverAgain"];
+
 export class ReleaseRules {
   readonly #truth: Truth;
   readonly #breach: Breach;
@@ -109,16 +112,17 @@ export class ReleaseRules {
     const nodeUpdates = world.api.all<NodeUpdate>("nodeupdates");
     if (nodeUpdates.some(({ status }) => status?.failed?.some((failure) => failure.rootHash === image)))
       return undefined;
-    const late = machines.find(({ machine }) => machine.image !== image);
-    if (late === undefined) return undefined;
-    const uid = world.uidOf(late.machine);
-    const status = nodeUpdates.find(
-      ({ spec }) => (spec.nodeUID ?? spec.machineRef?.machineId) === uid,
-    )?.status;
-    // Nobody may take a Pod away that its owner needs; what failed for other causes waits for a person.
-    if (status?.reason === "BlockedByDisruptionBudget" || status?.reason === "NeverAgain") return undefined;
-    const what = `it does not come to run os-${target}: ${status?.step} ${status?.reason}: ${status?.message}`;
-    return { rule: 0, where: late.machine.name, what };
+    for (const { machine } of machines) {
+      if (machine.image === image || world.cluster.guarded(machine.name)) continue;
+      const uid = world.uidOf(machine);
+      const status = nodeUpdates.find(
+        ({ spec }) => (spec.nodeUID ?? spec.machineRef?.machineId) === uid,
+      )?.status;
+      if (PERSONS.includes(status?.reason ?? "")) continue;
+      const what = `it does not come to run os-${target}: ${status?.step} ${status?.reason}: ${status?.message}`;
+      return { rule: 0, where: machine.name, what };
+    }
+    return undefined;
   }
 
   /** Number of the release that all should come to run; undefined where a person or a halt is in the way. */

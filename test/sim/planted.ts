@@ -24,6 +24,7 @@ const settings: Partial<Settings> = {
   windows: false,
   defect: undefined,
   defectShare: 1,
+  guarded: false,
 };
 const plan = { length: 240_000, every: 30_000, kinds: ["killManager"] as const };
 

@@ -51,6 +51,8 @@ export interface Settings {
   /** Pods of a workload, and how many of them its disruption budget wants Ready. */
   web: number;
   minAvailable: number;
+  /** A Pod on the first node whose evictions somebody else's webhook denies. */
+  guarded: boolean;
 }
 
 export function drawSettings(random: SeededRandom): Settings {
@@ -64,7 +66,7 @@ export function drawSettings(random: SeededRandom): Settings {
     "notReady",
   ];
   const zones = 2 + random.below(2);
-  return {
+  const settings = {
     nodes: 3 + random.below(2),
     plain: random.below(2),
     zones,
@@ -80,6 +82,8 @@ export function drawSettings(random: SeededRandom): Settings {
     web: 3,
     minAvailable: 2,
   };
+  // In the first stage it would hold up those behind it.
+  return { ...settings, guarded: !settings.staged && random.chance(0.15) };
 }
 
 /** Root hash of release `os-N`. */
@@ -162,6 +166,7 @@ export class World {
     this.#declare();
     this.cluster.minAvailable = settings.minAvailable;
     for (let index = 0; index < settings.web; index++) this.cluster.run(`web-${index}`, { app: "web" });
+    if (settings.guarded) this.cluster.run("guarded-0", { app: "guarded" }, names[0]);
     const around = this.#surroundings();
     for (let index = 0; index < settings.gateways; index++) {
       const name = `gateway-${index}`;
