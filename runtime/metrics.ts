@@ -180,13 +180,13 @@ export function observeProcess(registry: Registry, build: { role: string; versio
   const delay = new Gauge({
     name: "slipway_event_loop_lag_seconds",
     help: "How late the event loop was since the last scrape.",
-    labelNames: ["quantile"],
+    labelNames: ["stat"],
     registers: [],
     collect() {
       const seconds = (nanoseconds: number): number => (Number.isFinite(nanoseconds) ? nanoseconds / 1e9 : 0);
-      delay.set({ quantile: "0.5" }, seconds(lag.percentile(50)));
-      delay.set({ quantile: "0.99" }, seconds(lag.percentile(99)));
-      delay.set({ quantile: "1" }, seconds(lag.max));
+      delay.set({ stat: "median" }, seconds(lag.percentile(50)));
+      delay.set({ stat: "p99" }, seconds(lag.percentile(99)));
+      delay.set({ stat: "max" }, seconds(lag.max));
       lag.reset();
     },
   });

@@ -21,6 +21,8 @@ export interface MachineConfig {
   /** Plain machine: file with the join token. */
   joinToken?: string;
   driver: "fastpatch" | "sentinel";
+  /** `host:port` of the agent's metrics; none if absent. */
+  agentMetrics?: string;
   /** From power-on to the first user process. */
   bootTime: number;
   /** From a reboot's power-off to the next power-on. */

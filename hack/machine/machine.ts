@@ -273,6 +273,7 @@ export class Machine {
       ...["--boot-id", this.#paths.bootId, "--machine-id", this.#paths.machineId],
       ...["--trust", config.trust, "--commands", this.#paths.commands],
       ...["--reboot-margin", String(REBOOT_MARGIN)],
+      ...(config.agentMetrics === undefined ? [] : ["--metrics", config.agentMetrics]),
     ];
   }
 }
