@@ -123,6 +123,16 @@ export const reasons = {
   WaitingForTurn: entry("normal", "Other nodes stand before it in the queue."),
   WaitingForRate: entry("normal", "The group's rate of updates is used up for now."),
   WaitingForSettle: entry("normal", "The group settles after a node's return."),
+  Blocked: entry(
+    "normal",
+    "A blocker of the group holds reboots back: alerts, Pods on the node, or a hook.",
+    "The message says which, and since when.",
+  ),
+  BlockerFailed: entry(
+    "warning",
+    "A blocker of the group gives no answer, and the group says that this blocks.",
+    "Mend what the message names, or set the blocker's `onFailure: Allow`.",
+  ),
   WaitingForEvidence: entry("normal", "As many nodes are unverified on the release as may be."),
   WaitingForGates: entry("normal", "The manager has not renewed what a grant must be checked against."),
   Held: entry("normal", "A person holds the node.", "Remove the annotation slipway.dev/hold from the Node."),

@@ -1,5 +1,6 @@
 /** UpdateGroup: which nodes update together, to what, when, how many at a time, and when to stop. */
 import * as z from "zod";
+import { Blockers, HttpUrl } from "./blocker.ts";
 import { ObjectName } from "./channel.ts";
 import { Duration } from "./duration.ts";
 import { IntOrPercent } from "./int-or-percent.ts";
@@ -70,14 +71,7 @@ export const HealthCheck = z
   .object({
     name: z.string().min(1).max(63),
     unit: z.string().min(1).max(255).optional().meta({ description: "systemd unit that must be active." }),
-    http: z
-      .string()
-      .min(8)
-      .max(2048)
-      .regex(/^https?:\/\/[^\s]+$/)
-      .meta(form("must be a URL that starts with http:// or https://"))
-      .optional()
-      .meta({ description: "URL that must answer 2xx." }),
+    http: HttpUrl.optional().meta({ description: "URL that must answer 2xx." }),
     command: z
       .string()
       .min(1)
@@ -180,6 +174,7 @@ export const UpdateGroupSpec = z
       .boolean()
       .default(false)
       .meta({ description: "Whether images too are fetched in windows only." }),
+    blockers: Blockers,
     drain: Drain.default({ enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" }),
     health: Health.default({ bootChecks: [], bootDeadline: "5m", rebootTime: "1m", releaseDeadline: "10m" }),
     failureThreshold: z

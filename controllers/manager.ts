@@ -23,6 +23,7 @@ import { createManager, type Manager } from "../runtime/manager.ts";
 import type { RuntimeMetrics } from "../runtime/metrics.ts";
 import { keyOf } from "../runtime/store.ts";
 import type { WatchSources } from "../runtime/watch-source.ts";
+import { Prober } from "./blockers/prober.ts";
 import { createBudgetReconciler } from "./budget/controller.ts";
 import { channelWatches, createChannelReconciler } from "./channel/controller.ts";
 import { Drainer } from "./drain/drainer.ts";
@@ -31,6 +32,7 @@ import { GatesController } from "./gates/controller.ts";
 import { Planner } from "./grants/planner.ts";
 import type { Plan } from "./grants/policy.ts";
 import { Housekeeper } from "./housekeeper.ts";
+import { type HttpCaller, httpCaller } from "./http/caller.ts";
 import { FleetLeadership } from "./leadership.ts";
 import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
@@ -55,6 +57,8 @@ export interface FleetManagerOptions {
   identity: string;
   /** Leader election's times, where not client-go's. */
   election?: Pick<LeaderElectionOptions, "leaseDuration" | "renewDeadline" | "retryPeriod">;
+  /** Calls to blockers; the process's own fetch if absent. */
+  http?: HttpCaller;
   /** Nodes worked on at once; 16 if absent. */
   workers?: number;
 }
@@ -114,7 +118,9 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     floor: () => leadership.floor,
     check: (fleet, floor) => leadership.check(fleet, floor),
   });
-  const planner = new Planner(clock);
+  const http = options.http ?? httpCaller(clock);
+  const prober = new Prober({ client, http, clock, log: log.with({ part: "blockers" }) });
+  const planner = new Planner(clock, () => prober.readings());
   let latest: { world: World; fleet: FleetSnapshot; plan: Plan } | undefined;
   let fleetMetrics: FleetMetrics | undefined;
   const nodes = manager.controller(
@@ -126,6 +132,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       fleet: () => cache.snapshot,
       planner,
       drainer: new Drainer(client, clock, namespace),
+      prober,
       random,
       onTransition: (step, why) => fleetMetrics?.transition(step, why),
     }),
@@ -150,11 +157,18 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     readFleet: () => cache.read(),
     clock,
     log: log.with({ part: "gates" }),
-    async onRenewed(world, fleet, startedAt) {
+    async onRenewed(world, fleet, startedAt, signal) {
       latest = { world, fleet, plan: planner.make(world, fleet, startedAt, clock.now()) };
       for (const budget of world.budgets) budgets.enqueue(keyOf(budget));
       await leadership.remember();
       void housekeeper.tidy(world, fleet);
+      const waits = new Set(
+        world.nodeUpdates.flatMap(({ spec, status }) => (status?.step === "Staged" ? spec.group : [])),
+      );
+      void prober.look(
+        world.groups.filter(({ metadata }) => waits.has(metadata.name)),
+        signal,
+      );
     },
   });
   const wake = (uids: readonly string[]): void => {

@@ -23,6 +23,7 @@ import type { EventRecorder } from "../../runtime/events.ts";
 import { LeadershipLost } from "../../runtime/leader-election.ts";
 import type { Reconciler, Result } from "../../runtime/reconciler.ts";
 import type { Store } from "../../runtime/store.ts";
+import type { Prober } from "../blockers/prober.ts";
 import type { Drainer } from "../drain/drainer.ts";
 import type { DrainDecision } from "../drain/policy.ts";
 import { isLost } from "../fleet-cache.ts";
@@ -57,6 +58,7 @@ export interface NodeUpdateDeps {
   fleet: () => FleetSnapshot | undefined;
   planner: Planner;
   drainer: Drainer;
+  prober: Pick<Prober, "ask">;
   recorder: EventRecorder;
   clock: Clock;
   random: Random;
@@ -174,7 +176,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const present = newest.present.has(uid);
     let asks = take;
     if (take !== undefined && live === undefined && nodeUpdate.status?.grant === undefined) {
-      const blocked = node === undefined ? undefined : await this.#dryRun(nodeUpdate, node, signal);
+      const blocked = await this.#hindrance(nodeUpdate, node, take, signal);
       if (blocked !== undefined) {
         planner.block(uid, blocked, BLOCKED);
         asks = undefined;
@@ -305,6 +307,22 @@ export class NodeUpdateReconciler implements Reconciler {
         drainer.forget(uid);
         return (await coordination.free(leader(), uid, token, act.cause)) === "done" ? "again" : "wait";
     }
+  }
+
+  /** Why no slot is asked for after all: a blocker of the group, or Pods that may not leave. */
+  async #hindrance(
+    nodeUpdate: NodeUpdate,
+    node: Node | undefined,
+    { release }: TakePlan,
+    signal: AbortSignal,
+  ): Promise<Why | undefined> {
+    const { prober, stores } = this.#deps;
+    const group = stores.groups.get(nodeUpdate.spec.group);
+    const { name } = nodeUpdate.metadata;
+    const asker = { name, node: nodeUpdate.spec.nodeName, release };
+    const barred = group === undefined ? undefined : await prober.ask(group, asker, signal);
+    if (barred !== undefined || node === undefined) return barred;
+    return this.#dryRun(nodeUpdate, node, signal);
   }
 
   /** Why a slot would be held in vain: every eviction was tried dry and refused (rule 13). */
