@@ -26,5 +26,9 @@ export const GROUP_LABEL = `${GROUP}/group`;
 export const WITHHELD_ANNOTATION = `${GROUP}/withheld`;
 /** On a NodeUpdate, by the rollout controller: `release time` of the failure that a retry forgave; a later one needs a new retry. */
 export const RETRIED_ANNOTATION = `${GROUP}/retried`;
+/** On a NodeUpdate (or on its Node, from where it is moved): a reason, for which a person asks for one reboot of the machine; windows don't hold it back, budgets do. */
+export const REBOOT_ANNOTATION = `${GROUP}/reboot`;
+/** Beside it, with any value: the reboot may be in a change freeze too. */
+export const REBOOT_IN_FREEZE_ANNOTATION = `${GROUP}/reboot-in-freeze`;
 /** Label on Nodes that run what Slipway stands on, etcd members or gateways: at most one is down at a time (design, rule 12). */
 export const INFRASTRUCTURE_LABEL = `${GROUP}/infrastructure`;

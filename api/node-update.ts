@@ -98,6 +98,7 @@ export const GrantStatus = z.object({
   release: ObjectName.optional(),
   since: z.iso.datetime(),
   policy: FrozenPolicy.optional(),
+  asked: z.string().max(253).optional().meta({ description: "Why a person asked for this reboot." }),
 });
 
 export const NodeUpdateStatus = z.object({
@@ -134,6 +135,11 @@ export const NodeUpdateStatus = z.object({
     .max(253)
     .optional()
     .meta({ description: "The last value of the steal annotation that took effect." }),
+  rebooted: z
+    .string()
+    .max(253)
+    .optional()
+    .meta({ description: "The last value of the reboot annotation that took effect." }),
   verifiedRelease: ObjectName.optional().meta({
     description: "The release that was last verified on this node.",
   }),

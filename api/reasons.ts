@@ -173,6 +173,7 @@ export const reasons = {
     "More budgets bind the node than one transaction can hold.",
     "Let fewer RebootBudgets and topology limits select it.",
   ),
+  RebootAsked: entry("normal", "A person asked for one reboot; it waits for no window, stage or blocker."),
   NoRebootRequired: entry("normal", "The machine asks for no reboot."),
 
   // A node under a grant

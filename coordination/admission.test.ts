@@ -234,3 +234,31 @@ describe("answerCommit", () => {
     expect(answerCommit(commit(change), NOW)).toMatchObject({ reason });
   });
 });
+
+describe("a reboot that a person asked for", () => {
+  const closed = { open: false, openUntil: null };
+
+  it("needs no window, but room in each budget, and no pause, halt or freeze", () => {
+    const asked = { inFreeze: false };
+    expect(refuseGrant(question({ asked, gate: groupGate(closed) }), NOW)).toBeUndefined();
+    expect(refuseGrant(question({ asked, gate: groupGate({ openUntil: NOW + 1 }) }), NOW)).toBeUndefined();
+    expect(refuseGrant({ ...withBudget(budgetGate(), ["n2"]), asked }, NOW)?.reason).toBe("WaitingForBudget");
+    expect(refuseGrant(question({ asked, gate: groupGate({ paused: true }) }), NOW)?.reason).toBe("Paused");
+    expect(refuseGrant(question({ asked, gate: groupGate({ halted: true }) }), NOW)?.reason).toBe(
+      "FailureThresholdReached",
+    );
+    const frozen = groupGate({ ...closed, frozen: true });
+    expect(refuseGrant(question({ asked, gate: frozen }), NOW)?.reason).toBe("WaitingForWindow");
+    expect(refuseGrant(question({ asked: { inFreeze: true }, gate: frozen }), NOW)).toBeUndefined();
+  });
+
+  it.each([
+    ["out of every window", closed, { asked: "x" }, true],
+    ["in a freeze", { ...closed, frozen: true }, { asked: "x", inFreeze: false }, false],
+    ["in a freeze, as that person said", { ...closed, frozen: true }, { asked: "x", inFreeze: true }, true],
+    ["that nobody asked for", closed, {}, false],
+  ])("is committed %s: %o %o %s", (_when, gate, words, committed) => {
+    const asked = commit({ gate: groupGate(gate), grant: { ...grant, ...words } });
+    expect("goodForSeconds" in answerCommit(asked, NOW)).toBe(committed);
+  });
+});

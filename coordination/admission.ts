@@ -33,14 +33,17 @@ export interface GrantQuestion {
   budgets: readonly BudgetView[];
   /** From the grant to the end of a fallback boot, ms. */
   needs: number;
+  /** A person asked for this reboot. */
+  asked?: { inFreeze: boolean };
 }
 
 /** Why the grant may not be taken now; undefined where it may. */
 export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined {
-  const closed = groupRefusal(asked.group, asked.gate, asked.release, now, LANDING);
+  const anyTime = asked.asked !== undefined && (asked.gate?.frozen !== true || asked.asked.inFreeze);
+  const closed = groupRefusal(asked.group, asked.gate, asked.release, now, LANDING, anyTime);
   if (closed !== undefined) return closed;
   const left = timeLeft(asked.gate, now);
-  if (left < asked.needs) {
+  if (!anyTime && left < asked.needs) {
     return {
       reason: "WaitingForWindow",
       message: `the window closes in ${seconds(left)}; drain, boot and a fallback need up to ${seconds(asked.needs)}`,
@@ -131,7 +134,8 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
   if (phase.phase !== "Drained" && !again) {
     return { reason: "StaleToken", message: `the grant is past its commit: ${phase.phase}` };
   }
-  const finishes = grant.finishes === true && gate?.frozen !== true;
+  const outlasts = grant.finishes === true || grant.asked !== undefined;
+  const finishes = outlasts && (gate?.frozen !== true || grant.inFreeze === true);
   const closed = groupRefusal(grant.group, gate, grant.release, now, 0, finishes);
   if (closed !== undefined) return closed;
   let valid = gate?.validUntil ?? now;

@@ -70,6 +70,8 @@ export interface TakeGrant {
   bootNeeds: number;
   /** Frozen for the commit's check: whether it may come after the window has closed. */
   finishes?: boolean;
+  /** A person asked for this reboot, and why: it needs no open window. */
+  asked?: { why: string; inFreeze: boolean };
   reason: string;
 }
 

@@ -44,6 +44,8 @@ export interface TakePlan {
   needs: number;
   bootNeeds: number;
   finishes: boolean;
+  /** A person asked for this reboot. */
+  asked?: { why: string; inFreeze: boolean };
   why: Why;
 }
 
@@ -92,6 +94,7 @@ export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
       needs: all,
       bootNeeds: boot,
       finishes: group.spec.drain.onWindowClose === "Finish",
+      ...(candidate.asked === undefined ? {} : { asked: candidate.asked }),
       why: { reason: "Granting", message: pickedBecause(candidate) },
     });
   }
@@ -100,7 +103,7 @@ export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
 
 /** What forbids the node itself, whatever the others do. */
 function ownRefusal(
-  { uid, nodeUpdate, node, group, wanted, budgets }: Candidate,
+  { uid, nodeUpdate, node, group, wanted, budgets, asked }: Candidate,
   snapshot: PlanSnapshot,
   now: number,
 ): Why | undefined {
@@ -117,7 +120,8 @@ function ownRefusal(
   const until = backOffUntil(nodeUpdate.status, now);
   if (until !== undefined)
     return say("BackingOff", `It gave its slot back; it asks again at ${timestamp(until)}.`);
-  const blocked = snapshot.blocked.get(uid) ?? barredBy(group, nodeUpdate, snapshot);
+  const barred = asked === undefined ? barredBy(group, nodeUpdate, snapshot) : undefined;
+  const blocked = snapshot.blocked.get(uid) ?? barred;
   if (blocked !== undefined) return blocked;
   if (budgets.length > MAX_BUDGETS) {
     return say("TooManyBudgets", `${budgets.length} budgets bind the node; at most ${MAX_BUDGETS} may.`);
@@ -186,7 +190,11 @@ class Ledger {
   }
 
   /** What the group's window, pace and evidence forbid. */
-  refusal({ nodeUpdate, group, wanted }: Candidate): Why | undefined {
+  refusal({ nodeUpdate, group, wanted, asked }: Candidate): Why | undefined {
+    if (asked !== undefined) {
+      const { frozen, why } = this.#openingOf(group);
+      return frozen && !asked.inFreeze ? why : this.#evidence(group, nodeUpdate, wanted);
+    }
     return this.#window(group, nodeUpdate) ?? this.#pace(group) ?? this.#evidence(group, nodeUpdate, wanted);
   }
 

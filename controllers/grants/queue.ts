@@ -4,7 +4,7 @@ import type { NodeUpdate } from "../../api/node-update.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { Node } from "../../runtime/core.ts";
 import type { BudgetTable } from "../budget/policy.ts";
-import { nodeOf, uidOf } from "../node-update/identity.ts";
+import { askedReboot, nodeOf, uidOf } from "../node-update/identity.ts";
 import { isReady, type Wanted, wantedOf } from "../node-update/target.ts";
 import { waitingSince } from "./history.ts";
 import type { PlanSnapshot } from "./policy.ts";
@@ -19,6 +19,8 @@ export interface Candidate {
   budgets: readonly string[];
   /** Already unavailable: its update adds no disruption. */
   down: string | undefined;
+  /** The reboot that a person asked for. */
+  asked: ReturnType<typeof askedReboot>;
 }
 
 export function candidates(snapshot: PlanSnapshot, table: BudgetTable): Candidate[] {
@@ -36,20 +38,24 @@ export function candidates(snapshot: PlanSnapshot, table: BudgetTable): Candidat
     const wanted = wantedOf(nodeUpdate, group, releases, observed.get(uid));
     if (member === undefined || !isReady(wanted, observed.get(uid))) return [];
     const node = nodeOf(nodeUpdate, nodes);
-    return [{ uid, nodeUpdate, node, group, wanted, budgets: table.of.get(uid) ?? [], down: member.down }];
+    const budgets = table.of.get(uid) ?? [];
+    const asked = askedReboot(nodeUpdate);
+    return [{ uid, nodeUpdate, node, group, wanted, budgets, down: member.down, asked }];
   });
 }
 
-/** A status that says `Granting` first (its slot may exist), then repairs, then as people asked, then who waited longest. */
+/** A status that says `Granting` first (its slot may exist), then repairs, then what a person asked for, then as groups say, then who waited longest. */
 export function inOrder(a: Candidate, b: Candidate): number {
-  const rank = ({ nodeUpdate, down, group }: Candidate): number =>
+  const rank = ({ nodeUpdate, down, group, asked }: Candidate): number =>
     nodeUpdate.status?.grant !== undefined
       ? 0
       : down !== undefined
         ? 1
-        : group.spec.strategy === "Immediate"
+        : asked !== undefined
           ? 2
-          : 3;
+          : group.spec.strategy === "Immediate"
+            ? 3
+            : 4;
   const since = ({ nodeUpdate }: Candidate): number => waitingSince(nodeUpdate.status);
   return (
     rank(a) - rank(b) ||
@@ -59,7 +65,11 @@ export function inOrder(a: Candidate, b: Candidate): number {
   );
 }
 
-export function pickedBecause({ down, group, nodeUpdate }: Candidate): string {
+export function pickedBecause({ down, group, nodeUpdate, asked }: Candidate): string {
+  if (asked !== undefined) {
+    const freeze = asked.inFreeze ? ", and in a change freeze too" : "";
+    return `A person asked for a reboot now${freeze}: ${asked.why || "no reason given"}.`;
+  }
   if (down !== undefined) return `It ${down} already, so its update disrupts nothing more.`;
   if (group.spec.strategy === "Immediate") return "The group's strategy is Immediate.";
   const since = waitingSince(nodeUpdate.status);

@@ -29,11 +29,10 @@ import type { DrainDecision } from "../drain/policy.ts";
 import { isLost } from "../fleet-cache.ts";
 import type { Planner } from "../grants/planner.ts";
 import type { TakePlan } from "../grants/policy.ts";
-import { groupOpening } from "../window/policy.ts";
-import { cordonOf, planCordon } from "./cordon.ts";
-import { bootNeeds } from "./deadlines.ts";
+import { planCordon } from "./cordon.ts";
 import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision.ts";
 import { desiredOf } from "./desired.ts";
+import { drainOf } from "./drain-view.ts";
 import { nodeOf, uidOf } from "./identity.ts";
 import { NodeMemory } from "./memory.ts";
 import { heartbeatOf, NodeApi } from "./node-api.ts";
@@ -120,7 +119,9 @@ export class NodeUpdateReconciler implements Reconciler {
   /** Takes `work.take` away once the slot was asked for. */
   async #work(work: Work): Promise<Result> {
     const { clock } = this.#deps;
-    let current = { ...work, nodeUpdate: await this.#holdBack(work) };
+    const held = await this.#holdBack(work);
+    const nodeUpdate = await this.#nodes.moveAsked(held, nodeOf(held, this.#deps.stores.nodes), work.signal);
+    let current = { ...work, nodeUpdate };
     for (let acts = 0; acts < MAX_ACTS; acts++) {
       current.signal.throwIfAborted();
       const seen = await this.#look(current);
@@ -215,33 +216,8 @@ export class NodeUpdateReconciler implements Reconciler {
     signal: AbortSignal,
   ): Promise<DrainDecision | undefined> {
     const { stores, clock, drainer } = this.#deps;
-    const { live, node, group } = view;
-    const ours = node !== undefined && cordonOf(node) !== undefined;
-    if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined)
-      return undefined;
-    const now = clock.now();
-    const opening = groupOpening(group, stores.windows.list(), now);
-    const policy = policyOf(view);
-    return drainer.decide(
-      {
-        uid,
-        node: node.metadata.name,
-        policy: policy.drain,
-        startedAt: live.phase.at,
-        now,
-        open: opening.open,
-        closes: opening.openUntil,
-        frozen: opening.frozen,
-        bootNeeds: bootNeeds(policy),
-        revision: live.token.revision,
-        rivals: [...fleet.grants].flatMap(([rival, { grant, phase, token }]) =>
-          rival === uid || phase.phase !== "Granted"
-            ? []
-            : [{ uid: rival, node: grant.node, revision: token.revision }],
-        ),
-      },
-      signal,
-    );
+    const asked = drainOf(uid, view, fleet, stores.windows.list(), clock.now());
+    return asked === undefined ? undefined : drainer.decide(asked, signal);
   }
 
   #othersVerified(key: string, live: LiveGrant | undefined): boolean {
@@ -276,6 +252,9 @@ export class NodeUpdateReconciler implements Reconciler {
       case "uncordon":
         if ((await coordination.readNode(uid)).grant === undefined)
           await this.#nodes.uncordon(work.nodeUpdate, signal);
+        return "wait";
+      case "unask":
+        await this.#nodes.unask(work.nodeUpdate, signal);
         return "wait";
       case "forget":
         await this.#forget(work);
@@ -313,14 +292,15 @@ export class NodeUpdateReconciler implements Reconciler {
   async #hindrance(
     nodeUpdate: NodeUpdate,
     node: Node | undefined,
-    { release }: TakePlan,
+    { release, asked }: TakePlan,
     signal: AbortSignal,
   ): Promise<Why | undefined> {
     const { prober, stores } = this.#deps;
     const group = stores.groups.get(nodeUpdate.spec.group);
     const { name } = nodeUpdate.metadata;
     const asker = { name, node: nodeUpdate.spec.nodeName, release };
-    const barred = group === undefined ? undefined : await prober.ask(group, asker, signal);
+    const barred =
+      group === undefined || asked !== undefined ? undefined : await prober.ask(group, asker, signal);
     if (barred !== undefined || node === undefined) return barred;
     return this.#dryRun(nodeUpdate, node, signal);
   }

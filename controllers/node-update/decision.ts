@@ -10,7 +10,7 @@ import type { DrainDecision } from "../drain/policy.ts";
 import { isHalted } from "../gates/policy.ts";
 import type { TakePlan } from "../grants/policy.ts";
 import { freeze } from "./deadlines.ts";
-import { heldBecause } from "./identity.ts";
+import { askedReboot, heldBecause } from "./identity.ts";
 import type { ReleaseLook } from "./release-check.ts";
 import { withStep } from "./status.ts";
 
@@ -55,6 +55,8 @@ export type Act =
   | { do: "free"; cause: "Stolen" | "HolderExpired" | "NodeGone" }
   /** Undo a cordon that names no living grant. */
   | { do: "uncordon" }
+  /** Take off the annotation of a reboot that was had. */
+  | { do: "unask" }
   /** Remove its records and the finalizer. */
   | { do: "forget" };
 
@@ -95,6 +97,11 @@ const FALLBACK: FrozenPolicy = {
   releaseDeadline: "10m",
 };
 
+/** Whether a person asked for this reboot, or for the one that is under way. */
+function isAskedFor(nodeUpdate: NodeUpdate): boolean {
+  return askedReboot(nodeUpdate) !== undefined || nodeUpdate.status?.grant?.asked !== undefined;
+}
+
 /** What stops a node before its commit, whoever planned it: deletion, a person, or the group. */
 export function stoppedBecause({
   nodeUpdate,
@@ -113,7 +120,7 @@ export function stoppedBecause({
   const held = heldBecause(nodeUpdate, node);
   if (held !== undefined) return say("Held", `A person holds the node${held === "" ? "" : `: ${held}`}.`);
   if (group.spec.paused) return say("Paused", `UpdateGroup ${name} is paused.`);
-  if (group.spec.strategy === "Off") {
+  if (group.spec.strategy === "Off" && !isAskedFor(nodeUpdate)) {
     return say(
       "StrategyOff",
       `UpdateGroup ${name} has strategy Off: images are staged only. Set spec.strategy: Coordinated to let nodes reboot.`,

@@ -40,6 +40,7 @@ export function decideGrant(
   const status: NodeUpdateStatus = { ...base, grant: grantStatus(view, live) };
   const { phase } = live.phase;
   if (phase !== "Committed") delete status.suspectSince;
+  countAsked(status, live);
   const steal = view.nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
   if (steal !== undefined && steal !== base.stolen) {
     const { step = "Granting" } = base;
@@ -61,6 +62,13 @@ export function decideGrant(
   }
 }
 
+/** The commit uses up what a person asked for: one that never comes back must not reboot again once its slot is freed. */
+function countAsked(status: NodeUpdateStatus, { grant, phase }: LiveGrant): void {
+  if (grant.asked === undefined) return;
+  if (phase.phase === "Committed" || phase.phase === "Returned") status.rebooted = grant.asked;
+  else if (status.rebooted === grant.asked) delete status.rebooted;
+}
+
 function grantStatus(view: NodeView, { grant, token, phase }: LiveGrant): GrantStatus {
   const before = view.nodeUpdate.status?.grant;
   const known = phase.phase === "Withdrawn" ? (before?.phase ?? "Granted") : phase.phase;
@@ -76,6 +84,7 @@ function grantStatus(view: NodeView, { grant, token, phase }: LiveGrant): GrantS
     policy: policyOf(view),
   };
   if (grant.release !== "") status.release = grant.release;
+  if (grant.asked !== undefined) status.asked = grant.asked;
   return status;
 }
 

@@ -1,0 +1,47 @@
+/** What the drain of a node under a grant is decided by, as far as the manager's own copies tell it. */
+import type { RebootWindow } from "../../api/reboot-window.ts";
+import type { FleetSnapshot } from "../../coordination/coordination.ts";
+import type { Grant } from "../../coordination/records.ts";
+import type { DrainRequest } from "../drain/drainer.ts";
+import { type GroupOpening, groupOpening } from "../window/policy.ts";
+import { cordonOf } from "./cordon.ts";
+import { bootNeeds } from "./deadlines.ts";
+import { type NodeView, policyOf } from "./decision.ts";
+
+/** Undefined where there is nothing to drain now: no grant, drained already, or not cordoned by us yet. */
+export function drainOf(
+  uid: string,
+  view: NodeView,
+  { grants }: Pick<FleetSnapshot, "grants">,
+  windows: readonly RebootWindow[],
+  now: number,
+): DrainRequest | undefined {
+  const { live, node, group } = view;
+  const ours = node !== undefined && cordonOf(node) !== undefined;
+  if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined) return undefined;
+  const policy = policyOf(view);
+  return {
+    uid,
+    node: node.metadata.name,
+    policy: policy.drain,
+    startedAt: live.phase.at,
+    now,
+    ...whileOpen(groupOpening(group, windows, now), live.grant),
+    bootNeeds: bootNeeds(policy),
+    revision: live.token.revision,
+    rivals: [...grants].flatMap(([rival, { grant, phase, token }]) =>
+      rival === uid || phase.phase !== "Granted"
+        ? []
+        : [{ uid: rival, node: grant.node, revision: token.revision }],
+    ),
+  };
+}
+
+/** The window means nothing where a person asked for the reboot; a change freeze does, unless that person said otherwise. */
+export function whileOpen(
+  { open, openUntil, frozen }: Pick<GroupOpening, "open" | "openUntil" | "frozen">,
+  { asked, inFreeze }: Pick<Grant, "asked" | "inFreeze">,
+): { open: boolean; closes: number | null; frozen: boolean } {
+  if (asked === undefined || (frozen && inFreeze !== true)) return { open, closes: openUntil, frozen };
+  return { open: true, closes: null, frozen: false };
+}
