@@ -26,6 +26,10 @@ export const GROUP_LABEL = `${GROUP}/group`;
 export const WITHHELD_ANNOTATION = `${GROUP}/withheld`;
 /** On a NodeUpdate, by the rollout controller: `release time` of the failure that a retry forgave; a later one needs a new retry. */
 export const RETRIED_ANNOTATION = `${GROUP}/retried`;
+/** Taint (PreferNoSchedule) on Nodes that wait for their reboot, where the group asks for it. */
+export const PENDING_TAINT = `${GROUP}/update-pending`;
+/** Kubernetes' own label (KEP-1143): service controllers take such a Node out of their load balancers. */
+export const EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers";
 /** On a NodeUpdate (or on its Node, from where it is moved): a reason, for which a person asks for one reboot of the machine; windows don't hold it back, budgets do. */
 export const REBOOT_ANNOTATION = `${GROUP}/reboot`;
 /** Beside it, with any value: the reboot may be in a change freeze too. */

@@ -5,7 +5,7 @@ import { Duration } from "./duration.ts";
 import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { exactlyOne, validations } from "./rules.ts";
-import { Drain } from "./update-group.ts";
+import { Drain, LoadBalancers } from "./update-group.ts";
 
 const kept = (field: string): string =>
   `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`;
@@ -86,6 +86,7 @@ export const FrozenPolicy = z.object({
   rebootTime: Duration,
   releaseDeadline: Duration,
   holderTTL: Duration.optional(),
+  excludeFromLoadBalancers: LoadBalancers.optional(),
 });
 
 /** What is needed to rebuild a holder when etcd lost it (design, rule 9). */

@@ -178,6 +178,10 @@ export const reasons = {
 
   // A node under a grant
   Granting: entry("normal", "A slot is being taken."),
+  LeavingLoadBalancers: entry(
+    "normal",
+    "The node is excluded from load balancers, which get time to take it out before Pods leave.",
+  ),
   Draining: entry("normal", "Pods leave the node."),
   BlockedByDisruptionBudget: entry(
     "warning",

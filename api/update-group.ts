@@ -99,6 +99,13 @@ export const Drain = z.object({
   gracePeriod: Duration.optional().meta({ description: "Overrides the Pods' own grace period." }),
 });
 
+export const LoadBalancers = z.object({
+  wait: Duration.default("30s").meta({
+    ...validations(between("0s", "30m")),
+    description: "From the label to the first eviction: time for load balancers to take the node out.",
+  }),
+});
+
 export const Health = z.object({
   bootChecks: z
     .array(HealthCheck)
@@ -175,6 +182,14 @@ export const UpdateGroupSpec = z
       .default(false)
       .meta({ description: "Whether images too are fetched in windows only." }),
     blockers: Blockers,
+    preferNoSchedule: z.boolean().optional().meta({
+      description:
+        "Whether nodes that wait for their reboot carry the taint slipway.dev/update-pending:PreferNoSchedule.",
+    }),
+    excludeFromLoadBalancers: LoadBalancers.optional().meta({
+      description:
+        "Sets node.kubernetes.io/exclude-from-external-load-balancers with the cordon, and takes it off with it; absent: does not.",
+    }),
     drain: Drain.default({ enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" }),
     health: Health.default({ bootChecks: [], bootDeadline: "5m", rebootTime: "1m", releaseDeadline: "10m" }),
     failureThreshold: z

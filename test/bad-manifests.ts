@@ -312,6 +312,15 @@ export const badManifests: readonly BadManifest[] = [
     /stands for any characters/,
     "spec.blockers[0].alerts.only[0]",
   ),
+  bad(
+    "a wait for load balancers of a day",
+    "group",
+    "spec.excludeFromLoadBalancers",
+    { wait: "24h" },
+    DURATION,
+    "spec.excludeFromLoadBalancers.wait",
+  ),
+  bad("a word instead of a taint", "group", "spec.preferNoSchedule", "yes", /boolean/),
   // RebootBudget
   bad("a budget of 0", "budget", "spec.maxUnavailable", 0, LIMIT),
   bad("a budget of 0%", "budget", "spec.maxUnavailable", "0%", LIMIT),

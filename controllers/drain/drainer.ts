@@ -35,7 +35,16 @@ type Answers = Map<string, Refusal | undefined>;
 /** What the drain of one node is decided by, but for its Pods and what was refused. */
 export type DrainRequest = Pick<
   DrainView,
-  "node" | "policy" | "startedAt" | "now" | "open" | "closes" | "frozen" | "bootNeeds" | "revision"
+  | "node"
+  | "policy"
+  | "startedAt"
+  | "now"
+  | "notBefore"
+  | "open"
+  | "closes"
+  | "frozen"
+  | "bootNeeds"
+  | "revision"
 > & { uid: string; rivals: readonly { uid: string; node: string; revision: number }[] };
 
 export class Drainer {

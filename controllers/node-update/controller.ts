@@ -38,6 +38,7 @@ import { NodeMemory } from "./memory.ts";
 import { heartbeatOf, NodeApi } from "./node-api.ts";
 import { decideNode } from "./policy.ts";
 import { StatusWriter } from "./status-writer.ts";
+import { isTainted, planTaint, wantsTaint } from "./taint.ts";
 import { wantedOf } from "./target.ts";
 
 export interface NodeUpdateStores {
@@ -129,6 +130,7 @@ export class NodeUpdateReconciler implements Reconciler {
       const decision = decideNode(seen.view, clock.now());
       const nodeUpdate = await this.#status.write(current.nodeUpdate, decision, current.signal);
       current = { ...current, nodeUpdate };
+      await this.#taint(current, seen, decision);
       const go = await this.#perform(current, seen, decision);
       if (decision.act.do === "take") work.take = undefined;
       if (go === "again") continue;
@@ -239,6 +241,14 @@ export class NodeUpdateReconciler implements Reconciler {
     return view.take !== undefined;
   }
 
+  async #taint({ nodeUpdate, signal }: Work, { view }: Seen, { step, why }: NodeDecision): Promise<void> {
+    const { node, group } = view;
+    const leaves = nodeUpdate.metadata.deletionTimestamp !== undefined;
+    const wanted = !leaves && wantsTaint(group, step, why.reason);
+    if (node === undefined || isTainted(node) === wanted) return;
+    await this.#nodes.patch(nodeUpdate, (fresh) => planTaint(fresh, wanted), signal);
+  }
+
   /** Whether to look again at once. */
   async #perform(work: Work, seen: Seen, { act }: NodeDecision): Promise<"again" | "refused" | "wait"> {
     const { coordination, leader, drainer } = this.#deps;
@@ -265,7 +275,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const { token } = live;
     switch (act.do) {
       case "cordon":
-        await this.#nodes.patch(work.nodeUpdate, (node) => planCordon(node, token), signal);
+        await this.#nodes.patch(work.nodeUpdate, (node) => planCordon(node, token, act.exclude), signal);
         return "wait";
       case "evict":
         await drainer.evict(uid, act.pods, policyOf(seen.view).drain, signal);

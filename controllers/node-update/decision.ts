@@ -46,7 +46,8 @@ export type Act =
   | { do: "none" }
   /** Ask etcd for the slot under the nonce in the status. */
   | { do: "take"; take: TakePlan; nonce: string }
-  | { do: "cordon" }
+  /** `exclude`: wall clock, ms, of now, where load balancers are to let go of the node too. */
+  | { do: "cordon"; exclude: number | undefined }
   | { do: "evict"; pods: readonly Pod[] }
   | { do: "markDrained" }
   | { do: "revoke"; why: Why }

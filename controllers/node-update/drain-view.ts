@@ -2,10 +2,11 @@
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { Grant } from "../../coordination/records.ts";
+import type { Node } from "../../runtime/core.ts";
 import type { DrainRequest } from "../drain/drainer.ts";
 import { type GroupOpening, groupOpening } from "../window/policy.ts";
 import { cordonOf } from "./cordon.ts";
-import { bootNeeds } from "./deadlines.ts";
+import { bootNeeds, exclusionWait } from "./deadlines.ts";
 import { type NodeView, policyOf } from "./decision.ts";
 
 /** Undefined where there is nothing to drain now: no grant, drained already, or not cordoned by us yet. */
@@ -20,12 +21,14 @@ export function drainOf(
   const ours = node !== undefined && cordonOf(node) !== undefined;
   if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined) return undefined;
   const policy = policyOf(view);
+  const excludedUntil = untilLetGo(node, exclusionWait(policy), now);
   return {
     uid,
     node: node.metadata.name,
     policy: policy.drain,
-    startedAt: live.phase.at,
+    startedAt: Math.max(live.phase.at, excludedUntil),
     now,
+    notBefore: excludedUntil,
     ...whileOpen(groupOpening(group, windows, now), live.grant),
     bootNeeds: bootNeeds(policy),
     revision: live.token.revision,
@@ -35,6 +38,12 @@ export function drainOf(
         : [{ uid: rival, node: grant.node, revision: token.revision }],
     ),
   };
+}
+
+/** Wall clock, ms: until when load balancers have time to let go; a moment that lies ahead is of a clock that was set back. */
+function untilLetGo(node: Node, wait: number | undefined, now: number): number {
+  const at = cordonOf(node)?.excludedAt;
+  return wait === undefined || at === undefined || at > now ? 0 : at + wait;
 }
 
 /** The window means nothing where a person asked for the reboot; a change freeze does, unless that person said otherwise. */

@@ -9,7 +9,7 @@ import type { Phase } from "../../coordination/records.ts";
 import { downBecause } from "../budget/policy.ts";
 import { isBarred } from "../gates/policy.ts";
 import { cordonOf, planCordon } from "./cordon.ts";
-import { bootNeeds } from "./deadlines.ts";
+import { bootNeeds, exclusionWait } from "./deadlines.ts";
 import { type Act, decided, type NodeDecision, type NodeView, policyOf, stoppedBecause } from "./decision.ts";
 import { reasonOf } from "./idle.ts";
 import { missing } from "./release-check.ts";
@@ -95,9 +95,10 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
   const { step = "Draining" } = view.nodeUpdate.status ?? {};
   const current = step === "Rebooting" || step === "Draining" ? step : "Draining";
   if (stop !== undefined) return decided(view, status, current, stop, { do: "revoke", why: stop }, now);
-  if (node !== undefined && planCordon(node, token) !== undefined) {
+  const exclude = exclusionWait(policyOf(view)) === undefined ? undefined : now;
+  if (node !== undefined && planCordon(node, token, exclude) !== undefined) {
     const why: Why = { reason: "Draining", message: "The node is being cordoned." };
-    return decided(view, status, "Draining", why, { do: "cordon" }, now);
+    return decided(view, status, "Draining", why, { do: "cordon", exclude }, now);
   }
   if (phase.phase === "Drained") {
     const why: Why = { reason: "Drained", message: "The node is drained; its agent may ask to reboot." };
@@ -111,6 +112,7 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
   if (verdict?.act === "abort") {
     return decided(view, status, "Draining", verdict.why, { do: "revoke", why: verdict.why }, now);
   }
+  if (verdict?.act === "wait") return decided(view, status, "Draining", verdict.why, none, now, LOOK);
   if (verdict?.act === "evict") {
     return decided(view, status, "Draining", verdict.why, { do: "evict", pods: verdict.pods }, now, LOOK);
   }

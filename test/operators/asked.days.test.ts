@@ -1,7 +1,10 @@
-/** What people ask for: that a hook is heard before a machine goes down, and that one machine reboots now. */
+/** What people ask of a group: hooks, a reboot now, a taint while nodes wait, time for load balancers. */
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { EXCLUDE_LABEL, PENDING_TAINT } from "../../api/labels.ts";
+import { rebootWindow } from "../../hack/demo/manifests.ts";
+import type { Node } from "../../runtime/core.ts";
 import { days, machines } from "../bad-days/day.ts";
 
 const day = days({ machines: machines(2), limits: { total: 1, perZone: 1 } });
@@ -83,5 +86,31 @@ test("a person asks on the Node for a reboot: it waits for no window, happens on
   expect(journal).toContain("A person asked for a reboot now: new firmware.");
   expect(today.boots("node-01")).toBe(before + 1);
   expect(today.boots("node-02")).toBe(0);
+  await today.rest();
+});
+
+test("nodes that wait are tainted, one that drains is out of load balancers first, and nothing of it stays", async () => {
+  const today = day();
+  const { cluster } = today;
+  const nodes = (): Promise<Node[]> => cluster.list<Node>("nodes");
+  const isTainted = ({ spec }: Node): boolean =>
+    spec?.taints?.some(({ key, effect }) => key === PENDING_TAINT && effect === "PreferNoSchedule") === true;
+  const isExcluded = ({ metadata }: Node): boolean => metadata.labels?.[EXCLUDE_LABEL] !== undefined;
+  await cluster.plane.kubectl(["label", "node/node-02", `${EXCLUDE_LABEL}=theirs`]);
+  await today.declare({ preferNoSchedule: true, excludeFromLoadBalancers: { wait: "3s" } });
+  await today.publish("1.2.0");
+  await today.waitFor("both nodes wait for a window, tainted", async () => (await nodes()).every(isTainted));
+  expect((await nodes()).filter(isExcluded).map(({ metadata }) => metadata.name)).toEqual(["node-02"]);
+  await cluster.apply(rebootWindow);
+  let waited = "";
+  await today.waitFor("node-01 leaves load balancers before its Pods leave", async () => {
+    const node = (await nodes()).find(({ metadata }) => metadata.name === "node-01");
+    waited = (await today.nodeUpdate("node-01"))?.status?.reason ?? "";
+    return node !== undefined && isExcluded(node) && waited === "LeavingLoadBalancers";
+  });
+  await today.waitUntilDone("1.2.0");
+  await today.waitFor("no taint stays", async () => !(await nodes()).some(isTainted));
+  const labels = (await nodes()).map(({ metadata }) => metadata.labels?.[EXCLUDE_LABEL]);
+  expect(new Set(labels)).toEqual(new Set(["theirs", undefined]));
   await today.rest();
 });
