@@ -78,6 +78,12 @@ export const reasons = {
     "Another group selects some of the same nodes; neither acts on them.",
     "Narrow one selector.",
   ),
+  NotificationFailed: entry(
+    "warning",
+    "The group's webhook could not be told of something.",
+    "The message says why: correct `spec.notifications`, or mend what it names.",
+  ),
+  StagePassed: entry("normal", "Every node of the stage is done, and it soaked."),
   NoConflict: entry("normal", "No other group selects the same nodes."),
   ReleaseQuarantined: entry(
     "warning",

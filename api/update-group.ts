@@ -6,6 +6,7 @@ import { Duration } from "./duration.ts";
 import { IntOrPercent } from "./int-or-percent.ts";
 import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
+import { Notifications } from "./notification.ts";
 import { atLeastOne, between, exactlyOne, form, selectsSomething, validations } from "./rules.ts";
 import { LabelSelector } from "./selector.ts";
 
@@ -182,6 +183,10 @@ export const UpdateGroupSpec = z
       .default(false)
       .meta({ description: "Whether images too are fetched in windows only." }),
     blockers: Blockers,
+    notifications: Notifications.optional().meta({
+      description:
+        "A webhook that is told, signed, of what happens to the group. For people; rely on alerts.",
+    }),
     preferNoSchedule: z.boolean().optional().meta({
       description:
         "Whether nodes that wait for their reboot carry the taint slipway.dev/update-pending:PreferNoSchedule.",

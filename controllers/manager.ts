@@ -37,6 +37,7 @@ import { FleetLeadership } from "./leadership.ts";
 import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
+import { Notifier, type WebhookKeys } from "./notify/notifier.ts";
 import { createReleaseReconciler, releaseWatches } from "./release/controller.ts";
 import { createRolloutReconciler } from "./rollout/controller.ts";
 import { rolloutWatches } from "./rollout/watch.ts";
@@ -57,8 +58,10 @@ export interface FleetManagerOptions {
   identity: string;
   /** Leader election's times, where not client-go's. */
   election?: Pick<LeaderElectionOptions, "leaseDuration" | "renewDeadline" | "retryPeriod">;
-  /** Calls to blockers; the process's own fetch if absent. */
+  /** Calls to blockers and webhooks; the process's own fetch if absent. */
   http?: HttpCaller;
+  /** Keys that notices are signed with; none if absent, and then none are sent. */
+  webhookKeys?: WebhookKeys;
   /** Nodes worked on at once; 16 if absent. */
   workers?: number;
 }
@@ -189,6 +192,17 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       if (bindsOthers(change)) gates.poke();
     });
   }
+  const notifier = new Notifier({
+    groups: stores.groups,
+    nodeUpdates: stores.nodeUpdates,
+    http,
+    keys: options.webhookKeys ?? (() => Promise.resolve(undefined)),
+    recorder,
+    clock,
+    log: log.with({ part: "notifications" }),
+    told: (outcome) => fleetMetrics?.notified(outcome),
+  });
+  manager.loop("notifications", (signal) => notifier.run(signal));
   manager.loop("fleet", (signal) => cache.run(signal));
   manager.loop("gates", (signal) => gates.run(signal));
   manager.ready.set("gates", () => {

@@ -34,6 +34,8 @@ export interface FleetSources {
 export interface FleetMetrics {
   /** A node came to `step` for the reason in `why`. */
   transition(step: string, why: Why): void;
+  /** A webhook was told of something, or not. */
+  notified(outcome: "sent" | "failed" | "dropped"): void;
 }
 
 /** Gauges are read from `sources` at each scrape. */
@@ -42,6 +44,12 @@ export function createFleetMetrics(registry: Registry, sources: FleetSources): F
     name: "slipway_node_steps_total",
     help: "Steps that nodes came to, with the reason.",
     labelNames: ["step", "reason"],
+    registers: [registry],
+  });
+  const notices = new Counter({
+    name: "slipway_notifications_total",
+    help: "Notices for webhooks of groups, by what came of them.",
+    labelNames: ["outcome"],
     registers: [registry],
   });
   const gauge = gaugesOf(registry);
@@ -64,5 +72,8 @@ export function createFleetMetrics(registry: Registry, sources: FleetSources): F
     "Age of the leader's newest read of etcd: how far its view lags.",
     sources.fleetReadAt,
   );
-  return { transition: (step, { reason }) => steps.inc({ step, reason }) };
+  return {
+    transition: (step, { reason }) => steps.inc({ step, reason }),
+    notified: (outcome) => notices.inc({ outcome }),
+  };
 }

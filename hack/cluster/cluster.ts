@@ -161,6 +161,7 @@ export class Cluster {
         new Service(`manager-${i}`, this.directory, metrics, [
           ...["manager", "--kubeconfig", managerConfig, "--etcd", etcd, "--metrics", metrics],
           ...["--leader-elect-namespace", "slipway-system", "--identity", `manager-${i}`],
+          ...["--webhook-keys", this.webhookKeys],
         ]),
       );
     }
@@ -238,6 +239,11 @@ export class Cluster {
       "1h",
     ]);
     return text.trim().split("\n").at(-1) ?? "";
+  }
+
+  /** Keys that managers sign notices with, a file each; a test may write some. */
+  get webhookKeys(): string {
+    return join(this.directory, "webhook-keys");
   }
 
   machine(name: string): MachineHandle {

@@ -1,6 +1,9 @@
 /** What people ask of a group: hooks, a reboot now, a taint while nodes wait, time for load balancers. */
+import { createHmac } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { EXCLUDE_LABEL, PENDING_TAINT } from "../../api/labels.ts";
 import { rebootWindow } from "../../hack/demo/manifests.ts";
@@ -11,6 +14,8 @@ const day = days({ machines: machines(2), limits: { total: 1, perZone: 1 } });
 
 let server: Server;
 let hook: string;
+let webhook: string;
+const notices: { body: string; signature: string }[] = [];
 /** What the desk says, and whom it was asked about. */
 let word: { status: number; body: string };
 const asked: { node: string; group: string; release: string }[] = [];
@@ -20,22 +25,34 @@ beforeAll(async () => {
     let body = "";
     request.setEncoding("utf8").on("data", (text: string) => (body += text));
     request.on("end", () => {
+      if (request.url === "/notices") {
+        notices.push({ body, signature: String(request.headers["slipway-signature"]) });
+        response.writeHead(204).end();
+        return;
+      }
       asked.push(JSON.parse(body) as (typeof asked)[number]);
       response.writeHead(word.status).end(word.body);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  hook = `http://127.0.0.1:${(server.address() as AddressInfo).port}/may-reboot`;
+  const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  [hook, webhook] = [`${base}/may-reboot`, `${base}/notices`];
 });
 
 afterAll(() => {
   server.close();
 });
 
-test("a hook that says no keeps the group up and costs no budget; once it says yes, the rollout goes on", async () => {
+test("a hook that says no keeps the group up and costs no budget; once it says yes, the rollout goes on, and a webhook hears of its end", async () => {
   const today = day();
   word = { status: 423, body: "the backup runs" };
-  await today.declare({ blockers: [{ name: "desk", http: { url: hook } }] });
+  const { webhookKeys } = today.cluster;
+  mkdirSync(webhookKeys);
+  writeFileSync(join(webhookKeys, "desk"), "s3cret\n");
+  await today.declare({
+    blockers: [{ name: "desk", http: { url: hook } }],
+    notifications: { url: webhook, signingKey: "desk" },
+  });
   await today.publish("1.1.0");
   await today.waitFor("a node is blocked and says by what", async () =>
     (await today.nodeUpdates()).some(
@@ -49,6 +66,12 @@ test("a hook that says no keeps the group up and costs no budget; once it says y
   expect(asked[0]).toMatchObject({ group: "harbor", release: expect.stringContaining("1.1.0") });
   word = { status: 204, body: "" };
   await today.waitUntilDone("1.1.0");
+  await today.waitFor("the webhook is told that it is done", () =>
+    notices.some(({ body }) => (JSON.parse(body) as { event: string }).event === "Done"),
+  );
+  for (const { body, signature } of notices) {
+    expect(signature).toBe(`sha256=${createHmac("sha256", "s3cret").update(body).digest("hex")}`);
+  }
   await today.rest();
 });
 
