@@ -6,9 +6,7 @@ import { configDefaults, defineConfig } from "vitest/config";
 
 /** Set by `npm run test:long`: minutes instead of seconds. */
 const long = process.env.LONG === "1";
-/** Minutes of fetching and power cuts: too long for every commit. */
-const longOnly = ["test/long/**", "test/bad-days/images/**"];
-const exclude = [...configDefaults.exclude, "dist/**", ...(long ? [] : longOnly)];
+const exclude = [...configDefaults.exclude, "dist/**"];
 
 export default defineConfig({
   test: {

@@ -15,9 +15,10 @@ import { gatewayCheck, runChecks } from "./health.ts";
 import type { Host } from "./host.ts";
 import { freshMemory } from "./memory.ts";
 import { hello } from "./messages.ts";
+import { askObjection } from "./objection.ts";
 import { decide } from "./policy.ts";
 import { observe, Reporter } from "./report.ts";
-import { defaultLimits, type Limits, type Run, type Situation, why } from "./situation.ts";
+import { defaultLimits, type Objection, type Run, type Situation, why } from "./situation.ts";
 import { Staging } from "./staging.ts";
 import { openState, type StateLog } from "./state.ts";
 import type { Transport } from "./transport.ts";
@@ -41,7 +42,6 @@ export interface AgentOptions {
   /** VERSION_ID of os-release, for a running slot without a label. */
   runningVersion: string;
   agentVersion: string;
-  limits?: Partial<Limits>;
 }
 
 export interface Agent {
@@ -58,7 +58,6 @@ export function createAgent(options: AgentOptions): Agent {
 
 class Loop implements Agent {
   readonly #options: AgentOptions;
-  readonly #limits: Limits;
   readonly #run: Run;
   readonly #link: GatewayLink;
   readonly #reporter: Reporter;
@@ -67,6 +66,7 @@ class Loop implements Agent {
   #memory = freshMemory();
   #last: Decision | undefined;
   #machine: Machine | undefined;
+  #objection: Objection | undefined;
   /** The machine may have changed since the last look. */
   #stale = true;
   #lookedAt = 0;
@@ -80,7 +80,6 @@ class Loop implements Agent {
   constructor(options: AgentOptions) {
     const { clock, random, log, transport, driver, host } = options;
     this.#options = options;
-    this.#limits = { ...defaultLimits, ...options.limits };
     this.#run = {
       startedAt: clock.monotonic(),
       switch: "unknown",
@@ -108,7 +107,7 @@ class Loop implements Agent {
       log,
       host,
       run: this.#run,
-      hello: () => hello(host, options.agentVersion, this.#reporter.latest),
+      hello: () => hello(host, options.agentVersion, this.#reporter.forHello()),
       opened: () => this.#reporter.carried(),
       changed: () => this.#notify(),
     });
@@ -251,7 +250,8 @@ class Loop implements Agent {
         return;
       case "RunChecks": {
         const failing = await runChecks(host, clock, next.checks, next.until);
-        if (this.#limits.requireGateway && !this.#link.state.handshake) failing.push(gatewayCheck);
+        // A system that nobody can reach is not kept.
+        if (!this.#link.state.handshake) failing.push(gatewayCheck);
         run.checks = { at: clock.monotonic(), failing };
         return;
       }
@@ -280,6 +280,8 @@ class Loop implements Agent {
       this.#machine = await driver.observe();
       this.#lookedAt = now;
     }
+    const { floor } = this.#memory.machine;
+    this.#objection = await askObjection(driver, this.#machine, this.#link.state, floor);
     return this.#situation(this.#machine);
   }
 
@@ -292,10 +294,11 @@ class Loop implements Agent {
       runningVersion,
       machine,
       link: this.#link.state,
+      objection: this.#objection,
       run: this.#run,
       now: clock.monotonic(),
       wall: clock.now(),
-      limits: this.#limits,
+      limits: defaultLimits,
     };
   }
 

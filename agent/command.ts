@@ -1,14 +1,15 @@
 /** `slipway agent`: the flags, and the machine's own implementations of the ports. */
 import { mkdir, open, readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import * as z from "zod";
 import type { Disk } from "../fastpatch/disk.ts";
 import { type Engine, openEngine } from "../fastpatch/engine.ts";
+import { FastPatchError } from "../fastpatch/errors.ts";
 import { openFileDisk } from "../fastpatch/file-disk.ts";
 import { createGptPrio } from "../fastpatch/gptprio.ts";
 import type { HttpSource } from "../fastpatch/http-source.ts";
-import { parseTrust } from "../fastpatch/trust.ts";
+import { parseTrust, type TrustRoots } from "../fastpatch/trust.ts";
 import { type Clock, systemClock } from "../ports/clock.ts";
 import { jsonLogger, type Logger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
@@ -19,7 +20,7 @@ import { type Authentication, grpcTransport, parseServers, tokenFile } from "./g
 import { openHookHost } from "./hook-host.ts";
 import type { Host } from "./host.ts";
 import { Commands } from "./host-command.ts";
-import { IDENTITY_FILE, machineIdentity } from "./join.ts";
+import { IDENTITY_FILE, keepIdentity, machineIdentity } from "./join.ts";
 import { bootSlotOf, versionOf } from "./machine-files.ts";
 import { serveMetrics } from "./metrics.ts";
 import { sentinelDriver } from "./sentinel-driver.ts";
@@ -51,7 +52,6 @@ const Flags = z.object({
   trust: z.string().optional(),
   commands: z.string().optional(),
   metrics: z.string().optional(),
-  rebootMargin: z.number(),
 });
 type Flags = z.output<typeof Flags>;
 
@@ -86,24 +86,12 @@ export function agentCommand(): Command {
     .option("--trust <file>", "public keys that images must be signed with, JSON")
     .option("--commands <file>", "allow list of commands for checks, JSON: {name: [program, argument]}")
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
-    .option(
-      "--reboot-margin <seconds>",
-      "time that the machine needs to go down and come up, where the group's policy names none, and before a fallback's reboot is asked for again",
-      seconds,
-      180,
-    )
     .action(async (options: unknown) => {
       await run(Flags.parse(options));
     });
 }
 
 const VERSION = "0.1.0";
-
-function seconds(text: string): number {
-  const value = Number(text);
-  if (!(value >= 1 && value <= 3600)) throw new InvalidArgumentError("1 to 3600 seconds expected.");
-  return value;
-}
 
 async function run(flags: Flags): Promise<void> {
   const stop = new AbortController();
@@ -125,8 +113,8 @@ async function run(flags: Flags): Promise<void> {
     log,
     runningVersion,
     agentVersion: VERSION,
-    limits: { rebootMargin: flags.rebootMargin * 1000 },
   });
+  const letGo = flags.tokenFile === undefined ? keepIdentity(clock, authenticate) : () => {};
   const metrics =
     flags.metrics === undefined
       ? undefined
@@ -140,6 +128,7 @@ async function run(flags: Flags): Promise<void> {
   try {
     await agent.run(stop.signal);
   } finally {
+    letGo();
     await metrics?.close();
     await close();
   }
@@ -205,8 +194,10 @@ async function openSlots(
   const runningPartition = flags.bootSlot ?? bootSlotOf(await readFile(flags.cmdline, "utf8"));
   const trust =
     flags.driver === "sentinel"
-      ? { keys: [], threshold: 1, allowUnsigned: false }
-      : parseTrust(await readFile(need(flags.trust, "--trust", "--driver fastpatch"), "utf8"));
+      ? async () => ({ keys: [], threshold: 1, allowUnsigned: false })
+      : trustFile(need(flags.trust, "--trust", "--driver fastpatch"));
+  // A mistake in it is said at the start, not with the first image.
+  await trust();
   const disk = await openFileDisk(path, { claim: await passiveNode(path, runningPartition) });
   const source = lazySource(clock);
   const close = async (): Promise<void> => {
@@ -219,6 +210,16 @@ async function openSlots(
     await close();
     throw error;
   }
+}
+
+/** Read anew each time: who is removed from it is trusted no longer. */
+function trustFile(path: string): () => Promise<TrustRoots> {
+  return async () => {
+    const text = await readFile(path, "utf8").catch((error: unknown) => {
+      throw new FastPatchError("TrustInvalid", `the trust file can't be read (${String(error)})`);
+    });
+    return parseTrust(text);
+  };
 }
 
 /** The HTTP client is loaded with the first image: until then the agent is that much smaller. */

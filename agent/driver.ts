@@ -2,9 +2,9 @@
  * What updates the machine, as a port: `fastpatch-driver.ts` writes and flips slots,
  * `sentinel-driver.ts` only notices that somebody else's update wants a reboot.
  */
-import type { Reason } from "../api/reasons.ts";
+import type { Reason, Why } from "../api/reasons.ts";
 import type { BootSlot, SlotName } from "../fastpatch/boot-control.ts";
-import type { Target } from "../proto/gen/agent_pb.ts";
+import type { Desired, Target } from "../proto/gen/agent_pb.ts";
 
 /** The complete, verified image in a slot. */
 export interface Label {
@@ -39,15 +39,25 @@ export interface StageProgress {
   reused: number;
 }
 
-export interface StageOptions {
-  signal: AbortSignal;
-  /** Bytes per second; 0 is no limit. */
-  rateLimit: number;
+/** What people and the machine's past allow now. */
+export interface Consents {
+  /** The group's consent to an unsigned image. */
   allowUnsigned: boolean;
   /** Highest version that was marked good here; "" if none. */
   floor: string;
   /** Version to which a person allowed a downgrade; "" if none. */
   allowDowngradeTo: string;
+}
+
+export function consentsOf(desired: Desired, floor: string): Consents {
+  const { policy, allowDowngradeTo } = desired;
+  return { allowUnsigned: policy?.allowUnsigned ?? false, floor, allowDowngradeTo };
+}
+
+export interface StageOptions extends Consents {
+  signal: AbortSignal;
+  /** Bytes per second; 0 is no limit. */
+  rateLimit: number;
   onProgress: (progress: StageProgress) => void;
 }
 
@@ -70,6 +80,11 @@ export interface Driver {
    * Rejects with `ImageRefused` or with what went wrong this time.
    */
   stage(target: Target, options: StageOptions): Promise<void>;
+  /**
+   * Why `target` may not be staged, or boot where it is staged, by whom the machine trusts and
+   * what is allowed now; undefined if it may.
+   */
+  objection(target: Target, consents: Consents): Promise<Why | undefined>;
   /** Lets `slot` boot next. `tries` 0 takes the only try beforehand, for a boot that the firmware does not see (kexec). */
   flip(slot: SlotName, tries: number): Promise<void>;
   unflip(): Promise<void>;

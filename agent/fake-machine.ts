@@ -3,6 +3,7 @@
  * switch, a power switch, and the agent that runs on it. Every act of the agent on it is
  * counted, so that a test can cut the power, or kill the agent, right after any of them.
  */
+import type { Why } from "../api/reasons.ts";
 import type { BootSlot, SlotName } from "../fastpatch/boot-control.ts";
 import type { Disk } from "../fastpatch/disk.ts";
 import { silentLogger } from "../ports/log.ts";
@@ -81,6 +82,8 @@ export class FakeMachine {
   /** The reboot call is accepted and nothing happens. */
   rebootIgnored = false;
   stageFails: Error | undefined;
+  /** Why what is staged may not boot. */
+  objection: Why | undefined;
   /** Why the driver can't tell how the machine stands. */
   observeFails: Error | undefined;
   /** Times that the driver was asked to look, in monotonic ms. */
@@ -258,6 +261,7 @@ export class FakeMachine {
         const slots = this.slots.map((slot) => ({ ...slot }));
         return { kind: "slots", running: this.running, slots, labels: { ...this.labels } };
       },
+      objection: async () => (life === this.#life ? this.objection : never),
       stage: async (target, { signal, onProgress }) => {
         await change("stage", () => {
           if (this.stageFails) throw this.stageFails;

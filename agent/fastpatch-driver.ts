@@ -21,23 +21,22 @@ export function fastpatchDriver(engine: Engine, runningVersion: string): Driver 
       const [slots, labels] = [await bootControl.slots(), await engine.labels()];
       return { kind: "slots", running: bootControl.running, slots, labels };
     },
-    stage: async (target, { signal, rateLimit, allowUnsigned, floor, allowDowngradeTo, onProgress }) => {
+    stage: async (target, options) => {
       try {
-        await engine.install(installTarget(target), {
-          signal,
-          rateLimit,
-          allowUnsigned,
-          runningVersion,
-          ...(floor !== "" && { floor }),
-          ...(allowDowngradeTo !== "" && { allowDowngradeTo }),
-          onProgress,
-        });
+        await engine.install(installTarget(target), { ...options, runningVersion });
       } catch (error) {
-        if (error instanceof FastPatchError && error.refused) {
-          const reason = REASONS[error.code] ?? "ImageRefused";
-          throw new ImageRefused(`${error.code}: ${error.message}`, { reason, cause: error });
-        }
-        throw error;
+        throw error instanceof FastPatchError && error.refused ? refusal(error) : error;
+      }
+    },
+    objection: async (target, consents) => {
+      try {
+        await engine.check(installTarget(target), { ...consents, runningVersion });
+        return undefined;
+      } catch (error) {
+        // A trust file that can't be read trusts nobody, and must not keep the agent from its other work.
+        const refused = error instanceof FastPatchError ? refusal(error) : error;
+        if (!(refused instanceof ImageRefused)) throw refused;
+        return { reason: refused.reason, message: refused.message };
       }
     },
     flip: (slot, tries) => bootControl.setNext(slot, tries),
@@ -45,6 +44,11 @@ export function fastpatchDriver(engine: Engine, runningVersion: string): Driver 
     markGood: (slot) => bootControl.markGood(slot),
     markBad: (slot) => bootControl.markBad(slot),
   };
+}
+
+function refusal(error: FastPatchError): ImageRefused {
+  const reason = REASONS[error.code] ?? "ImageRefused";
+  return new ImageRefused(`${error.code}: ${error.message}`, { reason, cause: error });
 }
 
 /** Rejects what a gateway must not leave out; the rest is checked by the engine. */

@@ -1,13 +1,13 @@
 /**
  * A machine outside the cluster trades a join token for a client certificate, once, and
- * renews it for a new key when two thirds of its life have passed. Certificate and key
+ * renews it for a new key when a third of its life has passed. Certificate and key
  * lie in one file, so that they always match.
  */
 import { X509Certificate } from "node:crypto";
 import { chmod, mkdir, open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Client } from "@grpc/grpc-js";
-import type { Clock } from "../ports/clock.ts";
+import type { Cancel, Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { JoinRequest, JoinResponse, RenewRequest, RenewResponse } from "../proto/gen/agent_pb.ts";
 import { agentGatewayService, type Method } from "../proto/service.ts";
@@ -16,6 +16,8 @@ import { type Authentication, openClient } from "./grpc-transport.ts";
 const CALL_WITHIN = 30_000;
 /** Between two tries to renew, ms. */
 const RENEW_AGAIN = 600_000;
+/** Between two looks at the certificate while a session lasts, ms. */
+const LOOK = 3_600_000;
 /** In the identity directory: certificate and key of a machine outside the cluster. */
 export const IDENTITY_FILE = "identity.pem";
 
@@ -29,8 +31,33 @@ export interface JoinOptions {
   log: Logger;
 }
 
-/** For `grpcTransport`: joins at the first call, renews when it is time. Rejects if there is no identity and none can be had. */
+/**
+ * For `grpcTransport`: joins at the first call, renews when it is time. Rejects if there is no
+ * identity and none can be had. Calls at once share one answer.
+ */
 export function machineIdentity(options: JoinOptions): () => Promise<Authentication> {
+  const authenticate = joinOrRenew(options);
+  let underWay: Promise<Authentication> | undefined;
+  return () => {
+    underWay ??= authenticate().finally(() => {
+      underWay = undefined;
+    });
+    return underWay;
+  };
+}
+
+/** Looks at the identity now and then, however long a session lasts; until the answer is called. */
+export function keepIdentity(clock: Clock, authenticate: () => Promise<unknown>): Cancel {
+  let cancel = clock.after(LOOK, look);
+  function look(): void {
+    // Who has none hears of it when it connects.
+    authenticate().catch(() => undefined);
+    cancel = clock.after(LOOK, look);
+  }
+  return () => cancel();
+}
+
+function joinOrRenew(options: JoinOptions): () => Promise<Authentication> {
   const file = join(options.directory, IDENTITY_FILE);
   let notBefore = -Infinity;
   return async () => {
@@ -64,7 +91,7 @@ type Identity = NonNullable<Authentication["identity"]>;
 export function dueForRenewal(certificate: Buffer, nowMs: number): boolean {
   const { validFromDate, validToDate } = new X509Certificate(certificate);
   const from = validFromDate.getTime();
-  return nowMs >= from + ((validToDate.getTime() - from) * 2) / 3;
+  return nowMs >= from + (validToDate.getTime() - from) / 3;
 }
 
 /** `nowMs`: wall clock. */

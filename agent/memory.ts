@@ -52,7 +52,7 @@ export interface MachineMemory {
   failed: Failed[];
   /** Highest version that was ever marked good; "" if none. */
   floor: string;
-  /** Root hashes that were marked good, newest first, at most `maxGood`. */
+  /** Root hashes that were marked good, and not staged anew since; newest first, at most `maxGood`. */
   good: string[];
   /** The marker that was still set after a reboot: it gets no second one. */
   stillRequired: string | null;

@@ -14,7 +14,7 @@ import {
   sameToken,
   type Verdict,
 } from "./memory.ts";
-import { answered, ask, bootDeadline } from "./policy-commit.ts";
+import { answered, ask, bootDeadline, rebootTime } from "./policy-commit.ts";
 import {
   bits,
   bootIsGood,
@@ -45,7 +45,7 @@ export function bootDecision(
 /** A boot that nobody knows of: its memory was lost, or the disk is new. */
 export function recovery(situation: Situation, machine: SlotMachine): Decision {
   const { link, now, limits, run } = situation;
-  const policy = link.grant?.policy ?? link.desired?.policy;
+  const policy = toldPolicy(situation);
   if (policy === undefined) {
     const toldSoon = link.connected ? link.since + limits.policyWait : run.startedAt + limits.bootDeadline;
     if (now < toldSoon) {
@@ -55,6 +55,11 @@ export function recovery(situation: Situation, machine: SlotMachine): Decision {
   }
   const deadline = (policy?.bootDeadlineSeconds ?? 0) * 1000 || limits.bootDeadline;
   return bootChecks(situation, machine, { policy, deadline }, undefined);
+}
+
+/** The policy of a boot without an act, as far as a gateway told it. */
+function toldPolicy({ link }: Situation): Policy | undefined {
+  return link.grant?.policy ?? link.desired?.policy;
 }
 
 /** What a good boot teaches: floor and good releases. Undefined where it is known already. */
@@ -133,7 +138,7 @@ function again(
 
 /** The one reboot without a commit: the verdict is written, the slot given up, then the machine reboots. */
 function fallBack(situation: Situation, machine: SlotMachine, act: Act | undefined, cause: Why): Decision {
-  const { memory, run, now, limits } = situation;
+  const { memory, run, now } = situation;
   const go = (next: Next, wakeAfter?: number): Decision => step("VerifyingBoot", cause, next, wakeAfter);
   if (!canFallBack(machine)) return go({ kind: "Wait" }, 60_000);
   const image = act?.target ?? runningLabel(machine);
@@ -150,9 +155,8 @@ function fallBack(situation: Situation, machine: SlotMachine, act: Act | undefin
   }
   if ((bits(machine, machine.running)?.priority ?? 0) > 0)
     return go({ kind: "MarkBad", slot: machine.running });
-  if (run.rebootAskedAt !== undefined && now < run.rebootAskedAt + limits.rebootMargin) {
-    return go({ kind: "Wait" }, run.rebootAskedAt + limits.rebootMargin - now);
-  }
+  const again = (run.rebootAskedAt ?? -Infinity) + rebootTime(act?.policy ?? toldPolicy(situation));
+  if (now < again) return go({ kind: "Wait" }, again - now);
   return go({ kind: "Reboot", method: "Reboot", before: null });
 }
 

@@ -1,11 +1,11 @@
 /** From the grant to the reboot (design, rules 4, 7 and 11), and the way back out. */
 import { create } from "@bufbuild/protobuf";
 import type { Why } from "../api/reasons.ts";
-import { type Grant, PolicySchema } from "../proto/gen/agent_pb.ts";
+import { type Grant, type Policy, PolicySchema } from "../proto/gen/agent_pb.ts";
 import { type Decision, type Next, step } from "./decision.ts";
 import type { RebootMethod } from "./host.ts";
 import { type Act, type GrantToken, sameToken } from "./memory.ts";
-import { failedHere, wantsReboot } from "./policy-stage.ts";
+import { failedHere, refusedNow, wantsReboot } from "./policy-stage.ts";
 import {
   bits,
   bootIsGood,
@@ -23,9 +23,16 @@ export function bootDeadline(act: Act, situation: Situation): number {
   return act.policy.bootDeadlineSeconds * 1000 || situation.limits.bootDeadline;
 }
 
-/** The time that a reboot takes at most, as the grant froze it, ms. */
-export function rebootTime(act: Act, situation: Situation): number {
-  return act.policy.rebootTimeSeconds * 1000 || situation.limits.rebootMargin;
+/**
+ * The time of a reboot where no policy is known, ms: services that stop late and a server's
+ * firmware. Too long only delays another try; too short would count a machine that is on its
+ * way down as one that stayed up.
+ */
+const REBOOT_TIME = 180_000;
+
+/** From the request to reboot to the first user process, at most, ms. */
+export function rebootTime(policy: Policy | undefined): number {
+  return (policy?.rebootTimeSeconds ?? 0) * 1000 || REBOOT_TIME;
 }
 
 /**
@@ -33,7 +40,7 @@ export function rebootTime(act: Act, situation: Situation): number {
  * host counts them anew from the start of each boot, so a fallback boot has as long to disarm it.
  */
 export function deadManSeconds(act: Act, situation: Situation): number {
-  return Math.ceil((bootDeadline(act, situation) + rebootTime(act, situation)) / 1000);
+  return Math.ceil((bootDeadline(act, situation) + rebootTime(act.policy)) / 1000);
 }
 
 export function rebootMethod(act: Act): RebootMethod {
@@ -60,7 +67,9 @@ function unready(situation: Situation, { target, policy }: Act): Why | undefined
   }
   if (!bootIsGood(machine)) return why("BootNotGood", "The running slot is not marked good.");
   const failed = failedHere(situation, target.rootHash);
-  return failed && why("NeverAgain", `${target.version} failed on this machine: ${failed.message}`);
+  if (failed !== undefined)
+    return why("NeverAgain", `${target.version} failed on this machine: ${failed.message}`);
+  return refusedNow(situation, target.rootHash);
 }
 
 /** With no act of ours: what a grant asks for. Undefined where it asks for nothing now. */
@@ -125,7 +134,7 @@ function licensed(situation: Situation, act: Act): number | undefined {
   const { commit, rebootAskedAt } = run;
   if (!commit?.answer || commit.answer.goodForMs <= 0 || !sameToken(commit.token, act.token))
     return undefined;
-  const patience = deadManSeconds(act, situation) * 1000 + rebootTime(act, situation);
+  const patience = deadManSeconds(act, situation) * 1000 + rebootTime(act.policy);
   if (rebootAskedAt !== undefined && now > rebootAskedAt + patience) return undefined;
   return commit.sentAt + commit.answer.goodForMs;
 }
@@ -183,9 +192,9 @@ function licensedAct(situation: Situation, act: Act, before: number): Decision {
       const target = bits(machine, slot);
       const isNext = flipped(machine, slot);
       if (act.step === "Flipped") {
-        return isNext
-          ? go(save(situation, { ...act, step: "Rebooting" }))
-          : go({ kind: "Flip", slot, tries: 1 });
+        if (isNext) return go(save(situation, { ...act, step: "Rebooting" }));
+        const refusal = refusedNow(situation, act.target?.rootHash ?? "");
+        return refusal === undefined ? go({ kind: "Flip", slot, tries: 1 }) : giveUp(situation, act, refusal);
       }
       if (!isNext) return unlicensed(situation, act);
       // The firmware does not see these boots: what it would have counted is counted here.
@@ -221,9 +230,8 @@ function unlicensed(situation: Situation, act: Act): Decision {
   if (mine?.answer !== undefined && mine.answer.goodForMs <= 0)
     return giveUp(situation, act, mine.answer.why);
   const { grant } = link;
-  if (!link.connected || grant === undefined) {
-    return step("Committing", why("WaitingForGateway", "A commit needs a gateway."), { kind: "Wait" });
-  }
+  const waiting = why("WaitingForGateway", "A commit needs a gateway.");
+  if (!link.connected || grant === undefined) return step("Committing", waiting, { kind: "Wait" });
   if (over(situation, act)) {
     return step("Idle", why("Revoked", "The grant was taken back."), save(situation, null));
   }
@@ -232,6 +240,8 @@ function unlicensed(situation: Situation, act: Act): Decision {
   }
   const refusal = unready(situation, act);
   if (refusal !== undefined) return giveUp(situation, act, refusal);
+  // Before that, what people allow is not known, and nobody was asked whether the image may boot.
+  if (act.target !== null && link.desired === undefined) return step("Committing", waiting, { kind: "Wait" });
   if (mine !== undefined && mine.answer === undefined && mine.session === link.session) {
     const wait = mine.sentAt + limits.answerWait - now;
     return wait > 0

@@ -1,5 +1,5 @@
 /** Between reboots: what is fetched into the passive slot, and why not. */
-import type { Reason } from "../api/reasons.ts";
+import type { Reason, Why } from "../api/reasons.ts";
 import type { Target } from "../proto/gen/agent_pb.ts";
 import type { Decision } from "./decision.ts";
 import type { Memory } from "./memory.ts";
@@ -13,6 +13,16 @@ export function failedHere(
 ): Memory["machine"]["failed"][0] | undefined {
   if (link.desired?.retryRootHashes.includes(rootHash) === true) return undefined;
   return memory.machine.failed.find((failed) => failed.rootHash === rootHash);
+}
+
+/**
+ * Why the staged image `rootHash` may not boot, though it was once permitted to be staged. Not
+ * asked of a release that ran well here and lies in the other slot since: the firmware may boot
+ * it anyway, and the way back to it stays open (design, section 6).
+ */
+export function refusedNow({ memory, objection }: Situation, rootHash: string): Why | undefined {
+  if (objection?.rootHash !== rootHash || memory.machine.good.includes(rootHash)) return undefined;
+  return objection.why;
 }
 
 /** A marker that asks for a reboot, unless a reboot for this very marker changed nothing. */
@@ -55,6 +65,11 @@ export function stage(situation: Situation): Decision {
     return rest("Failed", "NeverAgain", `${target.version} failed on this machine: ${failed.message}`);
   }
   if (passiveLabel(machine)?.rootHash === target.rootHash) {
+    const refused = refusedNow(situation, target.rootHash);
+    if (refused !== undefined) {
+      const message = `${target.version} is staged and may not boot any more: ${refused.message}`;
+      return rest("Idle", refused.reason, message);
+    }
     return rest("Staged", "WaitingForTurn", `${target.version} is staged and waits for a grant.`);
   }
   if (!desired.mayStage) {
@@ -74,7 +89,7 @@ export function stage(situation: Situation): Decision {
   return fetching(situation, target);
 }
 
-function fetching({ run }: Situation, target: Target): Decision {
+function fetching({ run, memory }: Situation, target: Target): Decision {
   const progress = run.staging?.progress;
   const verifying = progress?.phase === "Verifying";
   const decision: Decision = {
@@ -84,7 +99,12 @@ function fetching({ run }: Situation, target: Target): Decision {
       : why("Fetching", `${target.version} is written into the passive slot.`),
     next: { kind: "Wait" },
   };
-  if (run.staging === undefined) decision.next = { kind: "Stage", target };
+  const { machine } = memory;
+  // What is staged anew must be permitted anew until it boots, even if it ran well here before.
+  const good = machine.good.filter((rootHash) => rootHash !== target.rootHash);
+  if (run.staging === undefined && good.length < machine.good.length)
+    decision.next = { kind: "Save", memory: { ...memory, machine: { ...machine, good } } };
+  else if (run.staging === undefined) decision.next = { kind: "Stage", target };
   else if (run.staging.rootHash !== target.rootHash) decision.next = { kind: "AbortStage" };
   return decision;
 }

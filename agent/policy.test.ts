@@ -80,6 +80,7 @@ function situation(over: Partial<Situation> = {}): Situation {
       desired: create(DesiredSchema, { target: target("2.0.0", "b"), policy, mayStage: true }),
       grant: null,
     },
+    objection: undefined,
     run,
     now: 1_000,
     wall: 0,
@@ -147,6 +148,28 @@ describe("a restarted agent", () => {
   });
 });
 
+describe("a fallback's reboot that does not come", () => {
+  const failed: Failed = { rootHash: "b", version: "2.0.0", reason: "BootChecksFailed", message: "", at: 0 };
+  const asked = (now: number, rebootTimeSeconds: number): ReturnType<typeof decide> => {
+    const fallen: Act = {
+      ...act,
+      policy: create(PolicySchema, { ...policy, rebootTimeSeconds }),
+      verdict: { verdict: "FellBack", reason: "BootChecksFailed", message: "" },
+    };
+    const memory = { machine: { ...freshMemory().machine, failed: [failed] }, act: fallen };
+    const found = machine(good, [0, 0, false], "B");
+    return decide(situation({ memory, machine: found, run: { ...run, rebootAskedAt: 1_000 }, now }));
+  };
+
+  it.each([
+    ["the policy's time of a reboot", 25, 25_000],
+    ["three minutes where the policy names none", 0, 180_000],
+  ])("is asked for again after %s", (_, seconds, milliseconds) => {
+    expect(asked(2_000, seconds)).toMatchObject({ next: { kind: "Wait" }, wakeAfter: milliseconds - 1_000 });
+    expect(asked(1_000 + milliseconds, seconds).next).toMatchObject({ kind: "Reboot", before: null });
+  });
+});
+
 describe("what the policy never does", () => {
   const bitsOf = fc.tuple(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 0, max: 2 }), fc.boolean());
   const machines = fc
@@ -183,6 +206,7 @@ describe("what the policy never does", () => {
       withdraw: fc.option(whys),
     }),
   );
+  const refused = { reason: "ImageRefused" as const, message: "" };
   const failedList = fc.constantFrom<Failed[]>(
     [],
     [{ rootHash: "b", version: "2.0.0", reason: "FellBack", message: "", at: 0 }],
@@ -205,28 +229,50 @@ describe("what the policy never does", () => {
       .record({ token: tokens, phase: fc.constantFrom("Granted", "Drained", "Committed", "Returned") })
       .map((grant) => create(GrantSchema, { ...grant, policy, target: target("2.0.0", "b") })),
   );
+  const anything = {
+    act: acts,
+    failed: failedList,
+    machine: machines,
+    connected: fc.boolean(),
+    grant: grants,
+    retry: fc.boolean(),
+    mayStage: fc.boolean(),
+    now: time,
+    switch: fc.constantFrom("unknown" as const, "armed" as const, "disarmed" as const),
+    commit: commits,
+    rebootAskedAt: fc.option(time, { nil: undefined }),
+    failure: fc.option(whys, { nil: undefined }),
+    checks: fc.option(fc.record({ at: time, failing: fc.constantFrom<string[]>([], ["kubelet"]) }), {
+      nil: undefined,
+    }),
+    staging: fc.option(fc.constantFrom({ rootHash: "b", progress: undefined }), { nil: undefined }),
+    objection: fc.constantFrom(undefined, undefined, { rootHash: "b", why: refused }),
+    goodHere: fc.constantFrom<string[]>([], ["a"], ["b"]),
+  };
+  /** What chance alone does not find: a grant that may be committed, and nothing in its way but what is checked. */
+  const granted = {
+    ...anything,
+    act: fc
+      .constantFrom("Committing" as const, "Armed" as const, "Flipped" as const, "Rebooting" as const)
+      .map((step) => ({ ...act, step, bootAtCommit: boot })),
+    failed: fc.constant<Failed[]>([]),
+    machine: fc
+      .constantFrom<[number, number, boolean]>([0, 0, false], [2, 1, false], [1, 0, true])
+      .map((B) => machine(good, B)),
+    connected: fc.constant(true),
+    grant: fc
+      .constantFrom("Drained", "Committed")
+      .map((phase) => create(GrantSchema, { token, phase, policy, target: target("2.0.0", "b") })),
+    rebootAskedAt: fc.constant(undefined),
+    failure: fc.constant(undefined),
+  };
   const situations: fc.Arbitrary<Situation> = fc
-    .record({
-      act: acts,
-      failed: failedList,
-      machine: machines,
-      connected: fc.boolean(),
-      grant: grants,
-      retry: fc.boolean(),
-      mayStage: fc.boolean(),
-      now: time,
-      switch: fc.constantFrom("unknown" as const, "armed" as const, "disarmed" as const),
-      commit: commits,
-      rebootAskedAt: fc.option(time, { nil: undefined }),
-      failure: fc.option(whys, { nil: undefined }),
-      checks: fc.option(fc.record({ at: time, failing: fc.constantFrom<string[]>([], ["kubelet"]) }), {
-        nil: undefined,
-      }),
-      staging: fc.option(fc.constantFrom({ rootHash: "b", progress: undefined }), { nil: undefined }),
-    })
-    .map(({ act: found, failed, machine: slots, connected, grant, retry, mayStage, now, ...volatile }) =>
-      situation({
-        memory: { machine: { ...freshMemory().machine, failed }, act: found },
+    .oneof(fc.record(anything), fc.record(granted))
+    .map(({ act: found, failed, machine: slots, connected, grant, retry, mayStage, now, ...rest }) => {
+      const { objection, goodHere, ...volatile } = rest;
+      return situation({
+        memory: { machine: { ...freshMemory().machine, failed, good: goodHere }, act: found },
+        objection,
         machine: slots,
         link: {
           connected,
@@ -243,8 +289,8 @@ describe("what the policy never does", () => {
         },
         run: { ...run, ...volatile },
         now,
-      }),
-    );
+      });
+    });
 
   const always = (
     name: string,
@@ -318,6 +364,18 @@ describe("what the policy never does", () => {
     if (next.kind !== "AskCommit") return;
     expect((s.machine as SlotMachine).labels[other((s.machine as SlotMachine).running)]?.rootHash).toBe("b");
     if (s.link.desired?.retryRootHashes.length === 0) expect(s.memory.machine.failed).toEqual([]);
+  });
+
+  always(
+    "asking to commit, or flipping to, what may not boot any more and never ran well here",
+    (s, next) => {
+      if (next.kind !== "AskCommit" && !(next.kind === "Flip" && next.tries === 1)) return;
+      if (!s.memory.machine.good.includes("b")) expect(s.objection).toBeUndefined();
+    },
+  );
+
+  always("staging what it would later take for a release that ran well here", (s, next) => {
+    if (next.kind === "Stage") expect(s.memory.machine.good).not.toContain(next.target.rootHash);
   });
 
   always("giving up the running slot where no other one boots", (s, next) => {

@@ -3,7 +3,7 @@ import { create, equals } from "@bufbuild/protobuf";
 import type { Cancel, Clock } from "../ports/clock.ts";
 import { type Observed, ObservedSchema } from "../proto/gen/agent_pb.ts";
 import type { Decision } from "./decision.ts";
-import { failedHere, wantsReboot } from "./policy-stage.ts";
+import { failedHere, refusedNow, wantsReboot } from "./policy-stage.ts";
 import { passiveLabel, runningLabel, type Situation } from "./situation.ts";
 
 const SPACING = 1000;
@@ -18,7 +18,9 @@ export function observe(
   const { memory, machine, run, boot } = situation;
   const running = runningLabel(machine);
   const passive = passiveLabel(machine);
-  const staged = passive && failedHere(situation, passive.rootHash) === undefined ? passive : undefined;
+  const barred =
+    passive && (failedHere(situation, passive.rootHash) ?? refusedNow(situation, passive.rootHash));
+  const staged = barred === undefined ? passive : undefined;
   const progress = run.staging?.progress;
   const observed = create(ObservedSchema, {
     boot: { bootId: boot.id, softReboots: boot.softReboots },
@@ -70,6 +72,8 @@ export class Reporter {
   readonly #send: (observed: Observed) => boolean;
   #latest: Observed | undefined;
   #sent: Observed | undefined;
+  /** In the Hello of a session that is not open yet. */
+  #inHello: Observed | undefined;
   #sentAt = -Infinity;
   #timer: Cancel | undefined;
 
@@ -83,15 +87,22 @@ export class Reporter {
     return this.#latest;
   }
 
+  /** The latest, for the Hello of a new session. */
+  forHello(): Observed | undefined {
+    this.#inHello = this.#latest;
+    return this.#latest;
+  }
+
   offer(observed: Observed): void {
     this.#latest = observed;
     this.#flush();
   }
 
-  /** A new session's Hello carried the latest. */
+  /** A session began with what its Hello carried; since then there may be something newer. */
   carried(): void {
-    this.#sent = this.#latest;
+    this.#sent = this.#inHello;
     this.#sentAt = this.#clock.monotonic();
+    this.#flush();
   }
 
   stop(): void {

@@ -22,6 +22,7 @@ export function sentinelDriver(sentinel: Sentinel, host: Pick<Host, "runCommand"
       marker:
         "file" in sentinel ? await fileMarker(sentinel.file) : await commandMarker(sentinel.command, host),
     }),
+    objection: async () => undefined,
     stage: nothing,
     flip: nothing,
     unflip: nothing,

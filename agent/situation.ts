@@ -37,6 +37,12 @@ export interface Asked {
   answered: boolean;
 }
 
+/** Why the image with that root hash, which waits in the passive slot, may not boot. */
+export interface Objection {
+  rootHash: string;
+  why: Why;
+}
+
 /** What this process knows and forgets when it ends. Times are monotonic ms. */
 export interface Run {
   startedAt: number;
@@ -54,8 +60,6 @@ export interface Run {
 }
 
 export interface Limits {
-  /** From the reboot call to the start of the new boot, ms. */
-  rebootMargin: number;
   /** Between two rounds of boot checks, ms. */
   checkInterval: number;
   /** Time that a new session has to tell the policy, before a boot without known policy is judged, ms. */
@@ -64,17 +68,13 @@ export interface Limits {
   bootDeadline: number;
   /** Before an unanswered request is sent again, ms. */
   answerWait: number;
-  /** Whether a boot is good only once a gateway answered the TLS handshake. */
-  requireGateway: boolean;
 }
 
 export const defaultLimits: Limits = {
-  rebootMargin: 180_000,
   checkInterval: 5_000,
   policyWait: 10_000,
   bootDeadline: 300_000,
   answerWait: 15_000,
-  requireGateway: true,
 };
 
 export interface Situation {
@@ -85,6 +85,8 @@ export interface Situation {
   runningVersion: string;
   machine: Machine;
   link: Link;
+  /** The driver's, asked with each look: what permitted staging may have ended since. */
+  objection: Objection | undefined;
   run: Run;
   /** Monotonic ms. */
   now: number;

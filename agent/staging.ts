@@ -4,7 +4,7 @@ import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
 import type { Desired, Target } from "../proto/gen/agent_pb.ts";
-import { type Driver, ImageRefused } from "./driver.ts";
+import { consentsOf, type Driver, ImageRefused } from "./driver.ts";
 import type { Run } from "./situation.ts";
 
 /** Wait after a failure, ms: doubles up to the longest. A refused image waits the longest at once. */
@@ -53,9 +53,7 @@ export class Staging {
       await driver.stage(target, {
         signal,
         rateLimit: Number(desired.policy?.rateLimitBytesPerSecond ?? 0n),
-        allowUnsigned: desired.policy?.allowUnsigned ?? false,
-        floor,
-        allowDowngradeTo: desired.allowDowngradeTo,
+        ...consentsOf(desired, floor),
         onProgress: (progress) => {
           if (run.staging !== undefined) run.staging.progress = progress;
           changed("progress");

@@ -23,6 +23,10 @@ export const NodeUpdateSpec = z
       .object({
         machineId: z.string().min(1).max(64),
         labels: z.record(z.string().max(316), z.string().max(63)).optional().meta({ maxProperties: 64 }),
+        joinedAt: z.iso
+          .datetime()
+          .optional()
+          .meta({ description: "Certificates of the machine from before are worth nothing." }),
       })
       .optional()
       .meta({ description: "The plain machine; its join token fixed the labels." }),

@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
+import { timestamp } from "../api/meta.ts";
 import type { GrantStatus, NodeUpdate } from "../api/node-update.ts";
 import { silentLogger } from "../ports/log.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import type { Tenure } from "../runtime/leader-election.ts";
 import { LedRoom } from "../test/slots/led-room.ts";
-import { nodeUpdate } from "./fixtures.ts";
+import { NOW, nodeUpdate } from "./fixtures.ts";
 import { FleetLeadership, knownMachines, lostBecause, rebuiltGrants } from "./leadership.ts";
 
 const known = { incarnation: "first", revision: 50, pulse: 40 };
@@ -79,7 +80,10 @@ test("a rebuilt grant knows the token that its agent still has", () => {
 
 describe("plain machines", () => {
   const machine = nodeUpdate("machine-m1", "edge", undefined);
-  machine.spec = { group: "edge", machineRef: { machineId: "m1", labels: { zone: "a" } } };
+  machine.spec = {
+    group: "edge",
+    machineRef: { machineId: "m1", labels: { zone: "a" }, joinedAt: timestamp(NOW) },
+  };
 
   /** A manager is elected over the Lease that `lease` stands for. */
   async function elect(led: LedRoom, lease: Record<string, string>): Promise<void> {
@@ -102,7 +106,7 @@ describe("plain machines", () => {
     led.etcd.wipe();
     await elect(led, lease);
     expect(await led.room.readMachines()).toEqual(
-      new Map([["m1", { group: "edge", labels: { zone: "a" }, expiresAt: 0 }]]),
+      new Map([["m1", { group: "edge", labels: { zone: "a" }, expiresAt: 0, joinedAt: NOW }]]),
     );
   });
 

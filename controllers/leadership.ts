@@ -168,13 +168,13 @@ export function lostBecause(
 /** The plain machines that the NodeUpdates tell of, by machine id: what their join tokens fixed. */
 export function knownMachines(
   nodeUpdates: readonly NodeUpdate[],
-): Map<string, { group: string; labels: Record<string, string> }> {
+): Map<string, { group: string; labels: Record<string, string>; joinedAt: number }> {
   return new Map(
-    nodeUpdates.flatMap(({ metadata, spec: { machineRef, group } }) =>
-      machineRef === undefined || metadata.deletionTimestamp !== undefined
-        ? []
-        : [[machineRef.machineId, { group, labels: machineRef.labels ?? {} }] as const],
-    ),
+    nodeUpdates.flatMap(({ metadata, spec: { machineRef, group } }) => {
+      if (machineRef === undefined || metadata.deletionTimestamp !== undefined) return [];
+      const { machineId, labels = {}, joinedAt } = machineRef;
+      return [[machineId, { group, labels, joinedAt: joinedAt === undefined ? 0 : Date.parse(joinedAt) }]];
+    }),
   );
 }
 

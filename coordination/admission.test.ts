@@ -1,6 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { answerCommit, type CommitQuestion, type GrantQuestion, isRepair, refuseGrant } from "./admission.ts";
-import type { BudgetGate, Grant, GroupGate } from "./records.ts";
+import {
+  answerCommit,
+  type BudgetView,
+  type CommitQuestion,
+  type GrantQuestion,
+  isRepair,
+  refuseGrant,
+} from "./admission.ts";
+import type { BudgetGate, Grant, GroupGate, Phase } from "./records.ts";
 
 const NOW = Date.UTC(2026, 10, 2);
 
@@ -13,6 +20,7 @@ function groupGate(change: Partial<GroupGate> = {}): GroupGate {
     quarantined: [],
     open: true,
     openUntil: null,
+    freezesAt: null,
     validUntil: NOW + 30_000,
     ...change,
   };
@@ -141,6 +149,15 @@ const grant: Grant = {
   reason: "",
 };
 
+/** A budget as a commit sees it, with the grants of its holders. */
+function budgetView(change: Partial<BudgetGate> = {}, holders: readonly string[] = ["n1"]): BudgetView {
+  return { budget: "group/g", gate: budgetGate(change), holders: new Set(holders) };
+}
+
+function held(uid: string, phase: Phase["phase"], plain: boolean): [string, { grant: Grant; phase: Phase }] {
+  return [uid, { grant: { ...grant, uid, plain }, phase: { phase, at: NOW } }];
+}
+
 function commit(change: Partial<CommitQuestion> = {}): CommitQuestion {
   return {
     token,
@@ -152,7 +169,8 @@ function commit(change: Partial<CommitQuestion> = {}): CommitQuestion {
     living: token,
     phase: { phase: "Drained", at: NOW },
     gate: groupGate(),
-    budgets: [{ budget: "group/g", gate: budgetGate() }],
+    budgets: [budgetView()],
+    grants: new Map([held("n1", "Drained", false)]),
     ...change,
   };
 }
@@ -163,9 +181,7 @@ describe("answerCommit", () => {
     expect(answerCommit(commit({ gate: groupGate({ validUntil: NOW + 90_000 }) }), NOW)).toEqual({
       goodForSeconds: 30,
     });
-    const sooner = commit({
-      budgets: [{ budget: "group/g", gate: budgetGate({ validUntil: NOW + 8_000 }) }],
-    });
+    const sooner = commit({ budgets: [budgetView({ validUntil: NOW + 8_000 })] });
     expect(answerCommit(sooner, NOW)).toEqual({ goodForSeconds: 8 });
   });
 
@@ -179,9 +195,22 @@ describe("answerCommit", () => {
     const finishing = { ...grant, finishes: true };
     const closed = groupGate({ open: false, openUntil: null });
     expect(answerCommit(commit({ grant: finishing, gate: closed }), NOW)).toEqual({ goodForSeconds: 30 });
-    const frozen = groupGate({ open: false, openUntil: null, frozen: true });
-    expect(answerCommit(commit({ grant: finishing, gate: frozen }), NOW)).toMatchObject({
-      reason: "WaitingForWindow",
+    const freezing = (freezesAt: number) =>
+      answerCommit(commit({ grant: finishing, gate: groupGate({ open: false, freezesAt }) }), NOW);
+    for (const begins of [0, NOW - 1, NOW, NOW + 6_000, NOW + 64_999]) {
+      expect(freezing(begins)).toMatchObject({
+        reason: "ChangeFreeze",
+        message: expect.stringMatching(/freeze/),
+      });
+    }
+    expect(freezing(NOW + 70_000)).toEqual({ goodForSeconds: 10 });
+    expect(freezing(NOW + 3_600_000)).toEqual({ goodForSeconds: 30 });
+  });
+
+  it("is bound by the freeze, too, while the window is still open", () => {
+    const gate = groupGate({ openUntil: NOW + 6_000, freezesAt: NOW + 6_000 });
+    expect(answerCommit(commit({ grant: { ...grant, finishes: true }, gate }), NOW)).toMatchObject({
+      reason: "ChangeFreeze",
     });
   });
 
@@ -191,16 +220,72 @@ describe("answerCommit", () => {
     expect(answerCommit(commit({ phase, boot: "b/1" }), NOW)).toMatchObject({ reason: "StaleToken" });
   });
 
-  it("does not mind a budget that shrank: the node is counted already", () => {
-    const budgets = [{ budget: "group/g", gate: budgetGate({ max: 0, unavailable: [] }) }];
-    expect(answerCommit(commit({ budgets }), NOW)).toEqual({ goodForSeconds: 30 });
+  it("does not mind a budget that shrank, or who else went down, where the gate counts a Node already", () => {
+    const unavailable = ["n1", "n2"];
+    for (const max of [0, 1]) {
+      const budgets = [budgetView({ max, unavailable })];
+      expect(answerCommit(commit({ budgets }), NOW)).toEqual({ goodForSeconds: 30 });
+    }
   });
 
-  it("refuses a node that is still up where others went down since the grant", () => {
-    const full = [{ budget: "group/g", gate: budgetGate({ max: 1, unavailable: ["n2"] }) }];
-    expect(answerCommit(commit({ budgets: full }), NOW)).toMatchObject({ reason: "WaitingForBudget" });
-    const drained = [{ budget: "group/g", gate: budgetGate({ max: 1, unavailable: ["n1", "n2"] }) }];
-    expect(answerCommit(commit({ budgets: drained }), NOW)).toEqual({ goodForSeconds: 30 });
+  it("refuses a Node that the gate has as available where others went down since the grant", () => {
+    const budgets = [budgetView({ max: 1, unavailable: ["n2"] })];
+    expect(answerCommit(commit({ budgets }), NOW)).toMatchObject({ reason: "WaitingForBudget" });
+  });
+
+  describe("of a plain machine, which serves until it commits,", () => {
+    const m1 = { ...grant, plain: true };
+    const asks = (view: BudgetView, ...others: Parameters<typeof held>[]) =>
+      answerCommit(
+        commit({
+          grant: m1,
+          budgets: [view],
+          grants: new Map([held("n1", "Drained", true), ...others.map((other) => held(...other))]),
+        }),
+        NOW,
+      );
+    const refused = { reason: "WaitingForBudget", message: expect.stringMatching(/n2|allows 0/) };
+
+    it.each<[string, BudgetView, Parameters<typeof held>[]]>([
+      [
+        "another committed and a third is down",
+        budgetView({ max: 2, unavailable: ["n3"] }, ["n1", "n2"]),
+        [["n2", "Committed", true]],
+      ],
+      [
+        "another is back from its commit but not verified",
+        budgetView({ max: 1 }, ["n1", "n2"]),
+        [["n2", "Returned", true]],
+      ],
+      [
+        "a Node has a slot: it is cordoned without asking again",
+        budgetView({ max: 1 }, ["n1", "n2"]),
+        [["n2", "Granted", false]],
+      ],
+      ["a holder has no grant that can be read", budgetView({ max: 1 }, ["n1", "n2"]), []],
+      ["a grant from before the budget counts", budgetView({ max: 1, granted: ["n1", "n2"] }, []), []],
+      ["its gate was read while it was between two gateways", budgetView({ unavailable: ["n1", "n2"] }), []],
+      ["the budget allows nobody any more", budgetView({ max: 0 }), []],
+    ])("refuses where %s", (_, view, others) => {
+      expect(asks(view, ...others)).toMatchObject(refused);
+    });
+
+    it.each<[string, BudgetView, Parameters<typeof held>[]]>([
+      [
+        "one is down, and another has not committed",
+        budgetView({ max: 2, unavailable: ["n3"] }, ["n1", "n2"]),
+        [["n2", "Drained", true]],
+      ],
+      ["another gave its slot back", budgetView({ max: 1 }, ["n1", "n2"]), [["n2", "Withdrawn", true]]],
+      ["the gate counts only itself", budgetView({ unavailable: ["n1"] }), []],
+    ])("answers where %s", (_, view, others) => {
+      expect(asks(view, ...others)).toEqual({ goodForSeconds: 30 });
+    });
+  });
+
+  it("refuses where more budgets bind it than a transaction compares", () => {
+    const budgets = Array.from({ length: 61 }, (_, i) => ({ ...budgetView(), budget: `budget/${i}` }));
+    expect(answerCommit(commit({ budgets }), NOW)).toMatchObject({ reason: "TooManyBudgets" });
   });
 
   it.each<[string, Partial<CommitQuestion>]>([
@@ -228,8 +313,8 @@ describe("answerCommit", () => {
     ["WaitingForGates", { gate: undefined }],
     ["WaitingForGates", { gate: groupGate({ validUntil: NOW }) }],
     ["WaitingForGates", { gate: groupGate({ validUntil: NOW + 4_999 }) }],
-    ["WaitingForGates", { budgets: [{ budget: "group/g", gate: undefined }] }],
-    ["WaitingForGates", { budgets: [{ budget: "group/g", gate: budgetGate({ validUntil: NOW }) }] }],
+    ["WaitingForGates", { budgets: [{ ...budgetView(), gate: undefined }] }],
+    ["WaitingForGates", { budgets: [budgetView({ validUntil: NOW })] }],
   ])("refuses: %s %j", (reason, change) => {
     expect(answerCommit(commit(change), NOW)).toMatchObject({ reason });
   });
@@ -237,8 +322,9 @@ describe("answerCommit", () => {
 
 describe("a reboot that a person asked for", () => {
   const closed = { open: false, openUntil: null };
+  const frozen = { ...closed, freezesAt: NOW - 1000 };
 
-  it("needs no window, but room in each budget, and no pause, halt or freeze", () => {
+  it("needs no window, but room in each budget, no pause or halt, and time until the next freeze", () => {
     const asked = { inFreeze: false };
     expect(refuseGrant(question({ asked, gate: groupGate(closed) }), NOW)).toBeUndefined();
     expect(refuseGrant(question({ asked, gate: groupGate({ openUntil: NOW + 1 }) }), NOW)).toBeUndefined();
@@ -247,15 +333,17 @@ describe("a reboot that a person asked for", () => {
     expect(refuseGrant(question({ asked, gate: groupGate({ halted: true }) }), NOW)?.reason).toBe(
       "FailureThresholdReached",
     );
-    const frozen = groupGate({ ...closed, frozen: true });
-    expect(refuseGrant(question({ asked, gate: frozen }), NOW)?.reason).toBe("WaitingForWindow");
-    expect(refuseGrant(question({ asked: { inFreeze: true }, gate: frozen }), NOW)).toBeUndefined();
+    for (const freezesAt of [NOW - 1000, NOW + 59_000]) {
+      const gate = groupGate({ ...closed, freezesAt });
+      expect(refuseGrant(question({ asked, gate }), NOW)?.reason).toBe("ChangeFreeze");
+      expect(refuseGrant(question({ asked: { inFreeze: true }, gate }), NOW)).toBeUndefined();
+    }
   });
 
   it.each([
     ["out of every window", closed, { asked: "x" }, true],
-    ["in a freeze", { ...closed, frozen: true }, { asked: "x", inFreeze: false }, false],
-    ["in a freeze, as that person said", { ...closed, frozen: true }, { asked: "x", inFreeze: true }, true],
+    ["in a freeze", frozen, { asked: "x", inFreeze: false }, false],
+    ["in a freeze, as that person said", frozen, { asked: "x", inFreeze: true }, true],
     ["that nobody asked for", closed, {}, false],
   ])("is committed %s: %o %o %s", (_when, gate, words, committed) => {
     const asked = commit({ gate: groupGate(gate), grant: { ...grant, ...words } });

@@ -17,6 +17,9 @@ const LANDING = 6_000;
 const COMMIT_AT_MOST = 30;
 const COMMIT_AT_LEAST = 5;
 
+/** Budgets that a commit's transaction can compare, with gate and `seq` each, of etcd's 128. */
+const COMMIT_BUDGETS = 60;
+
 export interface BudgetView {
   budget: string;
   /** Undefined where it is missing or can't be read: refuses. */
@@ -39,11 +42,14 @@ export interface GrantQuestion {
 
 /** Why the grant may not be taken now; undefined where it may. */
 export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined {
-  const anyTime = asked.asked !== undefined && (asked.gate?.frozen !== true || asked.asked.inFreeze);
-  const closed = groupRefusal(asked.group, asked.gate, asked.release, now, LANDING, anyTime);
+  const person = asked.asked;
+  const closed = groupRefusal(asked.group, asked.gate, asked.release, now, LANDING, person !== undefined);
   if (closed !== undefined) return closed;
+  const untilFreeze =
+    person?.inFreeze === true ? Number.POSITIVE_INFINITY : timeUntil(asked.gate?.freezesAt, now);
+  if (person !== undefined && untilFreeze < asked.needs) return tooLate(true, untilFreeze, asked.needs);
   const left = timeLeft(asked.gate, now);
-  if (!anyTime && left < asked.needs) {
+  if (person === undefined && left < asked.needs) {
     return {
       reason: "WaitingForWindow",
       message: `the window closes in ${seconds(left)}; drain, boot and a fallback need up to ${seconds(asked.needs)}`,
@@ -103,12 +109,15 @@ export interface CommitQuestion {
   living: Token | undefined;
   phase: Phase | undefined;
   gate: GroupGate | undefined;
-  budgets: readonly { budget: string; gate: BudgetGate | undefined }[];
+  /** Those that the grant names, and those that came to bind its holder since. */
+  budgets: readonly BudgetView[];
+  /** Every living grant, by uid. */
+  grants: ReadonlyMap<string, { grant: Grant; phase: Phase }>;
 }
 
 /**
- * Whether the agent may flip and reboot, and for how many seconds from its asking. A budget
- * that shrank since does not refuse: the node is counted already. Others that went down do.
+ * Whether the agent may flip and reboot, and for how many seconds from its asking: not where
+ * others went down since the grant, so that a machine that still serves would be one too many.
  */
 export function answerCommit(asked: CommitQuestion, now: number): { goodForSeconds: number } | Why {
   const { grant, gate, phase } = asked;
@@ -134,26 +143,26 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
   if (phase.phase !== "Drained" && !again) {
     return { reason: "StaleToken", message: `the grant is past its commit: ${phase.phase}` };
   }
-  const outlasts = grant.finishes === true || grant.asked !== undefined;
-  const finishes = outlasts && (gate?.frozen !== true || grant.inFreeze === true);
+  const finishes = grant.finishes === true || grant.asked !== undefined;
   const closed = groupRefusal(grant.group, gate, grant.release, now, 0, finishes);
   if (closed !== undefined) return closed;
   let valid = gate?.validUntil ?? now;
-  for (const { budget, gate: budgetGate } of asked.budgets) {
+  if (asked.budgets.length > COMMIT_BUDGETS) {
+    return { reason: "TooManyBudgets", message: `${asked.budgets.length} budgets bind the machine` };
+  }
+  for (const view of asked.budgets) {
+    const { budget, gate: budgetGate } = view;
     if (budgetGate === undefined || budgetGate.validUntil <= now) {
       return staleGate(`budget ${budget}`, budgetGate, now);
     }
-    const full = spent(budget, budgetGate, grant.uid);
+    const full = spent(view, budgetGate, grant, asked.grants);
     if (full !== undefined) return full;
     valid = Math.min(valid, budgetGate.validUntil);
   }
-  const open = finishes ? COMMIT_AT_MOST : (timeLeft(gate, now) - grant.bootNeeds) / 1000;
-  if (open < COMMIT_AT_LEAST) {
-    return {
-      reason: "WindowClosing",
-      message: `the window closes in ${seconds(timeLeft(gate, now))}; boot and a fallback need up to ${seconds(grant.bootNeeds)}`,
-    };
-  }
+  const untilFreeze = grant.inFreeze === true ? Number.POSITIVE_INFINITY : timeUntil(gate?.freezesAt, now);
+  const left = finishes ? untilFreeze : timeLeft(gate, now);
+  const open = (left - grant.bootNeeds) / 1000;
+  if (open < COMMIT_AT_LEAST) return tooLate(finishes, left, grant.bootNeeds);
   const fresh = (valid - now) / 1000;
   if (fresh < COMMIT_AT_LEAST) {
     return { reason: "WaitingForGates", message: `the gates are valid for ${fresh.toFixed(1)} s only` };
@@ -162,16 +171,31 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
 }
 
 /**
- * Whether others went down since the grant, so that this node, which is still up, would be one
- * too many (rule 1). A drained node is unavailable already, and adds nothing.
+ * Rule 1 at the commit. A Node that the gate shows as unavailable (its cordon is enough) adds
+ * nothing. A plain machine always adds itself: it serves until it commits, and where a gate
+ * counts it as away it was read while the machine, which asks, was between two gateways.
  */
-function spent(budget: string, { unavailable, max }: BudgetGate, uid: string): Why | undefined {
-  const away = new Set(unavailable);
-  if (away.has(uid) || away.size === 0 || away.size < max) return undefined;
+function spent(
+  { budget, holders }: BudgetView,
+  gate: BudgetGate,
+  { uid, plain }: Grant,
+  grants: CommitQuestion["grants"],
+): Why | undefined {
+  if (plain !== true && gate.unavailable.includes(uid)) return undefined;
+  const down = [...holders].filter((holder) => !serves(grants.get(holder)));
+  const { away } = others(gate, new Set(down), uid);
+  if (away.size < gate.max) return undefined;
   return {
     reason: "WaitingForBudget",
-    message: `budget ${budget} allows ${max} unavailable and meanwhile has ${away.size}: ${some(away)}`,
+    message: `budget ${budget} allows ${gate.max} unavailable and meanwhile has ${away.size}: ${some(away)}`,
   };
+}
+
+/** Whether a holder is up and stays so until it asks to commit: a Node is cordoned without asking again. */
+function serves(held: { grant: Grant; phase: Phase } | undefined): boolean {
+  if (held?.grant.plain !== true) return false;
+  const { phase } = held.phase;
+  return phase !== "Committed" && phase !== "Returned";
 }
 
 /** What a group's gate forbids, for a grant and a commit alike; one that `finishes` asks for no open window. */
@@ -206,9 +230,23 @@ function staleGate(what: string, gate: { validUntil: number } | undefined, now: 
   return { reason: "WaitingForGates", message: `${what} ${state}; the manager renews it every 10 s` };
 }
 
+function tooLate(finishes: boolean, left: number, needs: number): Why {
+  const need = `boot and a fallback need up to ${seconds(needs)}`;
+  if (!finishes) {
+    return { reason: "WindowClosing", message: `the window closes in ${seconds(left)}; ${need}` };
+  }
+  if (left <= 0) return { reason: "ChangeFreeze", message: "a change freeze holds" };
+  return { reason: "ChangeFreeze", message: `a change freeze begins in ${seconds(left)}; ${need}` };
+}
+
 /** Ms until the opening ends. */
 function timeLeft(gate: GroupGate | undefined, now: number): number {
-  return gate === undefined ? 0 : gate.openUntil === null ? Number.POSITIVE_INFINITY : gate.openUntil - now;
+  return timeUntil(gate?.openUntil, now);
+}
+
+/** Ms until `time`: for ever where it is null, none where it is not known. */
+function timeUntil(time: number | null | undefined, now: number): number {
+  return time === undefined ? 0 : time === null ? Number.POSITIVE_INFINITY : time - now;
 }
 
 function seconds(milliseconds: number): string {

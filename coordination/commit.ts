@@ -1,11 +1,11 @@
 /** The agent's side of a grant: commit, withdrawal, return (design, rules 2, 3 and 4). */
 import type { Why } from "../api/reasons.ts";
-import { answerCommit } from "./admission.ts";
+import { answerCommit, type BudgetView } from "./admission.ts";
 import type { CommitResult, Fenced, LiveGrant } from "./coordination.ts";
 import type { Compare, KeyValue } from "./etcd.ts";
-import { readGrant } from "./fleet.ts";
-import { phaseText } from "./grants.ts";
-import { keys } from "./keys.ts";
+import { readGrant, readGrants } from "./fleet.ts";
+import { bump, phaseText } from "./grants.ts";
+import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { BudgetGate, GroupGate, type Phase, Session, sameToken, type Token } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
@@ -25,14 +25,18 @@ export function commit(
   return transact(etcd, async (): Promise<Step<CommitResult>> => {
     const node = await readNode(etcd, parser, uid);
     const group = node.live?.grant.group ?? "";
-    const budgets = node.live?.grant.budgets ?? [];
-    // The gates are read after the grant that names them; every mod revision is compared.
+    // Read after the grant that names the group; what the answer rests on is compared.
     const { results } = await etcd.read([
       { key: keys.incarnation },
       { key: keys.groupGate(group) },
-      ...budgets.map((budget) => ({ key: keys.budgetGate(budget) })),
+      { prefix: keys.budgetGate("") },
+      { prefix: keys.budgets },
+      { prefix: keys.grants },
+      { prefix: keys.phases },
     ]);
-    const [incarnation, groupGate, ...budgetGates] = results.map((found) => found[0]);
+    const [incarnation, groupGate] = results.map((found) => found[0]);
+    const [gates = [], places = [], grants = [], phases = []] = results.slice(2);
+    const bound = boundBy(uid, node.live?.grant.budgets ?? [], gates, places, parser);
     const now = clock.now();
     const answer = answerCommit(
       {
@@ -45,7 +49,8 @@ export function commit(
         living: node.live?.token,
         phase: node.live?.phase,
         gate: parser.json(GroupGate, groupGate),
-        budgets: budgets.map((budget, i) => ({ budget, gate: parser.json(BudgetGate, budgetGates[i]) })),
+        budgets: bound,
+        grants: readGrants(grants, phases, places, incarnation?.value, parser),
       },
       now,
     );
@@ -63,10 +68,47 @@ export function commit(
         unchanged(keys.incarnation, incarnation),
         { key: keys.incarnation, target: "value", is: "equal", value: token.incarnation },
         unchanged(keys.groupGate(group), groupGate),
-        ...budgets.map((budget, i) => unchanged(keys.budgetGate(budget), budgetGates[i])),
+        // Rule 1: who holds a place, and which plain machines have committed, is as it was read.
+        ...bound.flatMap(({ budget, gateKey, seq }) => [
+          unchanged(keys.budgetGate(budget), gateKey),
+          unchanged(keys.budgetSeq(budget), seq),
+        ]),
       ],
-      operations: [{ put: keys.phase(uid), value: phaseText(phase) }],
+      operations: [
+        { put: keys.phase(uid), value: phaseText(phase) },
+        ...(node.live?.grant.plain === true ? bound.map(({ budget, seq }) => bump(budget, seq)) : []),
+      ],
       committed: () => ({ outcome: "committed", ...answer }),
+    };
+  });
+}
+
+interface BoundBudget extends BudgetView {
+  gateKey: KeyValue | undefined;
+  seq: KeyValue | undefined;
+}
+
+/** The budgets that the grant of `uid` names, and those whose gates count it because they bound it later. */
+function boundBy(
+  uid: string,
+  named: readonly string[],
+  gates: readonly KeyValue[],
+  places: readonly KeyValue[],
+  parser: Parser,
+): BoundBudget[] {
+  const found = new Map(
+    gates.map((kv) => [lastPart(kv.key), { kv, gate: parser.json(BudgetGate, kv) }] as const),
+  );
+  const later = [...found].flatMap(([budget, { gate }]) => (gate?.granted?.includes(uid) ? [budget] : []));
+  return [...new Set([...named, ...later])].map((budget) => {
+    const prefix = keys.holders(budget);
+    const holders = places.filter(({ key }) => key.startsWith(prefix)).map(({ key }) => lastPart(key));
+    return {
+      budget,
+      gate: found.get(budget)?.gate,
+      gateKey: found.get(budget)?.kv,
+      seq: places.find(({ key }) => key === keys.budgetSeq(budget)),
+      holders: new Set(holders),
     };
   });
 }

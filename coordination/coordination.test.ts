@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { beforeEach, describe, expect, it } from "vitest";
 import { ObservedSchema } from "../proto/gen/agent_pb.ts";
 import { desired, LedRoom, must, request, WHY } from "../test/slots/led-room.ts";
+import { EtcdUnavailable } from "./etcd.ts";
 import { keys } from "./keys.ts";
 
 const DAY = 86_400_000;
@@ -117,10 +118,11 @@ describe("gates, sessions and the rest", () => {
     const record = { group: "edge", labels: { site: "b" }, expiresAt: led.clock.now() + 60_000 };
     await led.room.putJoinToken("hash", record);
     led.fates = ["unanswered"];
-    expect(await led.room.spendJoinToken("hash", "m1")).toEqual(record);
+    const joined = { ...record, joinedAt: led.clock.now() };
+    expect(await led.room.spendJoinToken("hash", "m1")).toEqual(joined);
     expect(await led.room.spendJoinToken("hash", "m2")).toBeUndefined();
     expect(await led.room.spendJoinToken("none", "m2")).toBeUndefined();
-    expect(await led.room.readMachines()).toEqual(new Map([["m1", record]]));
+    expect(await led.room.readMachines()).toEqual(new Map([["m1", joined]]));
     await led.room.putJoinToken("late", record);
     led.pass(60_000);
     expect(await led.room.spendJoinToken("late", "m3")).toBeUndefined();
@@ -134,7 +136,8 @@ describe("gates, sessions and the rest", () => {
     await led.room.putJoinToken("second", other);
     await led.room.spendJoinToken("first", "m1");
     expect(await led.room.spendJoinToken("second", "m1")).toBe("known");
-    expect(await led.room.readMachines()).toEqual(new Map([["m1", record]]));
+    const joinedAt = led.clock.now();
+    expect(await led.room.readMachines()).toEqual(new Map([["m1", { ...record, joinedAt }]]));
     expect(await led.room.spendJoinToken("unknown", "m1")).toBeUndefined();
     led.fates = ["unanswered", "unanswered"];
     expect(await led.room.forgetMachine("m1", "installed anew")).toBe(true);
@@ -142,7 +145,12 @@ describe("gates, sessions and the rest", () => {
     expect(await led.room.readJournal(0)).toMatchObject([
       { uid: "m1", group: "edge", reason: "MachineForgotten", message: "installed anew" },
     ]);
-    expect(await led.room.spendJoinToken("second", "m1")).toEqual(other);
+    expect(await led.room.readMachine("m1")).toBeUndefined();
+    led.pass(5000);
+    const anew = { ...other, joinedAt: led.clock.now() };
+    expect(await led.room.spendJoinToken("second", "m1")).toEqual(anew);
+    expect(anew.joinedAt).toBe(joinedAt + 5000);
+    expect(await led.room.readMachine("m1")).toEqual(anew);
   });
 
   it("lets no token take over a machine whose record can't be read", async () => {
@@ -156,13 +164,13 @@ describe("gates, sessions and the rest", () => {
     const record = { group: "edge", labels: { site: "b" }, expiresAt: led.clock.now() + 60_000 };
     await led.room.putJoinToken("hash", record);
     await led.room.spendJoinToken("hash", "m7");
-    const told = { group: "told", labels: { zone: "a" } };
+    const told = { group: "told", labels: { zone: "a" }, joinedAt: led.clock.now() - 60_000 };
     const machines = new Map(Array.from({ length: 250 }, (_, index) => [`m${index}`, told]));
     led.fates = ["ok", "unanswered"];
     expect(await led.room.restoreMachines(led.leader, machines)).toBe(true);
     const known = await led.room.readMachines();
     expect(known.size).toBe(250);
-    expect(known.get("m7")).toEqual(record);
+    expect(known.get("m7")).toEqual({ ...record, joinedAt: led.clock.now() });
     expect(known.get("m249")).toMatchObject(told);
     await led.room.putJoinToken("late", record);
     expect(await led.room.spendJoinToken("late", "m249")).toBe("known");
@@ -198,6 +206,47 @@ describe("gates, sessions and the rest", () => {
     expect(await led.room.readJournal(0)).toHaveLength(1);
     led.pass(32 * DAY);
     expect([...led.etcd.records.keys()].filter((key) => key.startsWith(keys.journal))).toEqual([]);
+  });
+
+  it("restores a machine that joined anew after the snapshot as it is now", async () => {
+    const record = { group: "edge", labels: {}, expiresAt: led.clock.now() + 60_000 };
+    await led.room.putJoinToken("hash", record);
+    await led.room.spendJoinToken("hash", "m1");
+    const { joinedAt } = must(await led.room.readMachine("m1"));
+    const told = { group: "told", labels: {} };
+    const restore = (at: number) =>
+      led.room.restoreMachines(led.leader, new Map([["m1", { ...told, joinedAt: at }]]));
+    expect(await restore(joinedAt + 500)).toBe(true);
+    expect(await led.room.readMachine("m1")).toMatchObject({ group: "edge", joinedAt });
+    expect(await restore(joinedAt + 5000)).toBe(true);
+    expect(await led.room.readMachine("m1")).toMatchObject({ group: "told", joinedAt: joinedAt + 5000 });
+  });
+
+  it("does not say that a machine is unknown while etcd's data is lost", async () => {
+    expect(await led.room.readMachine("m1")).toBeUndefined();
+    led.etcd.wipe();
+    await expect(led.room.readMachine("m1")).rejects.toThrow(EtcdUnavailable);
+  });
+
+  it("lets one machine fill its own part of a day's journal, and no other's", async () => {
+    const entry = (uid: string) => ({
+      at: led.clock.now(),
+      uid,
+      node: uid,
+      group: "g",
+      what: "Staged",
+      reason: "WaitingForTurn",
+      message: "",
+    });
+    const lines = async (uid: string) => (await led.room.readJournal(0)).filter((line) => line.uid === uid);
+    for (let line = 0; line < 400; line++) await led.room.append(entry("loud"));
+    await led.room.append(entry("quiet"));
+    expect(await lines("loud")).toHaveLength(300);
+    expect(await lines("quiet")).toHaveLength(1);
+    expect(led.logged.filter((line) => line.includes("about one machine"))).toHaveLength(1);
+    led.pass(DAY);
+    await led.room.append(entry("loud"));
+    expect(await lines("loud")).toHaveLength(301);
   });
 
   it("hints at changes of the fleet", async () => {

@@ -14,6 +14,7 @@ import type {
   GroupGate,
   JoinRecord,
   JournalEntry,
+  MachineRecord,
   Phase,
   Session,
   Token,
@@ -72,6 +73,8 @@ export interface TakeGrant {
   finishes?: boolean;
   /** A person asked for this reboot, and why: it needs no open window. */
   asked?: { why: string; inFreeze: boolean };
+  /** Frozen for the commit's check: whether the machine is no Node, so that it serves until it commits. */
+  plain?: boolean;
   reason: string;
 }
 
@@ -123,6 +126,10 @@ export interface Coordination {
   putDesired(leader: Leadership, uid: string, desired: Desired): Promise<boolean>;
   /** Removes desired, observed and session of a node that is gone and holds no grant. */
   forgetNode(leader: Leadership, uid: string): Promise<boolean>;
+  /** Forgets etcd's history before `revision`. False if the epoch is no longer ours. */
+  compact(leader: Leadership, revision: number): Promise<boolean>;
+  /** Removes the count of a budget that has neither a gate nor holders. False where it has, or the epoch is no longer ours. */
+  forgetBudget(leader: Leadership, budget: string): Promise<boolean>;
 
   // The slot of a node (manager)
   /** Takes a place in each budget and makes the grant, in one transaction (rule 1). */
@@ -164,25 +171,30 @@ export interface Coordination {
     verdict: NonNullable<Phase["verdict"]>,
     why: Why,
   ): Promise<Fenced>;
-  /** The living grant and the desired record of one node. */
-  readNode(
-    uid: string,
-  ): Promise<{ grant: LiveGrant | undefined; desired: Desired | undefined; session: Session | undefined }>;
+  /** The living grant and the desired record of one node, and of which incarnation they are. */
+  readNode(uid: string): Promise<{
+    incarnation: string | undefined;
+    grant: LiveGrant | undefined;
+    desired: Desired | undefined;
+    session: Session | undefined;
+  }>;
 
   // Plain machines
   /**
    * Spends a join token once (by its SHA-256): the labels and group that it fixes, undefined
    * if it is unknown, spent or expired, `known` if the machine joined by another one.
    */
-  spendJoinToken(tokenHash: string, machineId: string): Promise<JoinRecord | "known" | undefined>;
+  spendJoinToken(tokenHash: string, machineId: string): Promise<MachineRecord | "known" | undefined>;
   putJoinToken(tokenHash: string, record: JoinRecord): Promise<void>;
-  readMachines(): Promise<ReadonlyMap<string, JoinRecord>>;
+  readMachines(): Promise<ReadonlyMap<string, MachineRecord>>;
+  /** Undefined if the machine did not join, or was forgotten. Throws `EtcdUnavailable` where that can't be known. */
+  readMachine(machineId: string): Promise<MachineRecord | undefined>;
   /** A person's removal, into the journal with `why`: then a new token lets the machine join again. False if it is not known. */
   forgetMachine(machineId: string, why: string): Promise<boolean>;
   /** After a loss: writes the machines that etcd does not know any more. False if the epoch is no longer ours. */
   restoreMachines(
     leader: Leadership,
-    machines: ReadonlyMap<string, Pick<JoinRecord, "group" | "labels">>,
+    machines: ReadonlyMap<string, Omit<MachineRecord, "expiresAt">>,
   ): Promise<boolean>;
 
   // Journal
@@ -190,7 +202,7 @@ export interface Coordination {
   readJournal(since: number): Promise<JournalEntry[]>;
 }
 
-export type { JoinRecord } from "./records.ts";
+export type { JoinRecord, MachineRecord } from "./records.ts";
 
 export interface RebuiltGrant {
   uid: string;

@@ -4,9 +4,17 @@ import type { Coordination } from "./coordination.ts";
 import { forgetNode, putDesired } from "./desired.ts";
 import { raiseEpoch, readEpoch } from "./epoch.ts";
 import { readFleet, readNode } from "./fleet.ts";
-import { writeGates } from "./gates.ts";
+import { forgetBudget, writeGates } from "./gates.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
-import { forgetMachine, putJoinToken, readMachines, restoreMachines, spendJoinToken } from "./joins.ts";
+import { compact } from "./history.ts";
+import {
+  forgetMachine,
+  putJoinToken,
+  readMachine,
+  readMachines,
+  restoreMachines,
+  spendJoinToken,
+} from "./joins.ts";
 import { Journal } from "./journal.ts";
 import { PREFIX } from "./keys.ts";
 import { Parser } from "./parse.ts";
@@ -32,6 +40,8 @@ export function createCoordination(unguarded: Ports): Coordination {
     rebuild: (from, grants) => rebuild(unguarded, parser, from, grants),
     writeGates: (leader, gates) => writeGates(ports, parser, leader, gates),
     putDesired: (leader, uid, desired) => putDesired(ports, parser, leader, uid, desired),
+    compact: (leader, revision) => compact(ports, parser, leader, revision),
+    forgetBudget: (leader, budget) => forgetBudget(ports, parser, leader, budget),
     forgetNode: (leader, uid) => forgetNode(ports, parser, leader, uid),
     takeGrant: (leader, request) => takeGrant(ports, parser, leader, request),
     markDrained: (leader, uid, token) => markDrained(ports, parser, leader, uid, token),
@@ -49,6 +59,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     spendJoinToken: (tokenHash, machineId) => spendJoinToken(ports, parser, tokenHash, machineId),
     putJoinToken: (tokenHash, record) => putJoinToken(ports, tokenHash, record),
     readMachines: () => readMachines(ports, parser),
+    readMachine: (machineId) => readMachine(ports, parser, machineId),
     forgetMachine: (machineId, why) => forgetMachine(ports, parser, journal, machineId, why),
     restoreMachines: (leader, machines) => restoreMachines(ports, parser, leader, machines),
     append: (entry) => journal.append(entry),

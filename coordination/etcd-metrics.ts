@@ -50,6 +50,7 @@ export function meterEtcd(
           ({ outcome }) => (outcome === "committed" ? "ok" : outcome),
         ),
       lease: (seconds) => timed("lease", () => etcd.lease(seconds), ok),
+      compact: (revision) => timed("compact", () => etcd.compact(revision), ok),
       leaseOnce: (seconds) => timed("lease", () => etcd.leaseOnce(seconds), ok),
       watch: (prefix, hint) => etcd.watch(prefix, hint),
       close: () => etcd.close(),

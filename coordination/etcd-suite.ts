@@ -206,6 +206,27 @@ export function etcdSuite(name: string, create: () => Promise<EtcdUnderTest>): v
       watch.close();
     });
 
+    it("forgets the past and keeps the present, for readers and watches alike", async () => {
+      let hints = 0;
+      port.watch(at("w/"), () => hints++);
+      await under.until(() => hints > 0);
+      await put("w/a", "1");
+      const created = (await get("w/a"))?.createRevision;
+      const revision = await put("w/a", "2");
+      await port.compact(revision);
+      // Done already, done further, and not possible yet: none is an error.
+      await under.other.compact(revision);
+      await port.compact(revision - 1);
+      await port.compact(revision + 1_000_000);
+      expect(await get("w/a")).toMatchObject({ value: "2", createRevision: created, modRevision: revision });
+      const before = hints;
+      const key = at("w/a");
+      const compares = [{ key, target: "mod", is: "equal", revision } as const];
+      expect((await under.other.txn(compares, [{ put: key, value: "3" }])).outcome).toBe("committed");
+      await under.until(() => hints > before);
+      expect((await get("w/a"))?.createRevision).toBe(created);
+    });
+
     it("hints no more after close", async () => {
       let hints = 0;
       let others = 0;

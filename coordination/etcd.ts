@@ -54,7 +54,7 @@ export interface LeaseSession {
   close(): Promise<void>;
 }
 
-/** Thrown by `read` and `lease` when etcd gives no answer in time. A read has no effect. */
+/** Thrown by `read`, `lease` and `compact` when etcd gives no answer in time. A read has no effect. */
 export class EtcdUnavailable extends Error {
   constructor(message: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
@@ -91,5 +91,10 @@ export interface EtcdPort {
    * and after each change, possibly more often, never less. Reads tell what changed.
    */
   watch(prefix: string, hint: () => void): { close(): void };
+  /**
+   * Forgets what keys were before `revision`; what they are stays, and a watch that lags behind
+   * begins anew. Nothing happens where that was done already, or the store is not so far.
+   */
+  compact(revision: number): Promise<void>;
   close(): Promise<void>;
 }

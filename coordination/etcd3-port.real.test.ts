@@ -135,6 +135,34 @@ describe("etcd3 port over a bad network", () => {
     }
   });
 
+  it("hints on after a compaction past what its watch was told", async () => {
+    let hints = 0;
+    port.watch(prefix, () => hints++);
+    await expect.poll(() => hints, PATIENCE).toBeGreaterThan(0);
+    proxy.stall();
+    // More than etcd buffers for one that does not listen: it leaves the watch behind.
+    const value = "x".repeat(4096);
+    let revision = 0;
+    for (let n = 0; n < 600; n++) {
+      const result = await direct.txn([], [{ put: `${prefix}w`, value }]);
+      if (result.outcome === "committed") ({ revision } = result);
+    }
+    await direct.compact(revision);
+    proxy.resume();
+    // What was on its way arrives first; then the watch must have begun anew.
+    let before = -1;
+    await vi.waitUntil(
+      () => {
+        const quiet = hints === before;
+        before = hints;
+        return quiet;
+      },
+      { timeout: 20_000, interval: 1_000 },
+    );
+    await direct.txn([], [{ put: `${prefix}w`, value: "now" }]);
+    await vi.waitUntil(() => hints > before, { timeout: 8_000, interval: 20 });
+  });
+
   it("loses a lease session before the lease ends, when nothing answers", async () => {
     const session = await port.lease(3);
     const record = { put: `${prefix}p`, value: "x", lease: session.id };
@@ -238,7 +266,10 @@ describe("etcd3 port over three members", () => {
         if (result.outcome === "committed") revision = result.revision;
         return result.outcome === "committed";
       }, PATIENCE);
-      await cluster.etcdctl(["compact", String(revision)]);
+      await vi.waitFor(() => port.compact(revision), PATIENCE);
+      await expect(cluster.etcdctl(["get", "/t/a", "--rev", String(revision - 1)])).rejects.toThrow(
+        /compacted/,
+      );
       const member = cluster.members[round % 3];
       await member?.kill();
       await member?.start();

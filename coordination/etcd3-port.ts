@@ -11,6 +11,7 @@ import {
   EtcdLeaseInvalidError,
   EtcdPermissionDeniedError,
   GRPCInvalidArgumentError,
+  GRPCOutOfRangeError,
   type ICompare,
   type IKeyValue,
   type IOptions,
@@ -251,6 +252,15 @@ class Etcd3Port implements EtcdPort {
         watch.close();
       },
     };
+  }
+
+  async compact(revision: number): Promise<void> {
+    await this.#anywhere("compact", (client) =>
+      client.kv.compact({ revision }).catch((error: unknown) => {
+        // It was compacted as far, or is not yet there.
+        if (!(error instanceof GRPCOutOfRangeError)) throw error;
+      }),
+    );
   }
 
   async close(): Promise<void> {

@@ -31,14 +31,6 @@ export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetS
     if (kv.key.startsWith(keys.groupGate(""))) put(groupGates, kv, parser.json(GroupGate, kv));
     else put(budgetGates, kv, parser.json(BudgetGate, kv));
   }
-  const places = readBudgets(budgets, parser);
-  const phaseOf = new Map(phases.map((kv) => [lastPart(kv.key), kv]));
-  const live = new Map<string, LiveGrant>();
-  for (const kv of grants) {
-    const uid = lastPart(kv.key);
-    const held = (): string[] => heldBy(uid, budgets);
-    live.set(uid, readGrant(kv, phaseOf.get(uid), incarnation[0]?.value, parser, held));
-  }
   return {
     revision,
     pulse: pulse[0]?.modRevision ?? 0,
@@ -46,8 +38,8 @@ export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetS
     epoch: parser.json(Epoch, epoch[0])?.epoch ?? 0,
     groupGates,
     budgetGates,
-    budgets: places,
-    grants: live,
+    budgets: readBudgets(budgets, parser),
+    grants: readGrants(grants, phases, budgets, incarnation[0]?.value, parser),
     desired: mapped(desired, (kv) => parser.proto(DesiredSchema, kv)),
     observed: mapped(observed, (kv) => parser.proto(ObservedSchema, kv)),
     sessions: mapped(sessions, (kv) => parser.json(Session, kv)),
@@ -60,7 +52,12 @@ export async function readNode(
   { etcd }: Ports,
   parser: Parser,
   uid: string,
-): Promise<{ grant: LiveGrant | undefined; desired: Desired | undefined; session: Session | undefined }> {
+): Promise<{
+  incarnation: string | undefined;
+  grant: LiveGrant | undefined;
+  desired: Desired | undefined;
+  session: Session | undefined;
+}> {
   const { results } = await etcd.read([
     { key: keys.incarnation },
     { key: keys.grant(uid) },
@@ -70,6 +67,7 @@ export async function readNode(
   ]);
   const [incarnation, grant, phase, desired, session] = results.map((kvs) => kvs[0]);
   return {
+    incarnation: incarnation?.value,
     grant: grant && readGrant(grant, phase, incarnation?.value, parser, () => []),
     desired: parser.proto(DesiredSchema, desired),
     session: parser.json(Session, session),
@@ -114,6 +112,23 @@ export function readGrant(
       message: "the phase can't be read; it counts as committed",
     },
   };
+}
+
+/** Living grants by uid, of everything under `grants/`, `phases/` and `budgets/`. */
+export function readGrants(
+  grants: readonly KeyValue[],
+  phases: readonly KeyValue[],
+  budgets: readonly KeyValue[],
+  incarnation: string | undefined,
+  parser: Parser,
+): Map<string, LiveGrant> {
+  const phaseOf = new Map(phases.map((kv) => [lastPart(kv.key), kv]));
+  return new Map(
+    grants.map((kv) => {
+      const uid = lastPart(kv.key);
+      return [uid, readGrant(kv, phaseOf.get(uid), incarnation, parser, () => heldBy(uid, budgets))];
+    }),
+  );
 }
 
 function readBudgets(kvs: readonly KeyValue[], parser: Parser): Map<string, BudgetState> {

@@ -71,3 +71,39 @@ function writeBatch(
 function keyOf(operation: Operation): string {
   return "delete" in operation ? operation.delete : "";
 }
+
+/**
+ * Removes `budgets/<b>/seq`. Afterwards whoever planned with the count finds none, and whoever
+ * planned while there was none compares a gate, too, as each take and commit does: the gate is
+ * compared as absent here, and one that is written later has another revision. So nothing that
+ * was lost on its way lands because the key is absent once more.
+ */
+export function forgetBudget(
+  { etcd }: Ports,
+  parser: Parser,
+  leader: Leadership,
+  budget: string,
+): Promise<boolean> {
+  return transact(etcd, async (): Promise<Step<boolean>> => {
+    const { results } = await etcd.read([
+      ...LEADERSHIP,
+      { key: keys.budgetSeq(budget) },
+      { key: keys.budgetGate(budget) },
+      { prefix: keys.holders(budget) },
+    ]);
+    const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
+    const [seq, gate] = [results[2]?.[0], results[3]?.[0]];
+    if (!leads(view, leader) || gate !== undefined || results[4]?.length !== 0) return { answer: false };
+    if (seq === undefined) return { answer: true };
+    return {
+      // No holder comes without changing the seq.
+      compares: [
+        ...view.compares,
+        unchanged(keys.budgetSeq(budget), seq),
+        unchanged(keys.budgetGate(budget), undefined),
+      ],
+      operations: [{ delete: keys.budgetSeq(budget) }],
+      committed: () => true,
+    };
+  });
+}

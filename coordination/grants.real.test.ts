@@ -32,6 +32,7 @@ it("lets 3 of 50 through that ask at once, by two clients of a real etcd", async
           quarantined: [],
           open: true,
           openUntil: null,
+          freezesAt: null,
           validUntil,
         },
       ],

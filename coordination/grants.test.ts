@@ -143,6 +143,51 @@ describe("the way of a grant", () => {
   });
 });
 
+describe("the count of a budget", () => {
+  const forget = (budget = "group/g") => led.room.forgetBudget(led.leader, budget);
+  const counts = () => [...led.etcd.records.keys()].filter((key) => key.endsWith("/seq"));
+
+  it("stays while a grant or a gate needs it, and goes afterwards", async () => {
+    const token = await led.granted({ budgets: ["group/g"] });
+    const gone = { groups: led.gates().groups, budgets: [] };
+    expect(await forget()).toBe(false);
+    await led.room.writeGates(led.leader, gone);
+    expect(await forget()).toBe(false);
+    await led.room.revoke(led.leader, "n1", token, WHY);
+    await led.room.release(led.leader, "n1", token);
+    await led.room.writeGates(led.leader, led.gates());
+    expect(await forget()).toBe(false);
+    await led.room.writeGates(led.leader, gone);
+    expect(await led.room.forgetBudget({ ...led.leader, epoch: 0 }, "group/g")).toBe(false);
+    led.fates = ["unanswered"];
+    expect(await forget()).toBe(true);
+    expect(await forget("never/seen")).toBe(true);
+    expect(counts()).toEqual([]);
+    expect((await led.granted({ nonce: "again" })).revision).toBeGreaterThan(token.revision);
+  });
+
+  it.each([true, false])("lets no lost grant land once it is gone, planned with one: %s", async (counted) => {
+    if (counted) {
+      const token = await led.granted();
+      await led.room.revoke(led.leader, "n1", token, WHY);
+      await led.room.release(led.leader, "n1", token);
+    }
+    await led.room.writeGates(led.leader, led.gates());
+    led.fates = ["late"];
+    expect(await led.room.takeGrant(led.leader, request({ nonce: "lost" }))).toMatchObject({
+      why: { reason: "EtcdUnavailable" },
+    });
+    await led.room.writeGates(led.leader, { groups: led.gates().groups, budgets: [] });
+    for (const budget of request().budgets) expect(await forget(budget)).toBe(true);
+    expect(counts()).toEqual([]);
+    led.land[0]?.();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect((await led.room.readFleet()).grants.size).toBe(0);
+    await led.room.writeGates(led.leader, led.gates());
+    expect(await led.room.takeGrant(led.leader, request())).toMatchObject({ outcome: "granted" });
+  });
+});
+
 describe("an unknown outcome", () => {
   beforeEach(() => led.room.writeGates(led.leader, led.gates()));
 

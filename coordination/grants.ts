@@ -147,6 +147,7 @@ function newGrant(leader: Leadership, request: TakeGrant, repair: boolean, now: 
     bootNeeds: request.bootNeeds,
     ...(request.finishes === true ? { finishes: true } : {}),
     ...(request.asked === undefined ? {} : { asked: request.asked.why, inFreeze: request.asked.inFreeze }),
+    ...(request.plain === true ? { plain: true } : {}),
     ...(repair ? { repair: true } : {}),
     supersedes: null,
     reason: request.reason,
@@ -325,7 +326,7 @@ async function readHeld(
   };
 }
 
-/** Rule 1: whoever changes a budget's holders changes its `seq`. */
+/** Rule 1: whoever changes a budget's holders, or which of them are down, changes its `seq`. */
 export function bump(budget: string, seq: KeyValue | undefined): Operation {
   return { put: keys.budgetSeq(budget), value: String(readSeq(seq) + 1) };
 }

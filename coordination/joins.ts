@@ -2,16 +2,19 @@
 import * as z from "zod";
 import type { Leadership } from "./coordination.ts";
 import { LEADERSHIP, leads, viewEpoch } from "./epoch.ts";
+import { EtcdUnavailable } from "./etcd.ts";
 import type { Journal } from "./journal.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { JoinRecord } from "./records.ts";
+import { isWhole, JoinRecord, MachineRecord } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
 /** `machines/<machine id>`: what the token fixed, and which token it was, to know our own write; "" once it was restored. */
-const Machine = JoinRecord.extend({ spent: z.string() });
+const Machine = MachineRecord.extend({ spent: z.string() });
 type Machine = z.output<typeof Machine>;
 
+/** What Kubernetes remembers of a time has whole seconds, ms. */
+const SECOND = 1000;
 /** Machines restored in one transaction, of etcd's 128 compares. */
 const BATCH = 100;
 
@@ -46,26 +49,27 @@ export function spendJoinToken(
   parser: Parser,
   tokenHash: string,
   machineId: string,
-): Promise<JoinRecord | "known" | undefined> {
+): Promise<MachineRecord | "known" | undefined> {
   const [join, machine] = [keys.join(tokenHash), keys.machine(machineId)];
-  return transact(etcd, async (uncertain): Promise<Step<JoinRecord | "known" | undefined>> => {
+  return transact(etcd, async (uncertain): Promise<Step<MachineRecord | "known" | undefined>> => {
     const { results } = await etcd.read([{ key: join }, { key: machine }]);
     const [token, known] = results.map((kvs) => kvs[0]);
     const record = parser.json(JoinRecord, token);
     const before = parser.json(Machine, known);
     if (record === undefined) {
       const ours = uncertain && before?.spent === tokenHash;
-      return { answer: ours ? JoinRecord.parse(before) : undefined };
+      return { answer: ours ? MachineRecord.parse(before) : undefined };
     }
     if (record.expiresAt <= clock.now()) return { answer: undefined };
     if (known !== undefined && before?.spent !== tokenHash) return { answer: "known" };
+    const joined: MachineRecord = { ...record, joinedAt: clock.now() };
     return {
       compares: [unchanged(join, token), unchanged(machine, known)],
       operations: [
         { delete: join },
-        { put: machine, value: JSON.stringify({ ...record, spent: tokenHash } satisfies Machine) },
+        { put: machine, value: JSON.stringify({ ...joined, spent: tokenHash } satisfies Machine) },
       ],
-      committed: () => record,
+      committed: () => joined,
     };
   });
 }
@@ -73,14 +77,28 @@ export function spendJoinToken(
 export async function readMachines(
   { etcd }: Ports,
   parser: Parser,
-): Promise<ReadonlyMap<string, JoinRecord>> {
+): Promise<ReadonlyMap<string, MachineRecord>> {
   const { results } = await etcd.read([{ prefix: keys.machines }]);
-  const machines = new Map<string, JoinRecord>();
+  const machines = new Map<string, MachineRecord>();
   for (const kv of results[0] ?? []) {
-    const record = parser.json(JoinRecord, kv);
+    const record = parser.json(MachineRecord, kv);
     if (record !== undefined) machines.set(lastPart(kv.key), record);
   }
   return machines;
+}
+
+/** Undefined where nobody joined under this id, or a person forgot it. Throws `EtcdUnavailable` where etcd may have lost it. */
+export async function readMachine(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  machineId: string,
+): Promise<MachineRecord | undefined> {
+  const { results } = await etcd.read([{ key: keys.incarnation }, { key: keys.machine(machineId) }]);
+  const [incarnation, machine] = results.map((kvs) => kvs[0]);
+  if (machine === undefined && !isWhole(incarnation?.value)) {
+    throw new EtcdUnavailable("etcd has lost its data, and is not rebuilt yet");
+  }
+  return parser.json(MachineRecord, machine);
 }
 
 /**
@@ -118,16 +136,20 @@ export async function forgetMachine(
   });
 }
 
-/** Writes the machines that etcd does not know; those that it knows stay as they are. False if the epoch is no longer ours. */
+/**
+ * Writes the machines that etcd does not know, or only from before they joined anew; others
+ * that it knows stay as they are. False if the epoch is no longer ours.
+ */
 export async function restoreMachines(
   { etcd }: Pick<Ports, "etcd">,
   parser: Parser,
   leader: Leadership,
-  machines: ReadonlyMap<string, Pick<JoinRecord, "group" | "labels">>,
+  machines: ReadonlyMap<string, Omit<MachineRecord, "expiresAt">>,
 ): Promise<boolean> {
-  const all = [...machines].map(([id, { group, labels }]) => ({
+  const all = [...machines].map(([id, { group, labels, joinedAt }]) => ({
     key: keys.machine(id),
-    value: JSON.stringify({ group, labels, expiresAt: 0, spent: "" } satisfies Machine),
+    joinedAt,
+    value: JSON.stringify({ group, labels, joinedAt, expiresAt: 0, spent: "" } satisfies Machine),
   }));
   for (let at = 0; at < all.length; at += BATCH) {
     const batch = all.slice(at, at + BATCH);
@@ -136,10 +158,14 @@ export async function restoreMachines(
       const [epoch, incarnation, ...found] = results.map((kvs) => kvs[0]);
       const view = viewEpoch(epoch, incarnation, parser);
       if (!leads(view, leader)) return { answer: false };
-      const missing = batch.filter((_, index) => found[index] === undefined);
+      const told = batch.map((machine, index) => ({ ...machine, kv: found[index] }));
+      const missing = told.filter(
+        ({ kv, joinedAt }) =>
+          kv === undefined || (parser.json(Machine, kv)?.joinedAt ?? joinedAt) + SECOND <= joinedAt,
+      );
       if (missing.length === 0) return { answer: true };
       return {
-        compares: [...view.compares, ...missing.map(({ key }) => unchanged(key, undefined))],
+        compares: [...view.compares, ...missing.map(({ key, kv }) => unchanged(key, kv))],
         operations: missing.map(({ key, value }) => ({ put: key, value })),
         committed: () => true,
       };

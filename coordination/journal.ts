@@ -10,13 +10,16 @@ const RETENTION_DAYS = 30;
 const MAX_TEXT = 1000;
 /** Entries that one process writes in a day; what is above is dropped and said so once. */
 const MAX_PER_DAY = 50_000;
+/** Of them, about one machine: an update takes about 15, and who makes its agent say this and that drops only its own. */
+const MAX_PER_UID = 300;
 /** Newest entries that one read gives. */
 const MAX_READ = 10_000;
 
 export class Journal {
   readonly #ports: Ports;
   readonly #parser: Parser;
-  #day: { day: number; lease: string; written: number } | undefined;
+  /** `of`: entries by uid, of those that were written, so never more than `MAX_PER_DAY`. */
+  #day: { day: number; lease: string; written: number; of: Map<string, number> } | undefined;
 
   constructor(ports: Ports, parser: Parser) {
     this.#ports = ports;
@@ -26,8 +29,20 @@ export class Journal {
   async append(entry: JournalEntry): Promise<void> {
     const { etcd, clock, random, log } = this.#ports;
     const day = Math.floor(clock.now() / DAY);
-    if (this.#day?.day !== day) this.#day = { day, lease: await this.#lease(day), written: 0 };
+    if (this.#day?.day !== day) this.#day = { day, lease: await this.#lease(day), written: 0, of: new Map() };
     const current = this.#day;
+    const own = current.of.get(entry.uid) ?? 0;
+    if (own >= MAX_PER_UID) {
+      if (own === MAX_PER_UID) {
+        const { uid, node } = entry;
+        log.info("enough was written about one machine today; its further entries are dropped", {
+          uid,
+          node,
+        });
+        current.of.set(uid, own + 1);
+      }
+      return;
+    }
     current.written++;
     if (current.written > MAX_PER_DAY) {
       if (current.written === MAX_PER_DAY + 1) {
@@ -35,6 +50,7 @@ export class Journal {
       }
       return;
     }
+    current.of.set(entry.uid, own + 1);
     const key = `${dayPrefix(Math.floor(entry.at / DAY))}${pad(entry.at, 15)}-${random.uuid()}`;
     const value = JSON.stringify(clipped(entry));
     let { lease } = current;

@@ -1,4 +1,6 @@
+import { create } from "@bufbuild/protobuf";
 import { beforeEach, describe, expect, it } from "vitest";
+import { ObservedSchema } from "../proto/gen/agent_pb.ts";
 import type { Fate } from "../test/sim/etcd.ts";
 import { desired, LedRoom, must, request, WHY } from "../test/slots/led-room.ts";
 import { EtcdRewound, EtcdUnavailable } from "./etcd.ts";
@@ -57,6 +59,20 @@ describe("a rebuild", () => {
     expect(fleet.incarnation).toBe(next.incarnation);
     expect(fleet.groupGates.size).toBe(0);
     expect(await led.room.commit("n1", session, token, "b1/0")).toMatchObject({ outcome: "refused" });
+  });
+
+  it("says of a withdrawn grant that it counted as committed, and takes no report from before", async () => {
+    const early = await led.room.openSession("n3", "gw", await led.port.leaseOnce(60));
+    await led.room.putObserved("n3", early, create(ObservedSchema, { step: "Idle" }));
+    must(await led.room.rebuild(await led.room.readEpoch(), grants));
+    expect((await led.room.readFleet()).observed.size).toBe(0);
+    const session = await led.room.openSession("n3", "gw", await led.port.leaseOnce(60));
+    const { token } = must((await led.room.readNode("n3")).grant);
+    expect(await led.room.withdraw("n3", session, token, WHY)).toBe("done");
+    expect((await led.room.readNode("n3")).grant?.phase).toMatchObject({
+      phase: "Withdrawn",
+      committedAt: 5,
+    });
   });
 
   it("lets an agent return by the token that it knows", async () => {

@@ -46,6 +46,8 @@ export async function rebuild(
         { deletePrefix: keys.grants },
         { deletePrefix: keys.phases },
         { deletePrefix: keys.budgets },
+        // Of a restored snapshot it may be old, and verdicts are judged by it: each agent reports anew.
+        { deletePrefix: keys.observed },
       ],
       committed: () => true,
     };
@@ -121,7 +123,10 @@ function operationsOf(leader: Leadership, rebuilt: RebuiltGrant): (Operation & {
   };
   return [
     { put: keys.grant(rebuilt.uid), value: JSON.stringify(grant) },
-    { put: keys.phase(rebuilt.uid), value: phaseText({ phase, at }) },
+    {
+      put: keys.phase(rebuilt.uid),
+      value: phaseText(phase === "Committed" ? { phase, at, committedAt: at } : { phase, at }),
+    },
     ...budgets.flatMap((budget) => [
       { put: keys.holder(budget, rebuilt.uid), value: JSON.stringify({ at } satisfies Holder) },
       { put: keys.budgetSeq(budget), value: "1" },

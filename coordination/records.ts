@@ -22,10 +22,16 @@ export type Epoch = z.output<typeof Epoch>;
  */
 export const REBUILDING = "rebuilding:";
 
+/** Whether etcd has all its holders: without an incarnation, or while they are rebuilt, what is missing is not gone. */
+export function isWhole(incarnation: string | undefined): incarnation is string {
+  return incarnation !== undefined && !incarnation.startsWith(REBUILDING);
+}
+
 /**
  * `budgets/<b>/holders/<uid>`: a place in a budget. It has no lease.
  * Invariant: it exists exactly while `grants/<uid>` does and names the budget; whoever adds
- * or removes one bumps `budgets/<b>/seq` in the same transaction. One that can't be read counts.
+ * or removes one bumps `budgets/<b>/seq` in the same transaction, and so does the commit of a
+ * plain machine, which adds to who is down. One that can't be read counts.
  */
 export const Holder = z.object({ at: z.number() });
 export type Holder = z.output<typeof Holder>;
@@ -45,8 +51,8 @@ export const GroupGate = z.object({
   open: z.boolean(),
   /** Wall clock, ms: when the opening ends; null where nothing closes it. */
   openUntil: z.number().nullable(),
-  /** Whether it is a change freeze that closes it: that ends a grant that `finishes` too. */
-  frozen: z.boolean().optional(),
+  /** Wall clock, ms: when the next change freeze begins, or the present one did; null where none is in sight. It ends a grant that `finishes` too. */
+  freezesAt: z.number().nullable(),
   /** Wall clock, ms. Invariant: at most 30 s after the consistent read that it rests on. */
   validUntil: z.number(),
 });
@@ -100,6 +106,8 @@ export const Grant = z.object({
   asked: z.string().optional(),
   /** That person said that it may be in a change freeze too. */
   inFreeze: z.boolean().optional(),
+  /** A machine that is no Node: nothing cordons it, so that it serves until it commits. */
+  plain: z.boolean().optional(),
   /** A full budget let it through because the node was unavailable: it ends where that ends before the commit. */
   repair: z.boolean().optional(),
   /** After a rebuild: the token by which the agent still knows this grant. */
@@ -122,6 +130,7 @@ export const Phase = z.object({
   committedSession: z.number().optional(),
   /** Boot identity at commit, `bootId/softReboots`: a return must show another. */
   committedBoot: z.string().optional(),
+  /** Also of a commit that a rebuild takes for granted; it stays when the grant is withdrawn. */
   committedAt: z.number().optional(),
   verdict: z.enum(["Updated", "FellBack", "Rebooted", "StillRequired"]).optional(),
   reason: z.string().optional(),
@@ -145,6 +154,13 @@ export const JoinRecord = z.object({
   expiresAt: z.number(),
 });
 export type JoinRecord = z.output<typeof JoinRecord>;
+
+/** `machines/<machine id>`: a certificate that was issued before the machine joined is worth nothing. */
+export const MachineRecord = JoinRecord.extend({
+  /** Wall clock, ms; 0 where it is not known. */
+  joinedAt: z.number().default(0),
+});
+export type MachineRecord = z.output<typeof MachineRecord>;
 
 /** One line of the journal. */
 export const JournalEntry = z.object({

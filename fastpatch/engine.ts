@@ -8,6 +8,7 @@ import { repairGpt } from "./gpt-disk.ts";
 import { createGptPrio } from "./gptprio.ts";
 import { type InstallOptions, type InstallResult, type InstallTarget, install } from "./install.ts";
 import { STATE_LABEL } from "./partition-table.ts";
+import { type Consents, checkPermitted } from "./permission.ts";
 import { readSlotLabel, type SlotLabel } from "./slot-label.ts";
 import type { Source } from "./source.ts";
 import type { TrustRoots } from "./trust.ts";
@@ -18,7 +19,8 @@ export interface EngineOptions {
   runningPartition: string;
   clock: Clock;
   source: Source;
-  trust: TrustRoots;
+  /** Whom the machine trusts, as its file says now. */
+  trust: () => Promise<TrustRoots>;
 }
 
 export interface Engine {
@@ -27,6 +29,8 @@ export interface Engine {
   readonly state: Disk;
   /** What each slot holds completely. */
   labels(): Promise<Record<SlotName, SlotLabel | undefined>>;
+  /** Rejects with FastPatchError where `target`, staged or not, may not be run by what is trusted and allowed now. */
+  check(target: InstallTarget, consents: Consents): Promise<void>;
   /** Stages an image into the passive slot; one at a time. See install.ts. */
   install(target: InstallTarget, options: InstallOptions): Promise<InstallResult>;
 }
@@ -47,6 +51,8 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       }
       return found;
     },
+    check: async (target, consents) =>
+      checkPermitted(target, await options.trust(), consents, options.clock.now()),
     install: async (target, installOptions) => {
       if (installing) throw new FastPatchError("DiskBusy", "another installation writes the passive slot");
       installing = true;

@@ -7,7 +7,7 @@ import {
   headLength,
   MAX_MANIFEST_BYTES,
   type Manifest,
-  type ManifestHead,
+  objectHash,
   PREAMBLE,
   parseHead,
   parseManifest,
@@ -35,9 +35,9 @@ export interface ManifestRequest {
 }
 
 /**
- * The manifest, proved by the root hash of the request. The head is fetched first; where it
- * builds on an image that we have, that is enough. Otherwise, or if the pieces don't fit
- * together, all of it is fetched and checked by its own hash.
+ * The manifest, proved by its signed hash. The head is fetched first; where it builds on an
+ * image that we have, the rest follows. Otherwise, or if the two are not the signed object,
+ * all of it is fetched: then it shows which mirror lied.
  */
 export async function fetchManifest(request: ManifestRequest): Promise<Manifest> {
   const { blob, rootHash } = request;
@@ -61,7 +61,10 @@ export async function fetchManifest(request: ManifestRequest): Promise<Manifest>
   return manifest;
 }
 
-/** Undefined where the head does not suffice. What it says is not signed, but what follows from it must give the root hash. */
+/**
+ * Undefined where the head does not suffice, or is not that of the signed object. Nothing may
+ * follow from such a head: its runs, say, decide whose bytes of the image are called wrong.
+ */
 async function fromHead(request: ManifestRequest): Promise<Manifest | undefined> {
   const [least, most] = FIRST_BOUNDS;
   const start = Math.min(Math.max(Math.floor(request.blob.size * FIRST_SHARE), least), most);
@@ -71,10 +74,13 @@ async function fromHead(request: ManifestRequest): Promise<Manifest | undefined>
     if (end > request.blob.size) return undefined;
     const rest =
       end > start ? await fetchPart(request, { offset: start, length: end - start }) : Buffer.alloc(0);
-    const head: ManifestHead = await parseHead(Buffer.concat([first, rest]).subarray(PREAMBLE, end));
+    const upToHead = Buffer.concat([first, rest]).subarray(0, end);
+    const head = await parseHead(upToHead.subarray(PREAMBLE));
     if (head.base === undefined || head.rootHash !== request.rootHash) return undefined;
     const base = await request.known(head.base.rootHash, head.base.dataBlocks);
-    return base === undefined ? undefined : withBase(head, base);
+    if (base === undefined) return undefined;
+    const manifest = withBase(head, base);
+    return objectHash(upToHead, manifest.hashes) === request.blob.sha256 ? manifest : undefined;
   } catch (error) {
     if (error instanceof FastPatchError && error.code === "ManifestInvalid") return undefined;
     throw error;

@@ -21,7 +21,7 @@ const KIB = 1024;
 const data = noise(600 * KIB, 1);
 const first = await makeRelease("1.0.0", data);
 
-async function machine(source: Source, trust: TrustRoots = UNSIGNED, sectorSize: 512 | 4096 = 512) {
+async function machine(source: Source, trust = UNSIGNED, sectorSize: 512 | 4096 = 512) {
   const small = await smallMachine(first, { sectorSize });
   const clock = instantClock();
   const engine = await openEngine({ disk: small.disk, runningPartition: SLOT_A, clock, source, trust });
@@ -216,7 +216,7 @@ describe("install", () => {
       threshold: 1,
       allowUnsigned: true,
     };
-    const { engine, bytes } = await machine(memorySource(next.objects), trusted);
+    const { engine, bytes } = await machine(memorySource(next.objects), async () => trusted);
     const before = Buffer.from(bytes);
     const refused = async (target: object, code: string, options = {}): Promise<void> => {
       await expect(

@@ -11,26 +11,17 @@ import { FastPatchError } from "./errors.ts";
 import { fetchManifest } from "./fetch-manifest.ts";
 import { other } from "./gptprio.ts";
 import type { Manifest } from "./manifest.ts";
+import { type Consents, checkPermitted, type PermissionRequest } from "./permission.ts";
 import { clearSlotLabel, readSlotLabel, type SlotLabel, slotCapacity, writeSlotLabel } from "./slot-label.ts";
 import type { Source } from "./source.ts";
 import { copyBlocks, fetchRuns, indexSlots, type Slots, type StagingOptions } from "./staging.ts";
 import type { BlobRef } from "./statement.ts";
-import { type ImageSignature, type TrustRoots, verifySignatures } from "./trust.ts";
+import type { TrustRoots } from "./trust.ts";
 import { BLOCK, checkImage, DIGEST, imageBlocks, readLeafHashes } from "./verity.ts";
-import { checkVersion } from "./version.ts";
 
-export interface InstallTarget {
-  version: string;
-  product: string;
-  /** "amd64" or "arm64". */
-  architecture: string;
-  /** dm-verity root hash, lower-case hex. */
-  rootHash: string;
+export interface InstallTarget extends PermissionRequest {
   image: BlobRef;
   manifest: BlobRef;
-  signatures: readonly ImageSignature[];
-  /** Oldest version that may update to this one directly. */
-  updatesFrom?: string;
 }
 
 export interface InstallProgress {
@@ -43,19 +34,12 @@ export interface InstallProgress {
   reused: number;
 }
 
-export interface InstallOptions {
+export interface InstallOptions extends Consents {
   signal: AbortSignal;
   /** Bytes per second; 0 is no limit. */
   rateLimit: number;
-  /** The group's consent to an unsigned image. */
-  allowUnsigned: boolean;
   /** Whether blocks that the disk has may be used; true unless something measures without. */
   reuse?: boolean;
-  /** Highest version that was marked good here; empty or absent if none. */
-  floor?: string;
-  /** Version to which a person allowed a downgrade; empty or absent if none. */
-  allowDowngradeTo?: string;
-  runningVersion: string;
   onProgress?(progress: InstallProgress): void;
 }
 
@@ -71,7 +55,8 @@ export interface InstallContext {
   bootControl: BootControl;
   clock: Clock;
   source: Source;
-  trust: TrustRoots;
+  /** Whom the machine trusts, as its file says now. */
+  trust: () => Promise<TrustRoots>;
 }
 
 /** Rejects with FastPatchError, or with the signal's reason. The running slot is never touched. */
@@ -82,7 +67,7 @@ export async function install(
 ): Promise<InstallResult> {
   const { signal } = options;
   signal.throwIfAborted();
-  checkTarget(target, context, options);
+  checkPermitted(target, await context.trust(), options, context.clock.now());
   const slots = await openSlots(context);
   checkFits(target, slots.runningLabel);
 
@@ -148,26 +133,6 @@ export async function install(
     dataBlocks: manifest.dataBlocks,
   });
   return { readBack, fetchedBytes: tally.fetched, reusedBytes: tally.reused };
-}
-
-/** What needs no disk: is it signed, and may this machine go there. */
-function checkTarget(target: InstallTarget, context: InstallContext, options: InstallOptions): void {
-  try {
-    verifySignatures(target, target.signatures, context.trust, {
-      now: context.clock.now(),
-      unsignedAllowed: options.allowUnsigned,
-    });
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    throw new FastPatchError("TargetInvalid", error.message, { cause: error });
-  }
-  checkVersion({
-    running: options.runningVersion,
-    target: target.version,
-    ...(target.updatesFrom === undefined ? {} : { updatesFrom: target.updatesFrom }),
-    ...(options.floor === undefined ? {} : { floor: options.floor }),
-    ...(options.allowDowngradeTo === undefined ? {} : { allowDowngradeTo: options.allowDowngradeTo }),
-  });
 }
 
 function checkFits(target: InstallTarget, running: SlotLabel | undefined): void {

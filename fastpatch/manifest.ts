@@ -3,17 +3,17 @@
  * object each block lies. As an object it is
  *
  *   a skippable zstd frame of 16 bytes: magic, length 8, bytes of the head frame (u32 LE), "SLM1"
- *   a zstd frame with the head: a line of canonical JSON
- *   a zstd frame with the hashes: another line
+ *   a zstd frame with the head: a line of canonical JSON, which `zstd -dc` prints
+ *   a skippable zstd frame with the hashes, packed
  *
- * so `zstd -dc` prints two JSON documents. A head that names a base lists what changed
- * against it: who has the base needs no second line. That is safe although only the whole
- * object has a signed hash: the hashes must give the signed root hash either way.
+ * A head that names a base lists what changed against it: who has the base fetches no hashes.
+ * Only the whole object has a signed hash. That the last frame follows from the hashes alone,
+ * whoever wrote it, is what lets a machine that fetched the head prove it by that hash.
  *
  * Bytes of the object belong to the runs in order, without gaps. Blocks outside of all runs
  * are zero. The verity tail is not in the object; it follows from the hashes.
  */
-import { hash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import { promisify } from "node:util";
 import { constants, zstdCompress, zstdDecompress } from "node:zlib";
 import * as z from "zod";
@@ -24,10 +24,11 @@ import { BLOCK, buildTree, DIGEST, MAX_DATA_BLOCKS } from "./verity.ts";
 const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);
 
-const FORMAT = "slipway-manifest-v1";
+const FORMAT = "slipway-manifest-v2";
 export const PREAMBLE = 16;
 /** Magic of a skippable frame (RFC 8878, 3.1.2). */
 const SKIPPABLE = 0x184d_2a50;
+const SKIPPABLE_HASHES = 0x184d_2a51;
 const MARK = "SLM1";
 /** 1 MiB of data: what a client must hold to decode one frame. */
 export const MAX_RUN_BLOCKS = 256;
@@ -127,21 +128,20 @@ const Head = z.strictObject({
   rootHash: Sha256,
   runs: Base64,
 });
-const Hashes = z.strictObject({ hashes: Base64 });
 
 const invalid = (what: string, cause?: unknown): FastPatchError =>
   new FastPatchError("ManifestInvalid", `the image manifest is not valid: ${what}`, { cause });
 
-async function inflate(frame: Buffer, limit: number, part: string): Promise<unknown> {
+async function inflateHead(frame: Buffer): Promise<unknown> {
   try {
     const bytes = await decompress(frame, {
-      maxOutputLength: limit,
+      maxOutputLength: MAX_HEAD_TEXT,
       params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG },
     });
     return JSON.parse(bytes.toString("utf8"));
   } catch (error) {
     throw invalid(
-      `its ${part} can't be read (${error instanceof Error ? error.message : String(error)})`,
+      `its head can't be read (${error instanceof Error ? error.message : String(error)})`,
       error,
     );
   }
@@ -162,7 +162,7 @@ export function headLength(preamble: Buffer): number {
 
 /** Reads the head frame and checks everything that can be checked without the hashes. */
 export async function parseHead(frame: Buffer): Promise<ManifestHead> {
-  const parsed = Head.safeParse(await inflate(frame, MAX_HEAD_TEXT, "head"));
+  const parsed = Head.safeParse(await inflateHead(frame));
   if (!parsed.success) throw invalid(z.prettifyError(parsed.error));
   const { dataBlocks, rootHash, objectSize, base } = parsed.data;
   const runs = new Runs(unpack(parsed.data.runs, 3, "runs"));
@@ -212,12 +212,17 @@ function unpack(text: string, columns: number, what: string): Uint32Array {
   return values;
 }
 
-/** The manifest from its head and the frame of hashes. */
-export async function withHashes(head: ManifestHead, frame: Buffer): Promise<Manifest> {
-  const limit = Math.ceil((head.dataBlocks * DIGEST) / 3) * 4 + 64;
-  const parsed = Hashes.safeParse(await inflate(frame, limit, "hashes"));
-  if (!parsed.success) throw invalid(z.prettifyError(parsed.error));
-  return prove(head, Buffer.from(parsed.data.hashes, "base64"));
+/** What stands before the packed hashes: the header of their frame. */
+function hashesHeader(hashes: Buffer): Buffer {
+  const header = Buffer.alloc(8);
+  header.writeUInt32LE(SKIPPABLE_HASHES, 0);
+  header.writeUInt32LE(hashes.length, 4);
+  return header;
+}
+
+/** SHA-256 of the object that begins with `upToHead`, preamble and head frame, and has these hashes. */
+export function objectHash(upToHead: Buffer, hashes: Buffer): string {
+  return createHash("sha256").update(upToHead).update(hashesHeader(hashes)).update(hashes).digest("hex");
 }
 
 /** The manifest from its head and the packed hashes of the base that it names. */
@@ -251,7 +256,10 @@ function prove(head: ManifestHead, hashes: Buffer): Manifest {
 /** Reads a whole manifest object. */
 export async function parseManifest(object: Buffer): Promise<Manifest> {
   const end = PREAMBLE + headLength(object);
-  return withHashes(await parseHead(object.subarray(PREAMBLE, end)), object.subarray(end));
+  const head = await parseHead(object.subarray(PREAMBLE, end));
+  const hashes = Buffer.from(object.subarray(end + 8));
+  if (!object.subarray(end, end + 8).equals(hashesHeader(hashes))) throw invalid("its hashes are cut short");
+  return prove(head, hashes);
 }
 
 /** Writes a manifest object. `base` is the manifest of the image that most machines run now. */
@@ -269,13 +277,12 @@ export async function encodeManifest(
     rootHash: manifest.rootHash,
     runs: manifest.runs.pack(),
   });
-  const hashes = await deflate({ hashes: manifest.hashes.toString("base64") });
   const preamble = Buffer.alloc(PREAMBLE);
   preamble.writeUInt32LE(SKIPPABLE, 0);
   preamble.writeUInt32LE(8, 4);
   preamble.writeUInt32LE(head.length, 8);
   preamble.write(MARK, 12, "latin1");
-  return Buffer.concat([preamble, head, hashes]);
+  return Buffer.concat([preamble, head, hashesHeader(manifest.hashes), manifest.hashes]);
 }
 
 /** Undefined where so much changed that the whole list is as short. */

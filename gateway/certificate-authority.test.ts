@@ -59,7 +59,7 @@ test.each([
     const certificate = new X509Certificate(await authority.issueMachine(MACHINE, publicKey));
     expect(certificate.subject).toBe(`O=slipway:machines\nCN=${MACHINE}`);
     expect(certificate.publicKey.equals(publicKey)).toBe(true);
-    expect(authority.machineOf(certificate.raw)).toBe(MACHINE);
+    expect(authority.machineOf(certificate.raw)?.machineId).toBe(MACHINE);
   },
 );
 
@@ -72,11 +72,11 @@ test.each([
   await expect(authority.readRequest(await make())).rejects.toBeInstanceOf(RefusedRequest);
 });
 
-test("a machine's certificate is short, and no authority", async () => {
+test("a machine's certificate outlives a season in a cupboard, and is no authority", async () => {
   const certificate = await machineCertificate(authority);
   const life = certificate.validToDate.getTime() - clock.now();
-  expect(life).toBeGreaterThan(23 * HOUR);
-  expect(life).toBeLessThanOrEqual(24 * HOUR);
+  expect(life).toBeGreaterThan(89 * 24 * HOUR);
+  expect(life).toBeLessThanOrEqual(90 * 24 * HOUR);
   expect(certificate.ca).toBe(false);
 });
 
@@ -84,10 +84,22 @@ test("it counts only while it is valid", async () => {
   const moving = new FakeClock();
   const { authority: young } = await newAuthority(moving);
   const certificate = await machineCertificate(young);
-  await moving.advance(24 * HOUR);
-  expect(young.machineOf(certificate.raw)).toBe(MACHINE);
+  await moving.advance(90 * 24 * HOUR);
+  expect(young.machineOf(certificate.raw)?.machineId).toBe(MACHINE);
   await moving.advance(1001);
   expect(young.machineOf(certificate.raw)).toBeUndefined();
+});
+
+test("it says when it was issued, and that is never before its machine joined", async () => {
+  const key = await authority.readRequest(await request(P256));
+  const issued = async (joinedAt?: number) => {
+    const certificate = new X509Certificate(await authority.issueMachine(MACHINE, key, joinedAt));
+    return authority.machineOf(certificate.raw)?.issuedAt;
+  };
+  const now = clock.now();
+  expect(await issued()).toBe(now);
+  expect(await issued(now - HOUR)).toBe(now);
+  expect(await issued(now + 60_000)).toBe(now + 60_000);
 });
 
 test("neither another authority's, nor a server's, nor the authority's own names a machine", async () => {
@@ -104,8 +116,8 @@ test("neither another authority's, nor a server's, nor the authority's own names
 test("after a change of authority the former's machines stay known while it is in the bundle", async () => {
   const next = await newAuthority(clock);
   const both = new CertificateAuthority({ bundle: bundle + next.bundle, key: next.key, clock, random });
-  expect(both.machineOf((await machineCertificate(authority)).raw)).toBe(MACHINE);
-  expect(both.machineOf((await machineCertificate(next.authority)).raw)).toBe(MACHINE);
+  expect(both.machineOf((await machineCertificate(authority)).raw)?.machineId).toBe(MACHINE);
+  expect(both.machineOf((await machineCertificate(next.authority)).raw)?.machineId).toBe(MACHINE);
   expect(next.authority.machineOf((await machineCertificate(authority)).raw)).toBeUndefined();
   expect(both.bundle.startsWith(next.bundle.trimEnd())).toBe(true);
 });

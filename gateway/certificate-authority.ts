@@ -33,8 +33,11 @@ import type { Random } from "../ports/random.ts";
 import { isMachineId } from "./agents/form.ts";
 
 const HOUR = 3_600_000;
-/** A machine renews when two thirds have passed. Short, because nothing is ever revoked. */
-const MACHINE_LIFE = 24 * HOUR;
+/**
+ * A machine renews when a third has passed, so it may be off for 60 days, and has as long to
+ * find a gateway. What ends it before is that its machine is forgotten, or joins anew (`Enrolment.check`).
+ */
+const MACHINE_LIFE = 90 * 24 * HOUR;
 const SERVER_LIFE = 7 * 24 * HOUR;
 const AUTHORITY_LIFE = 10 * 365 * 24 * HOUR;
 /** Certificates begin in the past by this much, for clocks that lag. */
@@ -55,6 +58,13 @@ export class RefusedRequest extends Error {
     super(message);
     this.name = "RefusedRequest";
   }
+}
+
+/** What a client certificate says. */
+export interface MachineCertificate {
+  machineId: string;
+  /** Wall clock, ms, in whole seconds. */
+  issuedAt: number;
 }
 
 /** A certificate chain and its PKCS #8 key, PEM. */
@@ -111,7 +121,7 @@ export class CertificateAuthority {
     const privateKey = createPrivateKey(key);
     const name: JsonName = [{ CN: ["slipway machines"] }];
     const certificate = await sign({
-      clock,
+      at: clock.now(),
       random,
       key: privateKey,
       subject: name,
@@ -175,16 +185,20 @@ export class CertificateAuthority {
     return key;
   }
 
-  /** A client certificate and its issuer, PEM. */
-  async issueMachine(machineId: string, key: KeyObject): Promise<string> {
-    const certificate = await this.#issue(key, [{ O: [MACHINES] }, { CN: [machineId] }], MACHINE_LIFE, [
-      new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]),
-    ]);
+  /**
+   * A client certificate and its issuer, PEM. It is issued now, but not before the machine
+   * joined, which a gateway with another clock may have written.
+   */
+  async issueMachine(machineId: string, key: KeyObject, joinedAt = 0): Promise<string> {
+    const subject: JsonName = [{ O: [MACHINES] }, { CN: [machineId] }];
+    const extensions = [new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth])];
+    const at = Math.max(this.#clock.now(), joinedAt);
+    const certificate = await this.#issue(key, subject, MACHINE_LIFE, extensions, at);
     return `${certificate}${this.#issuer.toString("pem")}\n`;
   }
 
   /** The machine that a client certificate (DER) names; undefined unless we signed it for that and it is valid now. */
-  machineOf(der: Uint8Array): string | undefined {
+  machineOf(der: Uint8Array): MachineCertificate | undefined {
     let certificate: X509Certificate;
     try {
       certificate = new X509Certificate(der);
@@ -202,15 +216,22 @@ export class CertificateAuthority {
     const lines = certificate.subject.split("\n");
     if (lines.length !== 2 || lines[0] !== `O=${MACHINES}`) return undefined;
     const machineId = lines[1]?.replace(/^CN=/, "") ?? "";
-    return isMachineId(machineId) ? machineId : undefined;
+    if (!isMachineId(machineId)) return undefined;
+    return { machineId, issuedAt: certificate.validFromDate.getTime() + BACKDATE };
   }
 
-  async #issue(key: KeyObject, subject: JsonName, life: number, extensions: Extension[]): Promise<string> {
+  async #issue(
+    key: KeyObject,
+    subject: JsonName,
+    life: number,
+    extensions: Extension[],
+    at = this.#clock.now(),
+  ): Promise<string> {
     // Without it OpenSSL can't tell the authority's old certificate from a new one of the same name.
     const issuerKey = this.#issuer.getExtension(SubjectKeyIdentifierExtension);
     if (issuerKey !== null) extensions.push(new AuthorityKeyIdentifierExtension(issuerKey.keyId));
     const certificate = await sign({
-      clock: this.#clock,
+      at,
       random: this.#random,
       key: this.#key,
       subject,
@@ -228,7 +249,8 @@ export class CertificateAuthority {
 }
 
 async function sign(options: {
-  clock: Clock;
+  /** Wall clock, ms. */
+  at: number;
   random: Random;
   key: KeyObject;
   subject: JsonName;
@@ -237,15 +259,15 @@ async function sign(options: {
   life: number;
   extensions: Extension[];
 }): Promise<SignedCertificate> {
-  const now = options.clock.now();
+  const { at } = options;
   const algorithm = signingAlgorithm(options.key);
   return X509CertificateGenerator.create({
     // Positive and below 2^127: the sign bit stays clear (RFC 5280, 4.1.2.2).
     serialNumber: `4${options.random.uuid().replaceAll("-", "").slice(1)}`,
     subject: options.subject,
     issuer: options.issuer,
-    notBefore: new Date(now - BACKDATE),
-    notAfter: new Date(now + options.life),
+    notBefore: new Date(at - BACKDATE),
+    notAfter: new Date(at + options.life),
     publicKey: options.publicKey.export({ type: "spki", format: "der" }),
     signingKey: options.key.toCryptoKey(algorithm, false, ["sign"]),
     signingAlgorithm: algorithm,

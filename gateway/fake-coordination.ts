@@ -5,9 +5,11 @@ import type {
   FleetSnapshot,
   JoinRecord,
   LiveGrant,
+  MachineRecord,
 } from "../coordination/coordination.ts";
 import { EtcdUnavailable } from "../coordination/etcd.ts";
 import { type Session, sameToken, type Token } from "../coordination/records.ts";
+import { systemClock } from "../ports/clock.ts";
 import type { Desired, Observed } from "../proto/gen/agent_pb.ts";
 
 export type GatewayCoordination = Pick<
@@ -23,7 +25,7 @@ export type GatewayCoordination = Pick<
   | "readNode"
   | "spendJoinToken"
   | "putJoinToken"
-  | "readMachines"
+  | "readMachine"
 >;
 
 export class FakeCoordination implements GatewayCoordination {
@@ -33,8 +35,8 @@ export class FakeCoordination implements GatewayCoordination {
   readonly sessions = new Map<string, Session>();
   readonly present = new Map<string, string>();
   readonly joins = new Map<string, JoinRecord>();
-  readonly machines = new Map<string, JoinRecord>();
-  incarnation = "one";
+  readonly machines = new Map<string, MachineRecord>();
+  incarnation: string | undefined = "one";
   /** Names of calls that get no answer. */
   readonly failing = new Set<string>();
   /** Names of calls in their order. */
@@ -151,21 +153,29 @@ export class FakeCoordination implements GatewayCoordination {
   }
 
   async readNode(uid: string): Promise<{
+    incarnation: string | undefined;
     grant: LiveGrant | undefined;
     desired: Desired | undefined;
     session: Session | undefined;
   }> {
     await this.#enter("readNode");
-    return { grant: this.grants.get(uid), desired: this.desired.get(uid), session: this.sessions.get(uid) };
+    return {
+      incarnation: this.incarnation,
+      grant: this.grants.get(uid),
+      desired: this.desired.get(uid),
+      session: this.sessions.get(uid),
+    };
   }
 
-  async spendJoinToken(tokenHash: string, machineId: string): Promise<JoinRecord | "known" | undefined> {
+  async spendJoinToken(tokenHash: string, machineId: string): Promise<MachineRecord | "known" | undefined> {
     await this.#enter("spendJoinToken");
     const record = this.joins.get(tokenHash);
     if (record !== undefined && this.machines.has(machineId)) return "known";
     this.joins.delete(tokenHash);
-    if (record !== undefined) this.machines.set(machineId, record);
-    return record;
+    if (record === undefined) return undefined;
+    const joined = { ...record, joinedAt: systemClock.now() };
+    this.machines.set(machineId, joined);
+    return joined;
   }
 
   async putJoinToken(tokenHash: string, record: JoinRecord): Promise<void> {
@@ -173,9 +183,9 @@ export class FakeCoordination implements GatewayCoordination {
     this.joins.set(tokenHash, record);
   }
 
-  async readMachines(): Promise<ReadonlyMap<string, JoinRecord>> {
-    await this.#enter("readMachines");
-    return new Map(this.machines);
+  async readMachine(machineId: string): Promise<MachineRecord | undefined> {
+    await this.#enter("readMachine");
+    return this.machines.get(machineId);
   }
 }
 

@@ -115,7 +115,7 @@ async function writeGates(open: boolean): Promise<void> {
   const validUntil = systemClock.now() + 29_000;
   const group = { group: "workers", paused: false, halted: false, deleting: false, quarantined: [] };
   await manager.writeGates(leader, {
-    groups: [{ ...group, open, openUntil: null, validUntil }],
+    groups: [{ ...group, open, openUntil: null, freezesAt: null, validUntil }],
     budgets: [{ budget: "group/workers", max: 1, unavailable: [], validUntil }],
   });
 }

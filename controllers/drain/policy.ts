@@ -39,7 +39,7 @@ export interface DrainView {
   /** The group's opening; `closes` is null where nothing closes it. */
   open: boolean;
   closes: number | null;
-  /** Whether a change freeze is in force: no drain outlasts that. */
+  /** Whether a change freeze is in force, or begins before the reboot could be over: no drain outlasts that. */
   frozen: boolean;
   /** Milliseconds that the reboot and a fallback boot may take. */
   bootNeeds: number;

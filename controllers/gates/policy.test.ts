@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { timestamp } from "../../api/meta.ts";
+import { RebootWindowSpec } from "../../api/reboot-window.ts";
 import { fleet, group, live, NOW, node, nodeUpdate, release } from "../fixtures.ts";
 import type { World } from "../world.ts";
 import { decideGates, GATE_VALIDITY } from "./policy.ts";
@@ -21,13 +22,31 @@ test("a gate is good for 30 s from the beginning of the read that it rests on", 
 test("pause, windows and who is down come through", () => {
   const { groups, budgets } = decideGates(world, fleet([]), NOW);
   expect(groups).toMatchObject([
-    { group: "pool", paused: true, open: true, openUntil: null, frozen: false },
+    { group: "pool", paused: true, open: true, openUntil: null, freezesAt: null },
     { group: "night", paused: false, open: false },
   ]);
   expect(budgets.find(({ budget }) => budget === "group/pool")).toMatchObject({
     max: 1,
     unavailable: ["uid-b"],
   });
+});
+
+test("the next change freeze comes through, also where it does not close the group yet", () => {
+  const at = NOW + 3_600_000;
+  const freeze = {
+    apiVersion: "slipway.dev/v1alpha1",
+    kind: "RebootWindow",
+    metadata: { name: "freeze" },
+    spec: RebootWindowSpec.parse({
+      start: timestamp(at).slice(11, 16),
+      duration: "1h",
+      mode: "Deny",
+      groupSelector: {},
+    }),
+  };
+  const { groups } = decideGates({ ...world, windows: [freeze] }, fleet([]), NOW);
+  const begins = Math.floor(at / 60_000) * 60_000;
+  expect(groups.map(({ freezesAt }) => freezesAt)).toEqual([begins, begins]);
 });
 
 test("a grant counts in a budget that came after it, and once in one that it names", () => {

@@ -32,7 +32,7 @@ export function decideGates(
   const quarantined = world.releases.filter(isBarred).map(({ metadata }) => metadata.name);
   const openingOf = openingsAt(world.windows, readAt);
   const groups = world.groups.map((group) => {
-    const { open, openUntil, frozen } = openingOf(group);
+    const { open, openUntil, freezesAt } = openingOf(group);
     return {
       group: group.metadata.name,
       paused: group.spec.paused,
@@ -41,7 +41,7 @@ export function decideGates(
       quarantined,
       open,
       openUntil,
-      frozen,
+      freezesAt,
       validUntil,
     };
   });

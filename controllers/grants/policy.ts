@@ -14,11 +14,11 @@ import { blockedBy, type Readings } from "../blockers/policy.ts";
 import { type BudgetTable, grantedBeside, tabulate } from "../budget/policy.ts";
 import { needsOf } from "../node-update/deadlines.ts";
 import { stoppedBecause } from "../node-update/decision.ts";
-import { uidOf } from "../node-update/identity.ts";
+import { isPlain, uidOf } from "../node-update/identity.ts";
 import { releaseNameOf, type Wanted } from "../node-update/target.ts";
 import { exposure } from "../rollout/exposure.ts";
 import { thresholdOf } from "../rollout/stage.ts";
-import { openingsAt, whyNotNow } from "../window/policy.ts";
+import { freezesWithin, openingsAt, whyNotNow } from "../window/policy.ts";
 import type { World } from "../world.ts";
 import { abortsForTime, backOffUntil, lastReturn, rebootsSince } from "./history.ts";
 import { type Candidate, candidates, inOrder, pickedBecause } from "./queue.ts";
@@ -44,6 +44,7 @@ export interface TakePlan {
   needs: number;
   bootNeeds: number;
   finishes: boolean;
+  plain: boolean;
   /** A person asked for this reboot. */
   asked?: { why: string; inFreeze: boolean };
   why: Why;
@@ -94,6 +95,7 @@ export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
       needs: all,
       bootNeeds: boot,
       finishes: group.spec.drain.onWindowClose === "Finish",
+      plain: isPlain(nodeUpdate),
       ...(candidate.asked === undefined ? {} : { asked: candidate.asked }),
       why: { reason: "Granting", message: pickedBecause(candidate) },
     });
@@ -192,8 +194,8 @@ class Ledger {
   /** What the group's window, pace and evidence forbid. */
   refusal({ nodeUpdate, group, wanted, asked }: Candidate): Why | undefined {
     if (asked !== undefined) {
-      const { frozen, why } = this.#openingOf(group);
-      return frozen && !asked.inFreeze ? why : this.#evidence(group, nodeUpdate, wanted);
+      const freeze = asked.inFreeze ? undefined : this.#freeze(group, nodeUpdate);
+      return freeze ?? this.#evidence(group, nodeUpdate, wanted);
     }
     return this.#window(group, nodeUpdate) ?? this.#pace(group) ?? this.#evidence(group, nodeUpdate, wanted);
   }
@@ -205,6 +207,14 @@ class Ledger {
       reason: "WindowTooShort",
       message: `The window closed twice before this node was ready to reboot. ${why.message}`,
     };
+  }
+
+  #freeze(group: UpdateGroup, nodeUpdate: NodeUpdate): Why | undefined {
+    const opening = this.#openingOf(group);
+    if (!freezesWithin(opening, needsOf(group, nodeUpdate).all, this.#now)) return undefined;
+    if (opening.frozen && opening.why !== undefined) return opening.why;
+    const message = `A change freeze begins at ${timestamp(opening.freezesAt ?? 0)}, too soon for drain, boot and a fallback.`;
+    return { reason: "ChangeFreeze", message };
   }
 
   #pace({ metadata, spec }: UpdateGroup): Why | undefined {

@@ -4,6 +4,7 @@ import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Phase } from "../../coordination/records.ts";
 import { group, live, NOW, node, nodeUpdate, observed, release } from "../fixtures.ts";
+import { groupOpening } from "../window/policy.ts";
 import { type NodeView, stoppedBecause } from "./decision.ts";
 import { desiredOf } from "./desired.ts";
 import { whileOpen } from "./drain-view.ts";
@@ -116,16 +117,17 @@ test("a Suspect whose slot is stolen is not rebooted again", () => {
 });
 
 test("its drain knows no window, and a change freeze unless the person said otherwise", () => {
-  const closed = { open: false, openUntil: null, frozen: false };
-  expect(whileOpen(closed, {})).toEqual({ open: false, closes: null, frozen: false });
-  expect(whileOpen(closed, { asked: "" })).toEqual({ open: true, closes: null, frozen: false });
-  const frozen = { ...closed, frozen: true };
-  expect(whileOpen(frozen, { asked: "", inFreeze: false })).toEqual({
+  const opening = groupOpening(group("pool", { windows: "OnlyInWindows" }), [], NOW);
+  const seen = (grant: { asked?: string; inFreeze?: boolean }, freezesAt: number | null) =>
+    whileOpen({ ...opening, freezesAt }, grant, 60_000, NOW);
+  expect(seen({}, null)).toEqual({ open: false, closes: null, frozen: false });
+  expect(seen({ asked: "" }, null)).toEqual({ open: true, closes: null, frozen: false });
+  expect(seen({ asked: "", inFreeze: false }, NOW + 59_000)).toEqual({
     open: false,
     closes: null,
     frozen: true,
   });
-  expect(whileOpen(frozen, { asked: "", inFreeze: true })).toEqual({
+  expect(seen({ asked: "", inFreeze: true }, NOW + 59_000)).toEqual({
     open: true,
     closes: null,
     frozen: false,

@@ -34,6 +34,7 @@ import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision
 import { desiredOf } from "./desired.ts";
 import { drainOf } from "./drain-view.ts";
 import { nodeOf, uidOf } from "./identity.ts";
+import { withLostVerdict } from "./lost-verdict.ts";
 import { NodeMemory } from "./memory.ts";
 import { heartbeatOf, NodeApi } from "./node-api.ts";
 import { decideNode } from "./policy.ts";
@@ -164,7 +165,9 @@ export class NodeUpdateReconciler implements Reconciler {
       take !== undefined ||
       nodeUpdate.metadata.deletionTimestamp !== undefined;
     const truth = atStake ? await coordination.readNode(uid) : undefined;
-    const live = truth?.grant;
+    const observed = newest.observed.get(uid);
+    const live =
+      truth?.grant && withLostVerdict({ releases: stores.releases, observed, nodeUpdate }, truth.grant);
     const desired = truth === undefined ? newest.desired.get(uid) : truth.desired;
     let node = nodeOf(nodeUpdate, stores.nodes);
     let nodeGone = false;
@@ -192,7 +195,7 @@ export class NodeUpdateReconciler implements Reconciler {
       group: stores.groups.get(nodeUpdate.spec.group),
       releases: stores.releases,
       live,
-      observed: newest.observed.get(uid),
+      observed,
       present,
       absentFor: this.#memory.absentFor(key, newest.present, uid),
       take: asks,

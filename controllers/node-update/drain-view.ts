@@ -4,7 +4,7 @@ import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { Grant } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";
 import type { DrainRequest } from "../drain/drainer.ts";
-import { type GroupOpening, groupOpening } from "../window/policy.ts";
+import { freezesWithin, type GroupOpening, groupOpening } from "../window/policy.ts";
 import { cordonOf } from "./cordon.ts";
 import { bootNeeds, exclusionWait } from "./deadlines.ts";
 import { type NodeView, policyOf } from "./decision.ts";
@@ -29,7 +29,7 @@ export function drainOf(
     startedAt: Math.max(live.phase.at, excludedUntil),
     now,
     notBefore: excludedUntil,
-    ...whileOpen(groupOpening(group, windows, now), live.grant),
+    ...whileOpen(groupOpening(group, windows, now), live.grant, bootNeeds(policy), now),
     bootNeeds: bootNeeds(policy),
     revision: live.token.revision,
     rivals: [...grants].flatMap(([rival, { grant, phase, token }]) =>
@@ -46,11 +46,16 @@ function untilLetGo(node: Node, wait: number | undefined, now: number): number {
   return wait === undefined || at === undefined || at > now ? 0 : at + wait;
 }
 
-/** The window means nothing where a person asked for the reboot; a change freeze does, unless that person said otherwise. */
+/** The window means nothing where a person asked for the reboot; a change freeze that comes too soon does, unless that person said otherwise. */
 export function whileOpen(
-  { open, openUntil, frozen }: Pick<GroupOpening, "open" | "openUntil" | "frozen">,
+  opening: GroupOpening,
   { asked, inFreeze }: Pick<Grant, "asked" | "inFreeze">,
+  needs: number,
+  now: number,
 ): { open: boolean; closes: number | null; frozen: boolean } {
-  if (asked === undefined || (frozen && inFreeze !== true)) return { open, closes: openUntil, frozen };
-  return { open: true, closes: null, frozen: false };
+  const frozen = freezesWithin(opening, needs, now);
+  if (asked === undefined) return { open: opening.open, closes: opening.openUntil, frozen };
+  return frozen && inFreeze !== true
+    ? { open: false, closes: null, frozen }
+    : { open: true, closes: null, frozen: false };
 }

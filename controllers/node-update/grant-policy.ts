@@ -227,8 +227,8 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
 }
 
 /** What the grant is for; after a rebuild of etcd, what the release of that name is for the machine. */
-function targetOf(
-  { releases, observed, nodeUpdate }: NodeView,
+export function targetOf(
+  { releases, observed, nodeUpdate }: Pick<NodeView, "releases" | "observed" | "nodeUpdate">,
   { grant }: LiveGrant,
 ): { release: string; version: string; rootHash: string } {
   const text = (key: string): string | undefined => {

@@ -31,6 +31,7 @@ const take: TakePlan = {
   needs: 1,
   bootNeeds: 1,
   finishes: false,
+  plain: false,
   why: { reason: "Granting", message: "It has waited longest." },
 };
 

@@ -4,7 +4,7 @@
  */
 import type { Channel } from "../../api/channel.ts";
 import { GROUP_FINALIZER, HOLD_ANNOTATION } from "../../api/labels.ts";
-import { API_VERSION } from "../../api/meta.ts";
+import { API_VERSION, timestamp } from "../../api/meta.ts";
 import { type NodeUpdate, nodeUpdate as nodeUpdateKind } from "../../api/node-update.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { Release } from "../../api/release.ts";
@@ -152,7 +152,12 @@ class Rollout {
     let read: MachineFacts[] | undefined;
     try {
       const joined = await coordination.readMachines();
-      read = [...joined].map(([id, { group, labels }]) => ({ id, group, labels }));
+      read = [...joined].map(([id, { group, labels, joinedAt }]) => ({
+        id,
+        group,
+        labels,
+        joinedAt: joinedAt === 0 ? undefined : timestamp(joinedAt),
+      }));
     } catch (error) {
       if (!(error instanceof EtcdUnavailable)) throw error;
       log.error("machines can't be read, those with a NodeUpdate stay as they are", error);

@@ -91,7 +91,12 @@ describe("a node that is gone", () => {
 });
 
 describe("a plain machine", () => {
-  const machine = { id: "4F5Aabcdef0123456789", group: "web", labels: { rack: "7" } };
+  const machine = {
+    id: "4F5Aabcdef0123456789",
+    group: "web",
+    labels: { rack: "7" },
+    joinedAt: "2026-11-23T03:00:00Z",
+  };
 
   test("gets a NodeUpdate by the group of its join token", () => {
     const fleet = new Fleet(groupOf("web"), 0);
@@ -99,7 +104,7 @@ describe("a plain machine", () => {
     fleet.reconcile();
     expect(fleet.update("machine-4f5aabcdef01").spec).toEqual({
       group: "web",
-      machineRef: { machineId: machine.id, labels: { rack: "7" } },
+      machineRef: { machineId: machine.id, labels: { rack: "7" }, joinedAt: machine.joinedAt },
       release: "os-2",
     });
   });
@@ -124,6 +129,8 @@ describe("a plain machine", () => {
     expect(fleet.decide("web").removals).toEqual([]);
     fleet.machines = [];
     expect(fleet.decide("web").removals).toEqual([]);
+    fleet.reconcile();
+    expect(fleet.update("machine-4f5aabcdef01").spec.machineRef?.joinedAt).toBe(machine.joinedAt);
   });
 });
 

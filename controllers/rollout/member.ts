@@ -25,6 +25,8 @@ export interface MachineFacts {
   id: string;
   group: string;
   labels: Readonly<Record<string, string>>;
+  /** As `machineRef` has it; undefined where it is not known. */
+  joinedAt?: string | undefined;
 }
 
 /** A node or machine of a group. */
@@ -35,6 +37,8 @@ export interface Member {
   uid: string;
   /** Name of the Node; undefined for a plain machine. */
   nodeName: string | undefined;
+  /** When a plain machine joined. */
+  joinedAt?: string | undefined;
   labels: Readonly<Record<string, string>>;
   architecture: string | undefined;
   available: boolean;
@@ -123,6 +127,7 @@ export function membershipOf(name: string, population: Population): Membership {
         name: update?.metadata.name ?? free ?? "",
         uid: machine.id,
         nodeName: undefined,
+        joinedAt: machine.joinedAt,
         labels: machine.labels,
         architecture: update?.status?.architecture,
         available: update?.status?.connected === true,
@@ -151,7 +156,8 @@ function machinesOf({ machines = [], nodeUpdates }: Population): readonly Machin
     const { machineRef, group } = spec;
     if (machineRef === undefined || joined.has(machineRef.machineId)) return [];
     if (metadata.deletionTimestamp !== undefined) return [];
-    return [{ id: machineRef.machineId, group, labels: machineRef.labels ?? {} }];
+    const { machineId: id, labels = {}, joinedAt } = machineRef;
+    return [{ id, group, labels, joinedAt }];
   });
   return [...machines, ...remembered];
 }

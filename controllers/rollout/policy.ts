@@ -302,6 +302,7 @@ function nodeSpec(member: Member, group: string, assignment: Assignment | undefi
   const spec: NodeUpdateSpec = { group };
   if (member.nodeName === undefined) {
     spec.machineRef = { machineId: member.uid, labels: { ...member.labels } };
+    if (member.joinedAt !== undefined) spec.machineRef.joinedAt = member.joinedAt;
   } else {
     spec.nodeName = member.nodeName;
     spec.nodeUID = member.uid;

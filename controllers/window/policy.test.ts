@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { API_VERSION } from "../../api/meta.ts";
 import { type RebootWindow, RebootWindowSpec } from "../../api/reboot-window.ts";
 import { type UpdateGroup, UpdateGroupSpec } from "../../api/update-group.ts";
-import { decideWindow, fits, groupOpening, openingsAt, whyNotNow } from "./policy.ts";
+import { decideWindow, fits, freezesWithin, groupOpening, openingsAt, whyNotNow } from "./policy.ts";
 
 const MINUTE = 60_000;
 
@@ -108,10 +108,37 @@ describe("a change freeze", () => {
     expect(opening).toMatchObject({ open: true, openUntil: at("2026-11-24T03:00:00Z"), frozen: false });
   });
 
+  test("ends what would run into it", () => {
+    const now = at("2026-11-24T02:30:00Z");
+    const opening = groupOpening(groupOf("Always"), [freeze], now);
+    expect([30, 31].map((minutes) => freezesWithin(opening, minutes * MINUTE, now))).toEqual([false, true]);
+    expect(freezesWithin(groupOpening(groupOf("Always"), [], now), MINUTE, now)).toBe(false);
+    expect(freezesWithin(opening, 0, at("2026-11-24T03:10:00Z"))).toBe(true);
+  });
+
+  test("is told with its start, before and while it lasts, whatever the windows are", () => {
+    const later = windowOf("later", { start: "05:00", duration: "1h", mode: "Deny" });
+    for (const windows of ["Always", "OnlyInWindows"] as const) {
+      const freezesAt = (now: string) =>
+        groupOpening(groupOf(windows), [later, windowOf("nights", {}), freeze], at(now)).freezesAt;
+      expect(freezesAt("2026-11-24T02:00:00Z")).toBe(at("2026-11-24T03:00:00Z"));
+      expect(freezesAt("2026-11-24T03:10:00Z")).toBe(at("2026-11-24T03:00:00Z"));
+      expect(freezesAt("2026-11-24T03:30:00Z")).toBe(at("2026-11-24T05:00:00Z"));
+      expect(
+        groupOpening(groupOf(windows), [windowOf("nights", {})], at("2026-11-24T02:00:00Z")),
+      ).toMatchObject({ freezesAt: null });
+    }
+  });
+
   test("that can't be read stays in force until it is corrected", () => {
     const typo = windowOf("typo", { mode: "Deny", start: "Mon-Fry 02:00" });
     const opening = groupOpening(groupOf("Always"), [typo], at("2026-11-24T12:00:00Z"));
-    expect(opening).toMatchObject({ open: false, frozen: true, why: { reason: "ChangeFreeze" } });
+    expect(opening).toMatchObject({
+      open: false,
+      frozen: true,
+      freezesAt: 0,
+      why: { reason: "ChangeFreeze" },
+    });
     expect(opening.why?.message).toContain("Mon-Fry");
   });
 

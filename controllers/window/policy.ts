@@ -89,6 +89,8 @@ export interface GroupOpening {
   nextOpening: number | null;
   /** Whether a window of mode Deny is open. */
   frozen: boolean;
+  /** When the next freeze begins, or the present one did; null where none is found. */
+  freezesAt: number | null;
   /** Why it is closed. */
   why: Why | undefined;
   /** The present opening, from where it began, and those after it: five at most. The end is null where nothing closes it. */
@@ -137,6 +139,7 @@ export function groupOpening(
   return {
     open: present !== undefined,
     openUntil: closes,
+    freezesAt: firstFreeze(deny, now, reach),
     nextOpening: opens,
     frozen: freeze !== undefined,
     why:
@@ -181,6 +184,11 @@ export function fits(opening: GroupOpening, needs: number, now: number): boolean
   return opening.open && (opening.openUntil === null || now + needs <= opening.openUntil);
 }
 
+/** Whether a change freeze is in force, or begins before something is over that takes `needs` ms from `now`. */
+export function freezesWithin({ freezesAt }: GroupOpening, needs: number, now: number): boolean {
+  return freezesAt !== null && now + needs > freezesAt;
+}
+
 /**
  * Why something that takes `needs` ms may not begin at `now`; undefined if it may.
  * `WindowTooShort` if not one of the next five openings is long enough.
@@ -213,10 +221,21 @@ function isOpen(schedule: Schedule, now: number): boolean {
   return first !== undefined && first.start <= now;
 }
 
+/**
+ * Each by itself: that the freezes are one span or many is not asked. What lies behind the reach was
+ * never looked at: it counts as frozen.
+ */
+function firstFreeze(deny: readonly { schedule: Schedule }[], now: number, reach: Reach): number | null {
+  const starts = deny.flatMap(({ schedule }) => openings(schedule, now, 1, reach).map(({ start }) => start));
+  if (starts.length > 0) return Math.min(...starts);
+  return deny.length > 0 && reach.until < now + HORIZON ? reach.until : null;
+}
+
 function broken(name: string, why: Why): GroupOpening {
   return {
     open: false,
     openUntil: null,
+    freezesAt: 0,
     nextOpening: null,
     frozen: true,
     why: {

@@ -17,7 +17,7 @@ test.each([
 
 test("an address that asks too often keeps no other one out", async () => {
   const clock = new FakeClock();
-  const buckets = new AddressBuckets(clock, 2, 3);
+  const buckets = new AddressBuckets(clock, { perSecond: 2, burst: 3 });
   const passed = (address: string): number =>
     Array.from({ length: 10 }, (_, port) => buckets.take(`${address}:${port}`)).filter(Boolean).length;
   expect(passed("10.0.0.1")).toBe(3);
@@ -28,7 +28,7 @@ test("an address that asks too often keeps no other one out", async () => {
 });
 
 test("however many addresses ask, so many are remembered, and the busiest longest", () => {
-  const buckets = new AddressBuckets(new FakeClock(), 1, 1);
+  const buckets = new AddressBuckets(new FakeClock(), { perSecond: 1, burst: 1 });
   for (let i = 0; i < 5000; i++) {
     buckets.take(`10.0.${i >> 8}.${i & 255}:1`);
     if (i > 0) expect(buckets.take("192.0.2.1:1")).toBe(i === 1);

@@ -1,38 +1,26 @@
 /** A rate limit for each remote address: a peer that nobody knows yet can only keep out its neighbours. */
 import type { Clock } from "../../ports/clock.ts";
-import { TokenBucket } from "./token-bucket.ts";
+import { KeyedBuckets, type Rate } from "./token-bucket.ts";
 
-/** Addresses remembered; beyond it the one that was quiet longest begins anew. */
+/** Addresses remembered. */
 const MAX_ADDRESSES = 1024;
 /** Groups of 16 bits that name a network: a host with IPv6 has a /64 to itself (RFC 4291, 2.5.4). */
 const NETWORK_GROUPS = 4;
 
 export class AddressBuckets {
-  readonly #make: () => TokenBucket;
-  /** By network; least recently used first. */
-  readonly #buckets = new Map<string, TokenBucket>();
+  readonly #networks: KeyedBuckets;
 
-  constructor(clock: Clock, perSecond: number, burst: number) {
-    this.#make = () => new TokenBucket(clock, perSecond, burst);
+  constructor(clock: Clock, rate: Rate) {
+    this.#networks = new KeyedBuckets(clock, rate, MAX_ADDRESSES);
   }
 
   /** Whether one more of `peer` may pass now; `peer` is `address:port`, as `getPeer` gives it. */
   take(peer: string): boolean {
-    const network = networkOf(peer);
-    const bucket = this.#buckets.get(network) ?? this.#make();
-    this.#buckets.delete(network);
-    this.#buckets.set(network, bucket);
-    if (this.#buckets.size > MAX_ADDRESSES) {
-      for (const oldest of this.#buckets.keys()) {
-        this.#buckets.delete(oldest);
-        break;
-      }
-    }
-    return bucket.take();
+    return this.#networks.take(networkOf(peer));
   }
 
   get size(): number {
-    return this.#buckets.size;
+    return this.#networks.size;
   }
 }
 

@@ -17,6 +17,8 @@ export interface Identity {
   node: string;
   /** Only of a plain machine. */
   machineId?: string;
+  /** Of the certificate that it showed, wall clock, ms. */
+  issuedAt?: number;
 }
 
 /** The peer is not who it must be. `message` is for its operator. */
@@ -94,11 +96,15 @@ export class Authenticator {
     return answer;
   }
 
-  /** `der` is a certificate whose key the peer holds: TLS proved it. Throws `Refused`. */
+  /**
+   * `der` is a certificate whose key the peer holds: TLS proved it. Whether its machine is
+   * still one of ours is another question (`Enrolment.check`). Throws `Refused`.
+   */
   byCertificate(der: Uint8Array): Identity {
-    const machineId = this.#options.authority().machineOf(der);
-    if (machineId === undefined) throw new Refused("no valid client certificate of a machine");
-    return { uid: machineId, node: machineId, machineId };
+    const certificate = this.#options.authority().machineOf(der);
+    if (certificate === undefined) throw new Refused("no valid client certificate of a machine");
+    const { machineId } = certificate;
+    return { uid: machineId, node: machineId, ...certificate };
   }
 
   async #review(token: string, hash: string): Promise<Answer> {

@@ -64,11 +64,15 @@ test.each<[string, () => unknown]>([
 
 test("free text is clipped and can't steer a terminal", () => {
   const { message, failed } = checkObserved(
-    observed({ message: `\u001b[31m${"x".repeat(5000)}\n`, failed: [{ message: "a\u0007b" }] }),
+    observed({
+      message: `\u001b[31m${"x".repeat(5000)}\n`,
+      failed: [{ message: "a\u0007b" }, { message: "x".repeat(5000) }],
+    }),
   );
   expect(message).toHaveLength(1024);
   expect(message.startsWith(" [31mx")).toBe(true);
   expect(failed[0]?.message).toBe("a b");
+  expect(failed[1]?.message).toHaveLength(200);
 });
 
 test("a reason that the catalogue has is kept, another is replaced", () => {

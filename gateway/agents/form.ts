@@ -24,6 +24,8 @@ export class MalformedMessage extends Error {
 const MAX_WORD = 64;
 const MAX_ARCHITECTURE = 16;
 const MAX_TEXT = 1024;
+/** Of each of the failed releases, in every report again. */
+const MAX_FAILED_TEXT = 200;
 const MAX_SLOTS = 2;
 const MAX_FAILED = 20;
 
@@ -41,8 +43,8 @@ function word(field: string, value: string, most = MAX_WORD): void {
 }
 
 /** Free text for people, safe for a terminal and a log. */
-function text(value: string): string {
-  const clipped = value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT - 1)}…` : value;
+function text(value: string, most = MAX_TEXT): string {
+  const clipped = value.length > most ? `${value.slice(0, most - 1)}…` : value;
   return clipped.replaceAll(/\p{Cc}/gu, " ");
 }
 
@@ -70,7 +72,7 @@ function checkFailed(failed: FailedRelease): void {
   word("failed.root_hash", failed.rootHash);
   word("failed.version", failed.version);
   word("failed.reason", failed.reason);
-  failed.message = text(failed.message);
+  failed.message = text(failed.message, MAX_FAILED_TEXT);
 }
 
 /** Checks `observed` and clips its texts in place; it is a fresh message of the decoder. */

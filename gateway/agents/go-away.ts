@@ -11,12 +11,14 @@ const waits = {
   MaxAge: [0, 1_000],
   /** The gateway's lease ended, or etcd lost data: presence, and what was reported, is gone. */
   PresenceLost: [500, 5_000],
-  /** No lease, or no answer from etcd. */
+  /** No lease, no answer from etcd, or one that has lost its holders. */
   EtcdUnavailable: [3_000, 10_000],
   /** No answer from the Kubernetes API to a TokenReview. */
   ApiUnavailable: [3_000, 10_000],
   /** More new sessions, or sessions, than the gateway takes. */
   Busy: [1_000, 10_000],
+  /** This identity opened one session after the other. */
+  TooManySessions: [5_000, 15_000],
   /** A newer session of the same node exists. Two machines with one identity must not spin. */
   NewerSession: [5_000, 15_000],
   HelloTimeout: [5_000, 10_000],

@@ -5,8 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
-import type { Coordination, JoinRecord } from "../../coordination/coordination.ts";
-import type { Clock } from "../../ports/clock.ts";
+import type { Coordination, MachineRecord } from "../../coordination/coordination.ts";
 import type { Logger } from "../../ports/log.ts";
 import {
   type JoinRequest,
@@ -21,8 +20,6 @@ import { type Identity, Refused } from "./authenticate.ts";
 import { isMachineId } from "./form.ts";
 
 const MAX_JOIN_TOKEN = 256;
-/** The list of machines is read at most this often for renewals, ms. */
-const MACHINES_LIFE = 10_000;
 
 /** Key of a join token in etcd: its SHA-256, hex. The token itself is stored nowhere. */
 export function hashJoinToken(token: string): string {
@@ -30,15 +27,13 @@ export function hashJoinToken(token: string): string {
 }
 
 export interface EnrolmentOptions {
-  coordination: Pick<Coordination, "spendJoinToken" | "readMachines">;
+  coordination: Pick<Coordination, "spendJoinToken" | "readMachine">;
   authority: () => CertificateAuthority;
-  clock: Clock;
   log: Logger;
 }
 
 export class Enrolment {
   readonly #options: EnrolmentOptions;
-  #machines: { records: Promise<ReadonlyMap<string, JoinRecord>>; until: number } | undefined;
 
   constructor(options: EnrolmentOptions) {
     this.#options = options;
@@ -64,7 +59,7 @@ export class Enrolment {
         `machine ${request.machineId} is known already and keeps its certificate; if it was installed anew: \`slipway join-token forget-machine ${request.machineId}\`, then join again`,
       );
     }
-    const certificate = await authority().issueMachine(request.machineId, key);
+    const certificate = await authority().issueMachine(request.machineId, key, record.joinedAt);
     log.info("a machine joined", { machine: request.machineId, group: record.group });
     return create(JoinResponseSchema, { certificate });
   }
@@ -75,21 +70,31 @@ export class Enrolment {
     const { machineId } = identity;
     if (machineId === undefined) throw new Refused("only a machine that joined has a certificate to renew");
     const key = await authority().readRequest(request.certificateRequest);
-    if (!(await this.#knownMachines()).has(machineId)) throw new Refused("the machine was removed");
-    const certificate = await authority().issueMachine(machineId, key);
+    const record = await this.check(identity);
+    const certificate = await authority().issueMachine(machineId, key, record?.joinedAt);
     log.info("renewed a machine's certificate", { machine: machineId });
     return create(RenewResponseSchema, { certificate });
   }
 
-  #knownMachines(): Promise<ReadonlyMap<string, JoinRecord>> {
-    const now = this.#options.clock.monotonic();
-    if (this.#machines === undefined || this.#machines.until <= now) {
-      const entry = { records: this.#options.coordination.readMachines(), until: now + MACHINES_LIFE };
-      this.#machines = entry;
-      entry.records.catch(() => {
-        if (this.#machines === entry) this.#machines = undefined;
-      });
+  /**
+   * Whether the machine is one of ours, and its certificate from after it joined: forgetting
+   * a machine ends what it had, and joining anew does not revive it. The record of a plain
+   * machine, undefined for a node. Throws `Refused`, `EtcdUnavailable`.
+   */
+  async check({ machineId, issuedAt = 0 }: Identity): Promise<MachineRecord | undefined> {
+    if (machineId === undefined) return undefined;
+    const record = await this.#options.coordination.readMachine(machineId);
+    if (record === undefined) {
+      throw new Refused("the machine was forgotten: it needs a new join token");
     }
-    return this.#machines.records;
+    if (issuedAt < wholeSeconds(record.joinedAt)) {
+      throw new Refused("the certificate is from before the machine joined anew");
+    }
+    return record;
   }
+}
+
+/** As a certificate's dates are (RFC 5280, 4.1.2.5). */
+function wholeSeconds(milliseconds: number): number {
+  return Math.floor(milliseconds / 1000) * 1000;
 }

@@ -1,6 +1,6 @@
 /**
  * Work that only the newest value matters for: at most one run at a time, at most one
- * value waiting, starts at least `spacing` apart.
+ * value waiting, starts at least `spacing` apart, and when `allowed` says so.
  */
 import type { Cancel, Clock } from "../../ports/clock.ts";
 
@@ -10,6 +10,7 @@ const MAX_PAUSE = 10_000;
 export class Newest<T> {
   readonly #clock: Clock;
   readonly #spacing: number;
+  readonly #allowed: (value: T) => number;
   readonly #run: (value: T) => Promise<"done" | "again">;
   #waiting: { value: T } | undefined;
   #busy = false;
@@ -18,10 +19,16 @@ export class Newest<T> {
   #cancel: Cancel | undefined;
   #stopped = false;
 
-  /** `run` never rejects; "again" offers its value anew, unless a newer one waits. */
-  constructor(clock: Clock, spacing: number, run: (value: T) => Promise<"done" | "again">) {
+  /** `allowed`: ms until the value may be run. `run` never rejects; "again" offers its value anew, unless a newer one waits. */
+  constructor(
+    clock: Clock,
+    spacing: number,
+    allowed: (value: T) => number,
+    run: (value: T) => Promise<"done" | "again">,
+  ) {
     this.#clock = clock;
     this.#spacing = spacing;
+    this.#allowed = allowed;
     this.#run = run;
   }
 
@@ -41,7 +48,8 @@ export class Newest<T> {
 
   #next(): void {
     if (this.#stopped || this.#busy || this.#cancel !== undefined || this.#waiting === undefined) return;
-    const wait = this.#notBefore - this.#clock.monotonic();
+    const { value } = this.#waiting;
+    const wait = Math.max(this.#notBefore - this.#clock.monotonic(), this.#allowed(value));
     if (wait > 0) {
       this.#cancel = this.#clock.after(wait, () => {
         this.#cancel = undefined;
@@ -49,7 +57,6 @@ export class Newest<T> {
       });
       return;
     }
-    const { value } = this.#waiting;
     this.#waiting = undefined;
     void this.#start(value);
   }

@@ -48,6 +48,21 @@ test("a withdrawal whose grant is gone is confirmed", async () => {
   expect(peer.last("withdraw").token).toMatchObject(TOKEN);
 });
 
+test.each([
+  ["withdraw", { token: TOKEN }],
+  ["return", { token: TOKEN, boot, verdict: "FellBack" }],
+] as const)(
+  "a %s whose grant etcd has lost is not confirmed: it wants the verdict once it is rebuilt",
+  async (kind, value) => {
+    const peer = await opened(world);
+    for (const incarnation of [undefined, "rebuilding:two"]) {
+      world.coordination.incarnation = incarnation;
+      await peer.say(request({ case: kind, value }));
+      expect(peer.count(kind)).toBe(0);
+    }
+  },
+);
+
 test("a return that etcd does not take while the grant lives gets no answer", async () => {
   world.coordination.grants.set(UID, fakeGrant(UID, 7, "Drained"));
   const peer = await opened(world);

@@ -4,7 +4,7 @@
  * gives no answer the agent gets none: it asks again.
  */
 import type { Coordination } from "../../coordination/coordination.ts";
-import { type Phase, sameToken, type Token } from "../../coordination/records.ts";
+import { isWhole, type Phase, sameToken, type Token } from "../../coordination/records.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { SessionRequest, SessionResponse } from "../../proto/gen/agent_pb.ts";
 import { checkBoot, checkToken, checkVerdict, checkWhy } from "./form.ts";
@@ -122,12 +122,13 @@ export class Questions {
 
   /**
    * Whether a stale token needs nothing more of the agent: its grant is gone, or its phase
-   * says that it returned or was withdrawn. In any other case an answer would be wrong.
+   * says that it returned or was withdrawn. In any other case an answer would be wrong. A
+   * grant that etcd lost is not gone: it comes back with the rebuild, and wants its verdict.
    */
   async #settled(token: Token): Promise<boolean> {
     const { coordination, log, outdated, uid } = this.#options;
     const asked = this.#session;
-    const { grant, session } = await coordination.readNode(uid);
+    const { incarnation, grant, session } = await coordination.readNode(uid);
     if (session !== undefined && session.session > asked) {
       outdated();
       return false;
@@ -136,9 +137,9 @@ export class Questions {
       grant !== undefined &&
       (sameToken(grant.token, token) || sameToken(grant.grant.supersedes ?? undefined, token));
     const over: Phase["phase"][] = ["Returned", "Withdrawn"];
-    const settled = !living || over.includes(grant.phase.phase);
+    const settled = living ? over.includes(grant.phase.phase) : isWhole(incarnation);
     if (!settled) {
-      log.info("left a request unanswered", { revision: token.revision, phase: grant.phase.phase });
+      log.info("left a request unanswered", { revision: token.revision, phase: grant?.phase.phase });
     }
     return settled;
   }

@@ -59,7 +59,7 @@ describe("certificates", () => {
 
 describe("crowds", () => {
   test("200 agents connect at once: all get in at last, and reviews are shared", async () => {
-    const gateway = await start({ serverLimits: { sessionsPerSecond: 40, sessionBurst: 40 } });
+    const gateway = await start({ serverLimits: { sessionsPerSecond: 20, sessionBurst: 20 } });
     const names = Array.from({ length: 200 }, (_, index) => `n${index}`);
     await Promise.all(
       names.map((name) =>
@@ -106,6 +106,19 @@ describe("crowds", () => {
     expect(fakeReviews.asked).toBe(asked);
   });
 
+  test("an identity that opens session after session, from anywhere, keeps out no other", async () => {
+    const gateway = await start({ serverLimits: { sessionsPerSecond: 0.001, sessionBurst: 12 } });
+    for (let session = 0; session < 30; session++) {
+      const agent = new FakeAgent(dial(gateway), "agent@n1").hello();
+      await expect.poll(() => agent.kinds()[0], WAIT).toBe(session < 10 ? "welcome" : "goAway");
+      if (session >= 10) expect(agent.goAway()).toBe("TooManySessions");
+    }
+    for (const name of ["n2", "n3"]) {
+      const other = new FakeAgent(dial(gateway), `agent@${name}`).hello();
+      await expect.poll(() => other.kinds()[0], WAIT).toBe("welcome");
+    }
+  });
+
   test("over its limits it says when to come back", async () => {
     const gateway = await start({ serverLimits: { maxSessions: 1 } });
     const first = new FakeAgent(dial(gateway), "agent@n1").hello();
@@ -146,11 +159,40 @@ describe("crowds", () => {
   });
 
   test("a connection that says nothing is closed", async () => {
-    const gateway = await start({ serverLimits: { firstCallWithin: 200 } });
+    const gateway = await start({ serverLimits: { sessionWithin: 200 } });
     const socket = connect(gateway.port, "127.0.0.1");
     sockets.push(socket);
     socket.on("error", () => {});
     await expect.poll(() => socket.closed, WAIT).toBe(true);
+  });
+});
+
+describe("peers without credentials", () => {
+  test("one whose calls are refused is closed as one that says nothing", async () => {
+    const gateway = await start({ serverLimits: { sessionWithin: 1500 } });
+    const client = dial(gateway);
+    const stranger = new FakeAgent(client, "garbage").hello();
+    await expect.poll(() => stranger.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
+    const agent = new FakeAgent(dial(gateway), "agent@n1").hello();
+    await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+    await expect.poll(() => gateway.metrics.registry.metrics(), WAIT).toMatch(/reason="Silent"\} 1/);
+    expect(agent.status).toBeUndefined();
+    expect(gateway.sessions()).toBe(1);
+  });
+
+  test("their connections are as many as their network may have, and agents' are not among them", async () => {
+    const gateway = await start({ serverLimits: { strangersPerNetwork: 3 } });
+    const agents = [];
+    for (const name of ["n1", "n2", "n3", "n4", "n5"]) {
+      const agent = new FakeAgent(dial(gateway), `agent@${name}`).hello();
+      await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+      agents.push(agent);
+    }
+    const strangers = Array.from({ length: 10 }, () => connect(gateway.port, "127.0.0.1"));
+    sockets.push(...strangers);
+    for (const socket of strangers) socket.on("error", () => {});
+    await expect.poll(() => strangers.filter((socket) => socket.closed).length, WAIT).toBe(7);
+    expect(gateway.sessions()).toBe(5);
   });
 });
 

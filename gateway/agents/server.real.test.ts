@@ -82,6 +82,31 @@ describe("sessions", () => {
     expect(coordination.present.get("uid-n1")).toBe("2");
   });
 
+  test("while etcd's holders are missing agents get the TLS handshake, and no session", async () => {
+    coordination.incarnation = "rebuilding:two";
+    const gateway = await start();
+    const client = dial(gateway);
+    await new Promise<void>((resolve, reject) => {
+      client.waitForReady(Date.now() + 10_000, (error) => (error ? reject(error) : resolve()));
+    });
+    await expect
+      .poll(async () => {
+        const agent = new FakeAgent(client, "agent@n1").hello();
+        await expect.poll(() => agent.goAway(), WAIT).toBeDefined();
+        return agent.kinds();
+      }, WAIT)
+      .toEqual(["goAway"]);
+    coordination.incarnation = "two";
+    coordination.hint();
+    await expect
+      .poll(async () => {
+        const agent = new FakeAgent(client, "agent@n2").hello();
+        await expect.poll(() => agent.kinds().length, WAIT).toBeGreaterThan(0);
+        return agent.kinds()[0];
+      }, WAIT)
+      .toBe("welcome");
+  });
+
   test("a message beyond the limit ends the stream, not the gateway", async () => {
     const gateway = await start();
     const agent = new FakeAgent(dial(gateway), "agent@n1");
@@ -128,6 +153,28 @@ describe("machines", () => {
     expect(certificate).toContain("BEGIN CERTIFICATE");
   });
 
+  test("a machine that renews again and again holds up no other one", async () => {
+    allowJoin();
+    allowJoin("other");
+    const gateway = await start({ serverLimits: { renewalsPerSecond: 0.001, renewalBurst: 6 } });
+    const [loud, quiet] = [await joinMachine(gateway), await joinMachine(gateway, "other", "f".repeat(32))];
+    const { request } = await newCertificateRequest();
+    const renew = create(RenewRequestSchema, { certificateRequest: request });
+    const outcomes = [];
+    for (let n = 0; n < 8; n++) {
+      const answer = ask(dial(gateway, loud), agentGatewayService.renew, renew);
+      outcomes.push(
+        await answer.then(
+          () => "issued",
+          ({ code }: { code: status }) => code,
+        ),
+      );
+    }
+    expect(outcomes).toEqual([...Array(5).fill("issued"), ...Array(3).fill(status.UNAVAILABLE)]);
+    const { certificate } = await ask(dial(gateway, quiet), agentGatewayService.renew, renew);
+    expect(certificate).toContain("BEGIN CERTIFICATE");
+  });
+
   test("a machine can't speak for another one", async () => {
     allowJoin();
     const gateway = await start();
@@ -171,9 +218,35 @@ describe("machines", () => {
     const agent = new FakeAgent(dial(gateway, renewed), undefined).hello();
     await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
     coordination.machines.clear();
-    const later = await start();
-    await expect(ask(dial(later, renewed), agentGatewayService.renew, renew)).rejects.toMatchObject({
+    await expect(ask(dial(gateway, renewed), agentGatewayService.renew, renew)).rejects.toMatchObject({
       code: status.UNAUTHENTICATED,
     });
+  });
+
+  test("that were forgotten get no session, and their old certificate none after they joined anew", async () => {
+    allowJoin();
+    const gateway = await start();
+    const before = await joinMachine(gateway);
+    const agent = new FakeAgent(dial(gateway, before), undefined).hello();
+    await expect.poll(() => agent.kinds(), WAIT).toContain("welcome");
+    coordination.machines.clear();
+    const forgotten = new FakeAgent(dial(gateway, before), undefined).hello();
+    await expect.poll(() => forgotten.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
+    await new Promise((resolve) => setTimeout(resolve, 1100));
+    allowJoin("another");
+    const after = await joinMachine(gateway, "another");
+    const old = new FakeAgent(dial(gateway, before), undefined).hello();
+    await expect.poll(() => old.status?.code, WAIT).toBe(status.UNAUTHENTICATED);
+    const anew = new FakeAgent(dial(gateway, after), undefined).hello();
+    await expect.poll(() => anew.kinds(), WAIT).toContain("welcome");
+  });
+
+  test("where etcd does not answer, a machine is sent away, not refused", async () => {
+    allowJoin();
+    const gateway = await start();
+    const channel = await joinMachine(gateway);
+    coordination.failing.add("readMachine");
+    const agent = new FakeAgent(dial(gateway, channel), undefined).hello();
+    await expect.poll(() => agent.goAway(), WAIT).toBe("EtcdUnavailable");
   });
 });

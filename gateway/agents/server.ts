@@ -16,7 +16,7 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
-import type { Cancel, Clock } from "../../ports/clock.ts";
+import type { Clock } from "../../ports/clock.ts";
 import { sleep } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
@@ -36,14 +36,17 @@ import type { GatewayMetrics } from "../metrics.ts";
 import { AddressBuckets } from "./address-buckets.ts";
 import { type Authenticator, CannotAsk, type Identity, Refused } from "./authenticate.ts";
 import { providerOf } from "./certificate-provider.ts";
+import { Connections } from "./connections.ts";
 import { type EndReason, goAway } from "./go-away.ts";
 import type { Enrolment } from "./join.ts";
 import { Outbox } from "./outbox.ts";
-import type { SessionTable } from "./session-table.ts";
-import { TokenBucket } from "./token-bucket.ts";
+import { MAX_IDENTITIES, type SessionTable } from "./session-table.ts";
+import { KeyedBuckets, type Rate, TokenBucket } from "./token-bucket.ts";
 
 export interface ServerLimits {
   maxConnections: number;
+  /** Connections of one network that carry no session: whoever opens more can only keep out its neighbours. */
+  strangersPerNetwork: number;
   maxSessions: number;
   /** New sessions of peers that are known. */
   sessionsPerSecond: number;
@@ -52,14 +55,19 @@ export interface ServerLimits {
   joinBurst: number;
   renewalsPerSecond: number;
   renewalBurst: number;
+  /** Of one identity, whatever it calls from: it can only keep out itself. */
+  sessionsPerIdentity: number;
+  sessionBurstPerIdentity: number;
+  renewalsPerIdentity: number;
+  renewalBurstPerIdentity: number;
   /** Sessions and renewals asked for from one address, before anybody knows by whom: many agents may share one. */
   callsPerAddress: number;
   callBurstPerAddress: number;
   /** Less than `joinsPerSecond`: a join is known by its token only once etcd was asked. */
   joinsPerAddress: number;
   joinBurstPerAddress: number;
-  /** From accept to the first call, ms. */
-  firstCallWithin: number;
+  /** From accept, or from the end of a session, to a session of a peer that is known, ms. */
+  sessionWithin: number;
   /** A peer that reads nothing for this long is cut off, ms. */
   stallAfter: number;
   /** From GoAway to the end of the stream, ms. */
@@ -69,6 +77,7 @@ export interface ServerLimits {
 /** Sized for 5,000 agents on one core: about 110 KiB of memory and 3 ms of handshake each. */
 export const defaultServerLimits: ServerLimits = {
   maxConnections: 12_000,
+  strangersPerNetwork: 500,
   maxSessions: 10_000,
   sessionsPerSecond: 100,
   sessionBurst: 300,
@@ -76,11 +85,16 @@ export const defaultServerLimits: ServerLimits = {
   joinBurst: 50,
   renewalsPerSecond: 10,
   renewalBurst: 50,
+  sessionsPerIdentity: 0.2,
+  sessionBurstPerIdentity: 10,
+  renewalsPerIdentity: 1 / 60,
+  renewalBurstPerIdentity: 5,
   callsPerAddress: 50,
   callBurstPerAddress: 150,
   joinsPerAddress: 4,
   joinBurstPerAddress: 20,
-  firstCallWithin: 20_000,
+  // As long as an agent waits for its Welcome.
+  sessionWithin: 30_000,
   stallAfter: 20_000,
   goodbyeWithin: 10_000,
 };
@@ -91,7 +105,6 @@ export interface AgentServerOptions {
   authenticator: Authenticator;
   enrolment: Enrolment;
   table: SessionTable;
-  hasLease: () => boolean;
   clock: Clock;
   random: Random;
   log: Logger;
@@ -129,24 +142,33 @@ export class AgentServer {
   readonly #listener: NetServer;
   readonly #injector: ReturnType<Server["createConnectionInjector"]>;
   readonly #provider: ReturnType<typeof providerOf>;
-  /** By remote address, as `getPeer` gives it. */
-  readonly #sockets = new Map<string, { socket: Socket; silent: Cancel }>();
-  readonly #sessionBucket: TokenBucket;
-  readonly #enrolBuckets: Readonly<Record<"join" | "renew", TokenBucket>>;
-  readonly #callers: AddressBuckets;
-  readonly #joiners: AddressBuckets;
+  readonly #connections: Connections;
+  readonly #buckets: Readonly<Record<"session" | "join" | "renew", TokenBucket>>;
+  /** By uid. */
+  readonly #identities: Readonly<Record<"session" | "renew", KeyedBuckets>>;
+  readonly #addresses: Readonly<Record<"call" | "join", AddressBuckets>>;
   #stopping = false;
 
   private constructor(options: AgentServerOptions) {
     this.#options = options;
     const { clock, limits } = options;
-    this.#sessionBucket = new TokenBucket(clock, limits.sessionsPerSecond, limits.sessionBurst);
-    this.#enrolBuckets = {
-      join: new TokenBucket(clock, limits.joinsPerSecond, limits.joinBurst),
-      renew: new TokenBucket(clock, limits.renewalsPerSecond, limits.renewalBurst),
+    this.#connections = new Connections(clock, limits, (reason) => options.metrics.turnedAway(reason));
+    const rate = (perSecond: number, burst: number): Rate => ({ perSecond, burst });
+    this.#buckets = {
+      session: new TokenBucket(clock, rate(limits.sessionsPerSecond, limits.sessionBurst)),
+      join: new TokenBucket(clock, rate(limits.joinsPerSecond, limits.joinBurst)),
+      renew: new TokenBucket(clock, rate(limits.renewalsPerSecond, limits.renewalBurst)),
     };
-    this.#callers = new AddressBuckets(clock, limits.callsPerAddress, limits.callBurstPerAddress);
-    this.#joiners = new AddressBuckets(clock, limits.joinsPerAddress, limits.joinBurstPerAddress);
+    const sessions = rate(limits.sessionsPerIdentity, limits.sessionBurstPerIdentity);
+    const renewals = rate(limits.renewalsPerIdentity, limits.renewalBurstPerIdentity);
+    this.#identities = {
+      session: new KeyedBuckets(clock, sessions, MAX_IDENTITIES),
+      renew: new KeyedBuckets(clock, renewals, MAX_IDENTITIES),
+    };
+    this.#addresses = {
+      call: new AddressBuckets(clock, rate(limits.callsPerAddress, limits.callBurstPerAddress)),
+      join: new AddressBuckets(clock, rate(limits.joinsPerAddress, limits.joinBurstPerAddress)),
+    };
     this.#grpc.addService(agentGatewayService, {
       session: (call: Stream) => void this.#session(call),
       join: (call: ServerUnaryCall<JoinRequest, JoinResponse>, done: sendUnaryData<JoinResponse>) =>
@@ -157,7 +179,7 @@ export class AgentServer {
       renew: (call: ServerUnaryCall<RenewRequest, RenewResponse>, done: sendUnaryData<RenewResponse>) =>
         void this.#enrol("renew", call, done, (admit) => {
           const identity = this.#byCertificate(call);
-          admit();
+          admit(identity);
           return options.enrolment.renew(identity, call.request);
         }),
     });
@@ -185,7 +207,7 @@ export class AgentServer {
   }
 
   get connections(): number {
-    return this.#sockets.size;
+    return this.#connections.size;
   }
 
   /** Takes no more, ends every session, and waits for the connections for at most `within` ms. */
@@ -196,64 +218,49 @@ export class AgentServer {
     table.endAll("Stopping");
     this.#injector.drain(within);
     const deadline = clock.monotonic() + within;
-    while (this.#sockets.size > 0 && clock.monotonic() < deadline) await sleep(clock, 20);
-    for (const { socket } of this.#sockets.values()) socket.destroy();
+    while (this.#connections.size > 0 && clock.monotonic() < deadline) await sleep(clock, 20);
+    this.#connections.cutAll();
     this.#grpc.forceShutdown();
     this.#provider.stop();
   }
 
   #accept(socket: Socket): void {
-    const { clock, limits, metrics } = this.#options;
-    if (this.#stopping || this.#sockets.size >= limits.maxConnections) {
-      metrics.turnedAway("Connections");
-      socket.destroy();
-      return;
-    }
-    const peer = `${socket.remoteAddress}:${socket.remotePort}`;
-    const silent = clock.after(limits.firstCallWithin, () => {
-      metrics.turnedAway("Silent");
-      socket.destroy();
-    });
-    this.#sockets.set(peer, { socket, silent });
-    socket.on("close", () => {
-      silent();
-      this.#sockets.delete(peer);
-    });
-    this.#injector.injectConnection(socket);
+    if (this.#stopping) socket.destroy();
+    else if (this.#connections.accept(socket)) this.#injector.injectConnection(socket);
   }
 
   #cut(call: Call): void {
-    this.#sockets.get(call.getPeer())?.socket.destroy();
-  }
-
-  /** A first call was made: the connection is not silent. */
-  #spoke(call: Call): void {
-    this.#sockets.get(call.getPeer())?.silent();
+    this.#connections.cut(call.getPeer());
   }
 
   async #session(call: Stream): Promise<void> {
-    this.#spoke(call);
     const { clock, limits, table, log } = this.#options;
-    const reason = this.#callers.take(call.getPeer()) ? this.#refusal() : "Busy";
+    const reason = this.#addresses.call.take(call.getPeer()) ? this.#refusal() : "Busy";
     if (reason !== undefined) {
       this.#sayGoAway(call, reason);
       return;
     }
     let identity: Identity;
+    let late: EndReason | undefined;
     try {
       identity = await this.#authenticate(call);
+      if (call.cancelled) return;
+      late = this.#refusal() ?? this.#crowded(identity);
+      if (late === undefined) await this.#options.enrolment.check(identity);
     } catch (error) {
       if (error instanceof CannotAsk) this.#sayGoAway(call, error.reason);
+      else if (error instanceof EtcdUnavailable) this.#sayGoAway(call, "EtcdUnavailable");
       else this.#fail(call, error);
       return;
     }
     if (call.cancelled) return;
-    const late = this.#refusal() ?? (this.#sessionBucket.take() ? undefined : "Busy");
+    late ??= this.#refusal();
     if (late !== undefined) {
       this.#sayGoAway(call, late);
       return;
     }
     let finished = false;
+    const letGo = this.#connections.hold(call.getPeer());
     const outbox = new Outbox({
       clock,
       stallAfter: limits.stallAfter,
@@ -278,6 +285,7 @@ export class AgentServer {
     });
     const over = (): void => {
       finished = true;
+      letGo();
       outbox.close();
       table.disconnected(session);
     };
@@ -292,11 +300,17 @@ export class AgentServer {
 
   /** Why no stream is taken now: asked before anything dear is done, and again after. */
   #refusal(): EndReason | undefined {
-    const { limits, table, hasLease } = this.#options;
+    const { limits, table } = this.#options;
     if (this.#stopping) return "Stopping";
-    if (!hasLease()) return "EtcdUnavailable";
+    if (table.lease === undefined) return "EtcdUnavailable";
     if (table.size >= limits.maxSessions) return "Busy";
     return undefined;
+  }
+
+  /** An identity that comes too often takes nothing of what is for all. */
+  #crowded({ uid }: Identity): EndReason | undefined {
+    if (!this.#identities.session.take(uid)) return "TooManySessions";
+    return this.#buckets.session.take() ? undefined : "Busy";
   }
 
   async #authenticate(call: Call): Promise<Identity> {
@@ -330,17 +344,19 @@ export class AgentServer {
     call: Call,
     done: sendUnaryData<Response>,
     /** Calls `admit` once it knows as much of the peer as it can for nothing. */
-    work: (admit: () => void) => Promise<Response>,
+    work: (admit: (identity?: Identity) => void) => Promise<Response>,
   ): Promise<void> {
-    this.#spoke(call);
     const { metrics } = this.#options;
-    const addresses = name === "join" ? this.#joiners : this.#callers;
+    const addresses = this.#addresses[name === "join" ? "join" : "call"];
     const admitOne = (may: boolean): void => {
       if (!may || this.#stopping) throw new TooMany();
     };
     try {
       admitOne(addresses.take(call.getPeer()));
-      const response = await work(() => admitOne(this.#enrolBuckets[name].take()));
+      const response = await work((identity) => {
+        admitOne(identity === undefined || this.#identities.renew.take(identity.uid));
+        admitOne(this.#buckets[name].take());
+      });
       metrics.enrolled(name, "issued");
       done(null, response);
     } catch (error) {

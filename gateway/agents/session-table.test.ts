@@ -1,7 +1,10 @@
+import { create, toJsonString } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { beforeEach, expect, test } from "vitest";
+import { ObservedSchema } from "../../proto/gen/agent_pb.ts";
 import { settle } from "../fake-clock.ts";
-import { hello, MACHINE, observed, opened, request, UID, World } from "./fake-world.ts";
+import { fakeGrant } from "../fake-coordination.ts";
+import { boot, hello, MACHINE, observed, opened, request, TOKEN, UID, World } from "./fake-world.ts";
 
 let world: World;
 beforeEach(() => {
@@ -45,6 +48,42 @@ test("etcd of another incarnation ends all: what was reported before may be lost
   expect(next.ended).toBeUndefined();
 });
 
+test.each([undefined, "rebuilding:two"])(
+  "while holders are missing (incarnation %s) nobody is told that there is no grant",
+  async (incarnation) => {
+    world.coordination.grants.set(UID, fakeGrant(UID, 7, "Committed"));
+    const peer = await opened(world);
+    world.coordination.incarnation = incarnation;
+    world.coordination.grants.clear();
+    world.coordination.hint();
+    await world.clock.advance(200);
+    expect(peer.ended).toBe("EtcdUnavailable");
+    expect(peer.count("grant")).toBe(1);
+    expect(world.table.lease).toBeUndefined();
+    const early = await opened(world);
+    expect(early.kinds).toEqual(["goAway"]);
+    expect(early.ended).toBe("EtcdUnavailable");
+    world.coordination.incarnation = "two";
+    const rebuilt = fakeGrant(UID, 9, "Committed");
+    rebuilt.grant.supersedes = { incarnation: "one", revision: 7 };
+    world.coordination.grants.set(UID, rebuilt);
+    world.coordination.hint();
+    await world.clock.advance(1000);
+    const acting = world.connect();
+    await acting.say(hello(create(ObservedSchema, { boot, token: TOKEN })));
+    await world.clock.advance(1000);
+    expect(acting.last("grant")).toMatchObject({ token: TOKEN, phase: "Committed" });
+    expect(acting.ended).toBeUndefined();
+  },
+);
+
+test("a session that opens while nobody has read yet that holders are missing is told nothing", async () => {
+  await world.clock.advance(14_000);
+  world.coordination.incarnation = undefined;
+  const peer = await opened(world);
+  expect(peer.kinds).toEqual(["welcome", "goAway"]);
+});
+
 test("a refused report ends it, even where the view is blind", async () => {
   const peer = await opened(world);
   world.coordination.failing.add("readFleet");
@@ -67,6 +106,55 @@ test("too many messages end it", async () => {
   const message = request({ case: "observed", value: observed("Idle") });
   await peer.say(...Array.from({ length: 100 }, () => message));
   expect(peer.ended).toBe("TooManyMessages");
+});
+
+test("an identity writes so many bytes, in however many sessions and whatever it says at last", async () => {
+  const failed = Array.from({ length: 20 }, () => ({
+    rootHash: "f".repeat(64),
+    message: "\u20ac".repeat(1024),
+  }));
+  let bytes = 0;
+  const { coordination } = world;
+  const put = coordination.putObserved.bind(coordination);
+  coordination.putObserved = (uid, session, report) => {
+    bytes += Buffer.byteLength(toJsonString(ObservedSchema, report));
+    return put(uid, session, report);
+  };
+  const report = () => create(ObservedSchema, { boot, failed, message: "\u20ac".repeat(1024) });
+  for (let second = 0; second < 60; second++) {
+    const peer = world.connect();
+    await peer.say(hello(report()), request({ case: "observed", value: report() }));
+    await world.clock.advance(500);
+    await peer.say(request({ case: "observed", value: report() }));
+    world.table.disconnected(peer.session);
+    await world.clock.advance(500);
+  }
+  expect(bytes).toBeGreaterThan(100_000);
+  expect(bytes).toBeLessThan(300_000);
+  const other = world.connect({ uid: "other", node: "node-2" });
+  await other.say(hello(report()));
+  expect(coordination.observed.has("other")).toBe(true);
+});
+
+test("a report that has to wait is written when its time comes, the newest of them", async () => {
+  const peer = await opened(world);
+  const large = (step: string) =>
+    request({
+      case: "observed",
+      value: create(ObservedSchema, {
+        boot,
+        step,
+        failed: Array.from({ length: 20 }, () => ({ message: "\u20ac".repeat(200) })),
+      }),
+    });
+  for (let n = 0; n < 30; n++) {
+    await peer.say(large(`step-${n}`));
+    await world.clock.advance(1000);
+  }
+  expect(world.coordination.observed.get(UID)?.step).not.toBe("step-29");
+  await world.clock.advance(30_000);
+  expect(world.coordination.observed.get(UID)?.step).toBe("step-29");
+  expect(peer.ended).toBeUndefined();
 });
 
 test("it moves on when it is old", async () => {

@@ -1,12 +1,17 @@
 /** The sessions of one gateway: at most one per node, each told what the fleet view reads. */
 import type { Coordination } from "../../coordination/coordination.ts";
+import { isWhole } from "../../coordination/records.ts";
 import type { FleetRead } from "../fleet-view.ts";
 import type { Identity } from "./authenticate.ts";
 import type { EndReason } from "./go-away.ts";
 import { AgentSession, type SessionOptions } from "./session.ts";
+import { KeyedBuckets } from "./token-bucket.ts";
+
+/** Identities whose use is remembered: more than have sessions. */
+export const MAX_IDENTITIES = 16_384;
 
 /** The options of a session that its table supplies. */
-export type TableOptions = Omit<SessionOptions, "identity" | "send" | "end" | "opened"> & {
+export type TableOptions = Omit<SessionOptions, "identity" | "send" | "end" | "opened" | "reports"> & {
   coordination: Pick<Coordination, "closeSession">;
   /** Asks for a new read of the fleet; gives the number of the first read that starts after the call. */
   refresh: () => number;
@@ -21,10 +26,15 @@ interface Entry {
 export class SessionTable {
   readonly #options: TableOptions;
   readonly #entries = new Map<string, Entry>();
+  readonly #reports: KeyedBuckets;
+  /** The last one that had all holders. */
   #incarnation: string | undefined;
+  #whole = true;
 
   constructor(options: TableOptions) {
     this.#options = options;
+    const { observedBytesPerSecond: perSecond, observedByteBurst: burst } = options.limits;
+    this.#reports = new KeyedBuckets(options.clock, { perSecond, burst }, MAX_IDENTITIES);
   }
 
   get size(): number {
@@ -40,6 +50,15 @@ export class SessionTable {
     return versions;
   }
 
+  /**
+   * The lease for presence; undefined where no session can be had, because there is none, or
+   * because etcd's holders are lost or being rebuilt: an agent that hears of no grant then
+   * would forget the verdict that it owes.
+   */
+  get lease(): string | undefined {
+    return this.#whole ? this.#options.lease() : undefined;
+  }
+
   /** A new stream of `identity`; an older one of the same node ends. */
   connect(identity: Identity, stream: Pick<SessionOptions, "send" | "end">): AgentSession {
     this.#entries.get(identity.uid)?.session.end("NewerSession");
@@ -47,7 +66,9 @@ export class SessionTable {
       from: Infinity,
       session: new AgentSession({
         ...this.#options,
+        lease: () => this.lease,
         identity,
+        reports: this.#reports,
         send: stream.send,
         end: (reason) => {
           this.#forget(entry);
@@ -72,6 +93,11 @@ export class SessionTable {
   /** Hands each session its records, and ends the presence of agents that have none here. */
   apply(read: FleetRead): void {
     const { fleet } = read;
+    this.#whole = isWhole(fleet.incarnation);
+    if (!this.#whole) {
+      this.endAll("EtcdUnavailable");
+      return;
+    }
     const known = this.#incarnation;
     this.#incarnation = fleet.incarnation;
     if (known !== undefined && known !== fleet.incarnation) {

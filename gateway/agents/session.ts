@@ -4,7 +4,7 @@
  * is written to etcd, its requests become transactions. Where etcd gives no answer there
  * is none for the agent either: it asks again.
  */
-import { create, equals } from "@bufbuild/protobuf";
+import { create, equals, toJsonString } from "@bufbuild/protobuf";
 import type { Coordination, LiveGrant } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import { sameToken, type Token } from "../../coordination/records.ts";
@@ -18,6 +18,7 @@ import {
   GrantSchema,
   type Hello,
   type Observed,
+  ObservedSchema,
   type SessionRequest,
   type SessionResponse,
   SessionResponseSchema,
@@ -28,13 +29,16 @@ import { type EndReason, goAway } from "./go-away.ts";
 import { grantMessage } from "./grant-message.ts";
 import { Newest } from "./newest.ts";
 import { Questions } from "./questions.ts";
-import { TokenBucket } from "./token-bucket.ts";
+import { type KeyedBuckets, TokenBucket } from "./token-bucket.ts";
 
 export interface SessionLimits {
   /** From the stream's start to Hello, ms. */
   helloWithin: number;
   /** At least this long between two writes of what is observed, ms. */
   observedSpacing: number;
+  /** Of what one identity observes, in all its sessions; written later where it is more. */
+  observedBytesPerSecond: number;
+  observedByteBurst: number;
   messagesPerSecond: number;
   messageBurst: number;
   /** The session moves on after a time drawn between these, ms. */
@@ -44,10 +48,16 @@ export interface SessionLimits {
 export const defaultSessionLimits: SessionLimits = {
   helloWithin: 10_000,
   observedSpacing: 500,
+  // A report has 1 to 2 KiB, and an agent that fetches makes one a second.
+  observedBytesPerSecond: 2048,
+  observedByteBurst: 128 * 1024,
   messagesPerSecond: 20,
   messageBurst: 60,
   maxAge: [30 * 60_000, 60 * 60_000],
 };
+
+/** What a write costs etcd beside its value, bytes: keys, revisions, and a read of the fleet by everybody. */
+const WRITE_BYTES = 512;
 
 /** What a session counts; `gateway/metrics.ts` makes metrics of it. */
 export interface SessionMeter {
@@ -81,6 +91,8 @@ export interface SessionOptions {
   log: Logger;
   meter: SessionMeter;
   limits: SessionLimits;
+  /** Bytes of what is observed, by uid: they outlive the session. */
+  reports: KeyedBuckets;
   send: (response: SessionResponse) => void;
   /** Ends the stream; GoAway has been sent. */
   end: (reason: EndReason) => void;
@@ -113,8 +125,16 @@ export class AgentSession {
     this.identity = options.identity;
     this.#log = options.log.with({ node: options.identity.node, uid: options.identity.uid });
     const { clock, limits, random } = options;
-    this.#bucket = new TokenBucket(clock, limits.messagesPerSecond, limits.messageBurst);
-    this.#observed = new Newest(clock, limits.observedSpacing, (observed) => this.#putObserved(observed));
+    this.#bucket = new TokenBucket(clock, {
+      perSecond: limits.messagesPerSecond,
+      burst: limits.messageBurst,
+    });
+    this.#observed = new Newest(
+      clock,
+      limits.observedSpacing,
+      (observed) => options.reports.wait(this.identity.uid, bytesOf(observed)),
+      (observed) => this.#putObserved(observed),
+    );
     this.#questions = new Questions({
       uid: options.identity.uid,
       coordination: options.coordination,
@@ -201,7 +221,7 @@ export class AgentSession {
     if (wasOpen) void this.#close(last);
   }
 
-  /** Writes the last report, and ends the presence; where that fails, `SessionTable` sweeps. */
+  /** Writes the last report, if that is allowed now, and ends the presence; where that fails, `SessionTable` sweeps. */
   async #close(last?: Observed): Promise<void> {
     if (last !== undefined) await this.#putObserved(last);
     await this.#try("closeSession", () =>
@@ -294,6 +314,7 @@ export class AgentSession {
   }
 
   async #putObserved(observed: Observed): Promise<"done" | "again"> {
+    if (!this.#options.reports.take(this.identity.uid, bytesOf(observed))) return "again";
     const newest = await this.#try("putObserved", () =>
       this.#options.coordination.putObserved(this.identity.uid, this.#session, observed),
     );
@@ -338,4 +359,9 @@ export class AgentSession {
       return undefined;
     }
   }
+}
+
+/** As it is stored. */
+function bytesOf(observed: Observed): number {
+  return Buffer.byteLength(toJsonString(ObservedSchema, observed)) + WRITE_BYTES;
 }

@@ -20,9 +20,6 @@ const RESTART_AFTER = 1_000;
 /** How often a machine without its agent's Pod asks for a token. */
 const TOKEN_RETRY = 1_000;
 
-/** Seconds from a reboot's request to the first user process, with much to spare on a busy machine. */
-const REBOOT_MARGIN = 10;
-
 export type PowerState = "off" | "booting" | "on";
 
 export class Machine {
@@ -272,7 +269,6 @@ export class Machine {
       ...["--host", "hook", "--hook", this.#paths.hook, "--local-address", config.address],
       ...["--boot-id", this.#paths.bootId, "--machine-id", this.#paths.machineId],
       ...["--trust", config.trust, "--commands", this.#paths.commands],
-      ...["--reboot-margin", String(REBOOT_MARGIN)],
       ...(config.agentMetrics === undefined ? [] : ["--metrics", config.agentMetrics]),
     ];
   }

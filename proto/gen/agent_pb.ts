@@ -658,7 +658,7 @@ export type Policy = Message<"slipway.agent.v1.Policy"> & {
   allowUnsigned: boolean;
 
   /**
-   * From the request to reboot to the first user process, at most; 0: the machine's own limit.
+   * From the request to reboot to the first user process, at most; 0: not known.
    *
    * @generated from field: uint32 reboot_time_seconds = 7;
    */

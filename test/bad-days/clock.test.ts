@@ -82,8 +82,9 @@ describe("a gateway whose clock is not the manager's", () => {
       grant,
       living: token,
       phase: { phase: "Drained", at: NOW },
-      gate: { group: grant.group, ...shut, open: true, openUntil, validUntil },
-      budgets: [{ budget, gate: { budget, max: 1, unavailable: [], validUntil } }],
+      gate: { group: grant.group, ...shut, open: true, openUntil, freezesAt: null, validUntil },
+      budgets: [{ budget, gate: { budget, max: 1, unavailable: [], validUntil }, holders: new Set() }],
+      grants: new Map(),
     };
     return answerCommit(question, NOW + skew);
   }

@@ -56,6 +56,7 @@ export async function run({ onProgress }: { onProgress: (line: string) => void }
     const close = await connectMany(MORE_SESSIONS, {
       gateway: cluster.machines[0]?.config.gateway ?? "",
       certificates: join(cluster.directory, "gateway"),
+      endpoints: cluster.etcd.endpoints,
     });
     const crowded = rss(cluster.gateways[0]?.pid);
     await close();

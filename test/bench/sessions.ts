@@ -4,9 +4,12 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { grpcTransport, parseServers } from "../../agent/grpc-transport.ts";
+import { createCoordination } from "../../coordination/create.ts";
+import { connectEtcd } from "../../coordination/etcd3-port.ts";
 import { CertificateAuthority } from "../../gateway/certificate-authority.ts";
 import { within } from "../../hack/plane/wait.ts";
 import { systemClock } from "../../ports/clock.ts";
+import { silentLogger } from "../../ports/log.ts";
 import { systemRandom } from "../../ports/random.ts";
 import { HelloSchema, SessionRequestSchema } from "../../proto/gen/agent_pb.ts";
 
@@ -14,18 +17,32 @@ import { HelloSchema, SessionRequestSchema } from "../../proto/gen/agent_pb.ts";
 const AT_ONCE = 10;
 const WELCOME_WITHIN = 60_000;
 
-/** Opens `count` sessions and waits for each one's Welcome; returns what closes them. `certificates` holds ca.crt and ca.key. */
+/**
+ * Opens `count` sessions of machines that join, and waits for each one's Welcome; returns what
+ * closes them. `certificates` holds ca.crt and ca.key.
+ */
 export async function connectMany(
   count: number,
-  { gateway, certificates }: { gateway: string; certificates: string },
+  {
+    gateway,
+    certificates,
+    endpoints,
+  }: { gateway: string; certificates: string; endpoints: readonly string[] },
 ): Promise<() => Promise<void>> {
   const bundle = await readFile(join(certificates, "ca.crt"), "utf8");
   const key = await readFile(join(certificates, "ca.key"), "utf8");
   const authority = new CertificateAuthority({ bundle, key, clock: systemClock, random: systemRandom });
   const closers: (() => void)[] = [];
+  const ports = { clock: systemClock, random: systemRandom, log: silentLogger };
+  const etcd = connectEtcd({ endpoints, ...ports });
+  const coordination = createCoordination({ etcd, ...ports });
 
   const open = async (index: number): Promise<void> => {
     const machineId = index.toString(16).padStart(32, "0");
+    const token = systemRandom.uuid();
+    const expiresAt = systemClock.now() + 600_000;
+    await coordination.putJoinToken(token, { group: "bench", labels: {}, expiresAt });
+    await coordination.spendJoinToken(token, machineId);
     const pair = generateKeyPairSync("ec", { namedCurve: "P-256" });
     const certificate = Buffer.from(await authority.issueMachine(machineId, pair.publicKey));
     const identity = {
@@ -69,6 +86,7 @@ export async function connectMany(
       Array.from({ length: Math.min(AT_ONCE, count - first) }, (_, index) => open(first + index)),
     );
   }
+  await etcd.close();
   return async () => {
     for (const close of closers) close();
   };

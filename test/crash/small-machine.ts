@@ -189,7 +189,7 @@ export function instantClock(): Clock & { waited: number } {
   return clock;
 }
 
-export const UNSIGNED: TrustRoots = { keys: [], threshold: 1, allowUnsigned: true };
+export const UNSIGNED = async (): Promise<TrustRoots> => ({ keys: [], threshold: 1, allowUnsigned: true });
 
 export function installOptions(over: Partial<InstallOptions> = {}): InstallOptions {
   return {

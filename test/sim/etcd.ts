@@ -1,7 +1,8 @@
 /**
  * etcd in memory, for simulations: revisions, leases, transactions and watches over the
  * Clock port, and a link per client that decides what becomes of each request. It is held
- * to the same suite as the real port (coordination/etcd-suite.ts). It never compacts.
+ * to the same suite as the real port (coordination/etcd-suite.ts). Nobody can read its past, so
+ * that a compaction only makes watches begin anew.
  */
 import {
   type Compare,
@@ -24,7 +25,7 @@ import { SimLease } from "./etcd-lease.ts";
  */
 export type Fate = "ok" | "lost" | "unanswered" | "late";
 
-export type RequestKind = "read" | "txn" | "lease";
+export type RequestKind = "read" | "txn" | "lease" | "compact";
 
 /** The way between one client and etcd. Everything is optional: without it all goes well. */
 export interface SimLink {
@@ -59,6 +60,7 @@ export class SimEtcd {
   #records = new Map<string, KeyValue>();
   #leases = new Map<string, Lease>();
   #revision = 1;
+  #compacted = 0;
   #nextLease = 7_000_000_000_000_001n;
   readonly #clients = new Set<SimClient>();
   readonly #observers = new Set<Observer>();
@@ -103,6 +105,7 @@ export class SimEtcd {
     this.#records = new Map(snapshot.records);
     this.#ascending = undefined;
     this.#revision = snapshot.revision;
+    this.#compacted = Math.min(this.#compacted, snapshot.revision);
     for (const [id, ttl] of snapshot.leases) this.#arm(id, ttl);
     for (const client of this.#clients) client.notify(undefined);
   }
@@ -143,6 +146,12 @@ export class SimEtcd {
       this.#changed([...deleted, ...puts.map(({ put }) => put)], by);
     }
     return { outcome: "committed", revision: this.#revision };
+  }
+
+  compact(revision: number): void {
+    if (revision <= this.#compacted || revision > this.#revision) return;
+    this.#compacted = revision;
+    for (const client of this.#clients) client.notify(undefined);
   }
 
   grantLease(ttl: number): string {
@@ -307,6 +316,14 @@ export class SimClient implements EtcdPort {
         this.#watches.delete(watch);
       },
     };
+  }
+
+  async compact(revision: number): Promise<void> {
+    const done = await this.#call("compact", () => {
+      this.#etcd.compact(revision);
+      return true;
+    });
+    if (done === undefined) throw new EtcdUnavailable("etcd gave no answer to a compaction");
   }
 
   async close(): Promise<void> {

@@ -21,6 +21,7 @@ const KINDS = {
   freezeManager: 5,
   killGateway: 5,
   freezeGateway: 3,
+  gatewaysAway: 3,
   killAgent: 6,
   stopAgent: 3,
   freezeAgent: 4,
@@ -125,6 +126,12 @@ export class Faults {
         const lasts = this.#time(2, 25);
         say(`${lasts}`);
         return this.#random.pick(gateways).freeze(lasts);
+      }
+      case "gatewaysAway": {
+        const lasts = this.#time(20, 60);
+        say(`${lasts}`);
+        for (const gateway of gateways) gateway.kill(lasts);
+        return;
       }
       case "killAgent":
       case "stopAgent":

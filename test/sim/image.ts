@@ -78,6 +78,7 @@ export function simDriver({ disk, bootControl, clock, random, pace }: SimDriverO
       };
       return { kind: "slots", running: bootControl.running, slots, labels };
     },
+    objection: async () => undefined,
     stage: async (target: Target, { signal, onProgress }) => {
       await bootControl.clearPassive();
       const passive = slotDisk(await bootControl.slots(), other(bootControl.running));

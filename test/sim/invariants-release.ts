@@ -97,9 +97,35 @@ export class ReleaseRules {
     }
   }
 
+  /** Rule 8: a release that failed on a machine is in its NodeUpdate's list, whatever was lost meanwhile. */
+  #forgotten(): { rule: number; where: string; what: string } | undefined {
+    const { world } = this.#truth;
+    const nodeUpdates = world.api.all<NodeUpdate>("nodeupdates");
+    for (const truth of this.#truth.machines.values()) {
+      const { machine, attempts } = truth;
+      const uid = world.uidOf(machine);
+      const status = nodeUpdates.find(
+        ({ spec }) => (spec.nodeUID ?? spec.machineRef?.machineId) === uid,
+      )?.status;
+      if (status === undefined || machine.gone || truth.robbed) continue;
+      const lost = attempts.find(
+        ({ image, ended }) =>
+          ended === "failed" &&
+          !truth.good.has(image) &&
+          status.failed?.some((failure) => failure.rootHash === image) !== true,
+      );
+      if (lost === undefined) continue;
+      const what = `${name(lost.image)} failed there, and its NodeUpdate does not say so`;
+      return { rule: 8, where: machine.name, what };
+    }
+    return undefined;
+  }
+
   /** Liveness: a good release that nothing and nobody holds up reaches every machine. */
   unrest(): { rule: number; where: string; what: string } | undefined {
     const { world } = this.#truth;
+    const forgotten = this.#forgotten();
+    if (forgotten !== undefined) return forgotten;
     const target = this.#target();
     if (target === undefined) return undefined;
     const image = rootHash(target);

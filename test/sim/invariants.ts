@@ -108,8 +108,10 @@ export class Invariants implements Witness {
   /** Rules 1 and 12. */
   #disrupts(truth: MachineTruth, how: string): void {
     const { time } = this.world.sim;
-    // What is down already adds nothing, and that it came back may not be known yet.
-    if (truth.downSince !== undefined || truth.upAgainAt > time - this.tolerance) return;
+    // A Node that is down already adds nothing, and that it came back may not be known yet. A plain machine
+    // that asks for its reboot serves, also while its presence moves from one gateway to another.
+    const wasDown = truth.downSince !== undefined || truth.upAgainAt > time - this.tolerance;
+    if (wasDown && !truth.machine.plain) return;
     for (const { name, max, members } of this.truth.budgetsOf(truth, this.tolerance)) {
       const away = members.filter(
         (other) =>

@@ -63,8 +63,6 @@ export interface MachineOptions {
   defectOf: (image: string, machine: SimMachine) => Defect | undefined;
   observer: (machine: SimMachine, event: MachineEvent) => void;
   plants: MachinePlants;
-  /** From power-on to the dead man's and the health deadlines: ms of the way down and up. */
-  rebootMargin: number;
 }
 
 export class SimMachine {
@@ -263,7 +261,7 @@ export class SimMachine {
   }
 
   async #run(clock: ProcessClock, stop: AbortController, partition: string): Promise<void> {
-    const { plants, network, log, rebootMargin } = this.#options;
+    const { plants, network, log } = this.#options;
     const random = this.#random.fork();
     const opened = this.disk.open(clock);
     const disk = plants.disk?.(opened, this) ?? opened;
@@ -281,7 +279,6 @@ export class SimMachine {
       log: log.with({ agent: this.name }),
       runningVersion: "1.0.0",
       agentVersion: "sim",
-      limits: { rebootMargin },
     });
     await agent.run(stop.signal);
   }

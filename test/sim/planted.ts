@@ -3,7 +3,7 @@ import { CORDON_ANNOTATION, INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
-import type { EtcdPort, KeyValue } from "../../coordination/etcd.ts";
+import type { EtcdPort, KeyValue, Operation } from "../../coordination/etcd.ts";
 import { keys } from "../../coordination/keys.ts";
 import type { KubeClient } from "../../runtime/client.ts";
 import type { Lease, Node } from "../../runtime/core.ts";
@@ -71,6 +71,16 @@ function reads(change: (kv: KeyValue) => KeyValue): (etcd: EtcdPort, process: st
   };
 }
 
+/** A manager whose grants pass a plain machine off as a Node. */
+function asNode(etcd: EtcdPort, process: string): EtcdPort {
+  if (!process.startsWith("manager")) return etcd;
+  const turned = (operation: Operation): Operation =>
+    "put" in operation && operation.put.startsWith(keys.grants)
+      ? { ...operation, value: operation.value.replace('"plain":true,', "") }
+      : operation;
+  return over(etcd, { txn: (compares, operations) => etcd.txn(compares, operations.map(turned)) });
+}
+
 /** A manager that takes its own epoch for the living one, and compares none. */
 function unfenced(etcd: EtcdPort, process: string): EtcdPort {
   if (!process.startsWith("manager")) return etcd;
@@ -125,6 +135,13 @@ export const planted: Planted[] = [
         spec: { ...group.spec, maxUnavailable: 9 },
       })),
     },
+  },
+  {
+    rule: 1,
+    bug: "a plain machine between two gateways passes for one that is away",
+    settings: { ...settings, nodes: 2, plain: 4, zones: 2 },
+    plan: { length: 600_000, every: 8000, kinds: ["gatewaysAway", "powerCut", "repoint"] },
+    plants: { etcd: asNode },
   },
   {
     rule: 2,

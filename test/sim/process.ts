@@ -198,7 +198,7 @@ export class SimGateway extends SimProcess {
           end();
           return { receive: () => {}, closed: () => {} };
         };
-        if (presence.lease === undefined) return turnAway("EtcdUnavailable");
+        if (table.lease === undefined) return turnAway("EtcdUnavailable");
         const identity = identify(machine);
         if (identity === undefined) return undefined;
         if (identity.machineId === undefined && api.faults.down) return turnAway("ApiUnavailable");

@@ -63,7 +63,7 @@ export class SlotInvariants {
     this.#checkSeq(changed);
     for (const key of changed) {
       if (key.startsWith(keys.grants)) this.#checkGrant(key);
-      if (key.startsWith(keys.phases)) this.#checkPhase(key);
+      if (key.startsWith(keys.phases)) this.#checkPhase(key, changed);
     }
   }
 
@@ -98,7 +98,8 @@ export class SlotInvariants {
       (key) =>
         key.startsWith(keys.gates) ||
         key.startsWith(keys.grants) ||
-        key.startsWith(keys.budgets) ||
+        // A gateway bumps the seq with a commit.
+        (key.startsWith(keys.budgets) && !key.endsWith("/seq")) ||
         key.startsWith(keys.desired) ||
         key === keys.incarnation,
     );
@@ -193,7 +194,7 @@ export class SlotInvariants {
     if (away.size > gate.max) this.#breach(`${uid}: ${budget} allows ${gate.max} and has ${away.size}`);
   }
 
-  #checkPhase(key: string): void {
+  #checkPhase(key: string, changed: readonly string[]): void {
     const uid = lastPart(key);
     const grant = this.#get(keys.grant(uid));
     const now = this.#get(key);
@@ -212,14 +213,36 @@ export class SlotInvariants {
     const former = Phase.parse(JSON.parse(was.value));
     if (!MOVES[former.phase].includes(phase.phase))
       this.#breach(`${uid}: ${former.phase} became ${phase.phase}`);
-    if (phase.phase === "Committed")
-      event.until = this.#checkCommit(uid, Grant.parse(JSON.parse(grant.value)), phase);
+    if (phase.phase === "Committed") {
+      const committed = Grant.parse(JSON.parse(grant.value));
+      event.until = this.#checkCommit(uid, committed, phase);
+      if (committed.plain === true) this.#checkRoom(uid, committed, changed);
+    }
     if (
       phase.phase === "Returned" &&
       phase.committedBoot === undefined &&
       former.committedBoot !== undefined
     ) {
       this.#breach(`${uid}: the commit's boot was forgotten`);
+    }
+  }
+
+  /** Rule 1, at the moment in which a plain machine may go down: who is down, or will be without asking. */
+  #checkRoom(uid: string, grant: Grant, changed: readonly string[]): void {
+    const gates = this.#under(keys.budgetGate("")).map((kv) => BudgetGate.parse(JSON.parse(kv.value)));
+    for (const { budget, max, unavailable, granted = [] } of gates) {
+      if (!grant.budgets.includes(budget) && !granted.includes(uid)) continue;
+      if (!changed.includes(keys.budgetSeq(budget)))
+        this.#breach(`${uid}: committed and left the seq of ${budget}`);
+      const going = this.#under(keys.holders(budget))
+        .map((kv) => lastPart(kv.key))
+        .filter((holder) => {
+          const { plain } = Grant.parse(JSON.parse(this.#get(keys.grant(holder))?.value ?? "null"));
+          const { phase } = Phase.parse(JSON.parse(this.#get(keys.phase(holder))?.value ?? "null"));
+          return plain !== true || phase === "Committed" || phase === "Returned";
+        });
+      const away = new Set([...going, ...granted, ...unavailable, uid]);
+      if (away.size > max) this.#breach(`${uid}: committed, ${budget} allows ${max} and has ${away.size}`);
     }
   }
 

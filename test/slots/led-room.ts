@@ -86,6 +86,7 @@ export class LedRoom {
       quarantined: [],
       open: true,
       openUntil: null,
+      freezesAt: null,
       validUntil,
       ...group,
     };

@@ -14,7 +14,15 @@ import { SimClock } from "../sim/clock.ts";
 import { type Fate, SimEtcd } from "../sim/etcd.ts";
 import { SeededRandom } from "../sim/random.ts";
 import { SlotInvariants } from "./invariants.ts";
-import { BUDGETS, type GatewayAct, type ManagerAct, type Plan, RELEASES, UIDS } from "./plans.ts";
+import {
+  ALL_BUDGETS,
+  BUDGETS,
+  type GatewayAct,
+  type ManagerAct,
+  type Plan,
+  RELEASES,
+  UIDS,
+} from "./plans.ts";
 
 const WHY = { reason: "Withdrawn", message: "for the model" } as const;
 
@@ -163,10 +171,17 @@ function writeGates(world: World, manager: Coordination, leader: Leadership, gat
         quarantined: gates.quarantined ? ["r1"] : [],
         open: gates.open ?? true,
         openUntil: closesIn === undefined || closesIn === null ? null : now + closesIn,
+        freezesAt: null,
         validUntil,
       },
     ],
-    budgets: ["group/g", "budget/z/a"].map((budget) => ({ budget, max, unavailable, granted, validUntil })),
+    budgets: ALL_BUDGETS.filter((budget) => gates.gone?.includes(budget) !== true).map((budget) => ({
+      budget,
+      max,
+      unavailable,
+      granted,
+      validUntil,
+    })),
   });
 }
 
@@ -214,6 +229,10 @@ async function lead(
     await writeGates(world, manager, leader, act);
     return;
   }
+  if (act.do === "forgetBudget") {
+    await manager.forgetBudget(leader, act.budget);
+    return;
+  }
   const of = UIDS[act.uid] ?? "";
   if (act.do === "desire") {
     await manager.putDesired(leader, of, desired(act.release));
@@ -230,6 +249,7 @@ async function lead(
       nonce: world.random.uuid(),
       needs: act.needs,
       bootNeeds: act.needs / 2,
+      plain: act.plain,
       reason: "picked",
     });
     if (result.outcome === "granted") {

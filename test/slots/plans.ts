@@ -3,6 +3,7 @@ import * as fc from "fast-check";
 
 export const UIDS = ["n1", "n2", "n3"];
 export const BUDGETS = [["group/g"], ["budget/z/a"], ["group/g", "budget/z/a"]];
+export const ALL_BUDGETS = ["group/g", "budget/z/a"];
 export const RELEASES = ["r1", "r2"];
 
 /** Mostly the newest token. */
@@ -36,6 +37,11 @@ const managerAct = fc.oneof(
         { weight: 1, arbitrary: fc.subarray(UIDS, { maxLength: 1 }) },
       ),
       validFor: fc.integer({ min: 6_000, max: 30_000 }),
+      /** Budgets that are gone. */
+      gone: fc.oneof(
+        { weight: 15, arbitrary: fc.constant<string[]>([]) },
+        { weight: 1, arbitrary: fc.subarray(ALL_BUDGETS, { minLength: 1 }) },
+      ),
     }),
   },
   {
@@ -44,6 +50,7 @@ const managerAct = fc.oneof(
       do: fc.constant("take" as const),
       uid,
       budgets: fc.nat({ max: BUDGETS.length - 1 }),
+      plain: fc.boolean(),
       needs: fc.constantFrom(1_000, 1_000, 60_000),
     }),
   },
@@ -69,6 +76,13 @@ const managerAct = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("rebuild" as const), keep: fc.boolean() }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant("forgetBudget" as const),
+      budget: fc.constantFrom(...ALL_BUDGETS),
+    }),
+  },
 );
 
 const gatewayAct = fc.oneof(
