@@ -26,13 +26,19 @@ export const GROUP_LABEL = `${GROUP}/group`;
 export const WITHHELD_ANNOTATION = `${GROUP}/withheld`;
 /** On a NodeUpdate, by the rollout controller: `release time` of the failure that a retry forgave; a later one needs a new retry. */
 export const RETRIED_ANNOTATION = `${GROUP}/retried`;
+/** Taint (PreferNoSchedule) on Nodes that wait for their reboot, where the group asks for it. */
+export const PENDING_TAINT = `${GROUP}/update-pending`;
+/** Kubernetes' own label (KEP-1143): service controllers take such a Node out of their load balancers. */
+export const EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers";
+/** On a NodeUpdate (or on its Node, from where it is moved): a reason, for which a person asks for one reboot of the machine; windows don't hold it back, budgets do. */
+export const REBOOT_ANNOTATION = `${GROUP}/reboot`;
+/** Beside it, with any value: the reboot may be in a change freeze too. */
+export const REBOOT_IN_FREEZE_ANNOTATION = `${GROUP}/reboot-in-freeze`;
 /**
  * Label on Nodes that run what Slipway stands on, etcd members or gateways: at most one is down at a time (design,
  * rule 12). Those with Pods of the chart are seen without it; it is for an etcd or gateways elsewhere.
  */
 export const INFRASTRUCTURE_LABEL = `${GROUP}/infrastructure`;
-/** On a NodeUpdate: a reason, for which a person asks for one reboot of the machine; windows don't hold it back, budgets do. */
-export const REBOOT_ANNOTATION = `${GROUP}/reboot`;
 /** On a NodeUpdate: the release that a person lets a node flip to although its group's strategy is Off. */
 export const APPLY_ANNOTATION = `${GROUP}/apply`;
 /** Name of the Lease by which managers elect their leader, in the namespace that Slipway is installed in. */

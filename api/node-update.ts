@@ -5,7 +5,7 @@ import { Duration } from "./duration.ts";
 import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { exactlyOne, validations } from "./rules.ts";
-import { Drain } from "./update-group.ts";
+import { Drain, LoadBalancers } from "./update-group.ts";
 
 const kept = (field: string): string =>
   `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`;
@@ -90,6 +90,7 @@ export const FrozenPolicy = z.object({
   rebootTime: Duration,
   releaseDeadline: Duration,
   holderTTL: Duration.optional(),
+  excludeFromLoadBalancers: LoadBalancers.optional(),
 });
 
 /** What is needed to rebuild a holder when etcd lost it (design, rule 9). */
@@ -102,6 +103,7 @@ export const GrantStatus = z.object({
   release: ObjectName.optional(),
   since: z.iso.datetime(),
   policy: FrozenPolicy.optional(),
+  asked: z.string().max(253).optional().meta({ description: "Why a person asked for this reboot." }),
 });
 
 export const NodeUpdateStatus = z.object({
@@ -138,6 +140,11 @@ export const NodeUpdateStatus = z.object({
     .max(253)
     .optional()
     .meta({ description: "The last value of the steal annotation that took effect." }),
+  rebooted: z
+    .string()
+    .max(253)
+    .optional()
+    .meta({ description: "The last value of the reboot annotation that took effect." }),
   verifiedRelease: ObjectName.optional().meta({
     description: "The release that was last verified on this node.",
   }),

@@ -78,6 +78,12 @@ export const reasons = {
     "Another group selects some of the same nodes; neither acts on them.",
     "Narrow one selector.",
   ),
+  NotificationFailed: entry(
+    "warning",
+    "The group's webhook could not be told of something.",
+    "The message says why: correct `spec.notifications`, or mend what it names.",
+  ),
+  StagePassed: entry("normal", "Every node of the stage is done, and it soaked."),
   NoConflict: entry("normal", "No other group selects the same nodes."),
   ReleaseQuarantined: entry(
     "warning",
@@ -123,6 +129,16 @@ export const reasons = {
   WaitingForTurn: entry("normal", "Other nodes stand before it in the queue."),
   WaitingForRate: entry("normal", "The group's rate of updates is used up for now."),
   WaitingForSettle: entry("normal", "The group settles after a node's return."),
+  Blocked: entry(
+    "normal",
+    "A blocker of the group holds reboots back: alerts, Pods on the node, or a hook.",
+    "The message says which, and since when.",
+  ),
+  BlockerFailed: entry(
+    "warning",
+    "A blocker of the group gives no answer, and the group says that this blocks.",
+    "Mend what the message names, or set the blocker's `onFailure: Allow`.",
+  ),
   WaitingForEvidence: entry("normal", "As many nodes are unverified on the release as may be."),
   WaitingForGates: entry("normal", "The manager has not renewed what a grant must be checked against."),
   Held: entry("normal", "A person holds the node.", "Remove the annotation slipway.dev/hold from the Node."),
@@ -134,7 +150,7 @@ export const reasons = {
   StrategyOff: entry(
     "normal",
     "The group's strategy is Off: images are staged, and no node reboots.",
-    "Set `spec.strategy: Coordinated` to let nodes reboot.",
+    "`kubectl slipway apply NODE` lets one node flip to what it staged; `spec.strategy: Coordinated` lets all of them.",
   ),
   UpdateNotReachable: entry(
     "warning",
@@ -163,10 +179,15 @@ export const reasons = {
     "More budgets bind the node than one transaction can hold.",
     "Let fewer RebootBudgets and topology limits select it.",
   ),
+  RebootAsked: entry("normal", "A person asked for one reboot; it waits for no window, stage or blocker."),
   NoRebootRequired: entry("normal", "The machine asks for no reboot."),
 
   // A node under a grant
   Granting: entry("normal", "A slot is being taken."),
+  LeavingLoadBalancers: entry(
+    "normal",
+    "The node is excluded from load balancers, which get time to take it out before Pods leave.",
+  ),
   Draining: entry("normal", "Pods leave the node."),
   BlockedByDisruptionBudget: entry(
     "warning",

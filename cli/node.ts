@@ -58,7 +58,7 @@ export function nodeCommand(io: Io): Command {
         const update = await needUpdate(client, name);
         await refuseHeld(client, name);
         const word = oneLine(reason);
-        if (word === (update.status as { rebooted?: string } | undefined)?.rebooted)
+        if (word === update.status?.rebooted)
           throw new Failure(`"${word}" rebooted ${name} before: give another reason, or nothing happens`);
         await annotate(client, nodeUpdate, update.metadata.name, { [REBOOT_ANNOTATION]: word });
         io.out(`nodeupdate/${update.metadata.name} reboot asked\n`);

@@ -1,18 +1,23 @@
 /** `slipway manager`: the flags, and the process's own implementations of the ports. */
 import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
+import { join } from "node:path";
 import { Command } from "commander";
 import * as z from "zod";
 import type { EtcdPort } from "../coordination/etcd.ts";
+import { meterEtcd } from "../coordination/etcd-metrics.ts";
 import { connectEtcd } from "../coordination/etcd3-port.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
+import { observeCertificates } from "../runtime/certificate-expiry.ts";
 import { startHealth } from "../runtime/health.ts";
 import { loadKubeConfig } from "../runtime/kubeconfig.ts";
 import { createMetrics, observeProcess } from "../runtime/metrics.ts";
 import { createRestClient } from "../runtime/rest-client.ts";
 import { createFleetManager } from "./manager.ts";
+import type { WebhookKeys } from "./notify/notifier.ts";
 
 /** Calls of the API server per second, and at once after a quiet time: a fleet's statuses are written one by one. */
 const API_RATE = 100;
@@ -36,6 +41,7 @@ const Flags = z
     etcdKey: z.string().optional(),
     metrics: Address.optional(),
     leaderElectNamespace: z.string().min(1),
+    webhookKeys: z.string().optional(),
     identity: z.string().min(1),
   })
   .refine(({ etcdCert, etcdKey }) => (etcdCert === undefined) === (etcdKey === undefined), {
@@ -56,6 +62,10 @@ export function managerCommand(): Command {
     .option("--etcd-key <file>", "PEM: its key")
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
     .option("--leader-elect-namespace <name>", "namespace of the leader's Lease", "default")
+    .option(
+      "--webhook-keys <dir>",
+      "directory with a file for each key that notices of groups are signed with",
+    )
     .option("--identity <name>", "unique name of this process", `${hostname()}_${systemRandom.uuid()}`)
     .action(async (options: unknown) => {
       const flags = Flags.safeParse(options);
@@ -70,7 +80,7 @@ async function run(flags: Flags): Promise<void> {
   const stop = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
   const metrics = createMetrics();
-  const unobserve = observeProcess(metrics.registry, "0.1.0");
+  const unobserve = observeProcess(metrics.registry, { role: "manager", version: "0.1.0" });
   const client = createRestClient(loadKubeConfig(flags.kubeconfig, { clock, log }), {
     clock,
     random,
@@ -78,7 +88,11 @@ async function run(flags: Flags): Promise<void> {
     burst: API_BURST,
     userAgent: "slipway-manager",
   });
-  const etcd = openEtcd(flags);
+  const { etcd, observe } = meterEtcd(openEtcd(flags), clock);
+  observe(metrics.registry);
+  const { etcdCert } = flags;
+  if (etcdCert !== undefined)
+    observeCertificates(metrics.registry, () => [["etcd-client", readFileSync(etcdCert, "utf8")]]);
   const manager = createFleetManager({
     client,
     watches: client.watches,
@@ -89,6 +103,7 @@ async function run(flags: Flags): Promise<void> {
     metrics,
     namespace: flags.leaderElectNamespace,
     identity: flags.identity,
+    ...(flags.webhookKeys === undefined ? {} : { webhookKeys: keysIn(flags.webhookKeys) }),
   });
   const { live, ready } = manager;
   const { registry } = metrics;
@@ -104,6 +119,18 @@ async function run(flags: Flags): Promise<void> {
     await client.close();
     unobserve();
   }
+}
+
+/** The schema lets names be file names only, without a path. */
+function keysIn(directory: string): WebhookKeys {
+  return async (name) => {
+    try {
+      return (await readFile(join(directory, name), "utf8")).trim();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+  };
 }
 
 /** Certificates are read anew for each connection: they rotate. */

@@ -24,6 +24,7 @@ import { createManager, type Manager } from "../runtime/manager.ts";
 import type { RuntimeMetrics } from "../runtime/metrics.ts";
 import { keyOf } from "../runtime/store.ts";
 import type { WatchSources } from "../runtime/watch-source.ts";
+import { Prober } from "./blockers/prober.ts";
 import { createBudgetReconciler } from "./budget/controller.ts";
 import { channelWatches, createChannelReconciler } from "./channel/controller.ts";
 import { Drainer } from "./drain/drainer.ts";
@@ -32,10 +33,12 @@ import { GatesController } from "./gates/controller.ts";
 import { Planner } from "./grants/planner.ts";
 import type { Plan } from "./grants/policy.ts";
 import { Housekeeper } from "./housekeeper.ts";
+import { type HttpCaller, httpCaller } from "./http/caller.ts";
 import { FleetLeadership } from "./leadership.ts";
-import { createFleetMetrics, type FleetMetrics } from "./metrics.ts";
+import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
+import { Notifier, type WebhookKeys } from "./notify/notifier.ts";
 import { createReleaseReconciler, releaseWatches } from "./release/controller.ts";
 import { createRolloutReconciler } from "./rollout/controller.ts";
 import { rolloutWatches } from "./rollout/watch.ts";
@@ -56,6 +59,10 @@ export interface FleetManagerOptions {
   identity: string;
   /** Leader election's times, where not client-go's. */
   election?: Pick<LeaderElectionOptions, "leaseDuration" | "renewDeadline" | "retryPeriod">;
+  /** Calls to blockers and webhooks; the process's own fetch if absent. */
+  http?: HttpCaller;
+  /** Keys that notices are signed with; none if absent, and then none are sent. */
+  webhookKeys?: WebhookKeys;
   /** Nodes worked on at once; 16 if absent. */
   workers?: number;
 }
@@ -113,7 +120,9 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     floor: () => leadership.floor,
     check: (fleet, floor) => leadership.check(fleet, floor),
   });
-  const planner = new Planner(clock);
+  const http = options.http ?? httpCaller(clock);
+  const prober = new Prober({ client, http, clock, log: log.with({ part: "blockers" }) });
+  const planner = new Planner(clock, () => prober.readings());
   let latest: { world: World; fleet: FleetSnapshot; plan: Plan } | undefined;
   let fleetMetrics: FleetMetrics | undefined;
   const nodes = manager.controller(
@@ -125,6 +134,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       fleet: () => cache.snapshot,
       planner,
       drainer: new Drainer(client, clock, namespace),
+      prober,
       random,
       onTransition: (step, why) => fleetMetrics?.transition(step, why),
     }),
@@ -150,11 +160,18 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     readFleet: () => cache.read(),
     clock,
     log: log.with({ part: "gates" }),
-    async onRenewed(world, fleet, startedAt) {
+    async onRenewed(world, fleet, startedAt, signal) {
       latest = { world, fleet, plan: planner.make(world, fleet, startedAt, clock.now()) };
       for (const budget of world.budgets) budgets.enqueue(keyOf(budget));
       await leadership.remember();
       void housekeeper.tidy(world, fleet);
+      const waits = new Set(
+        world.nodeUpdates.flatMap(({ spec, status }) => (status?.step === "Staged" ? spec.group : [])),
+      );
+      void prober.look(
+        world.groups.filter(({ metadata }) => waits.has(metadata.name)),
+        signal,
+      );
     },
   });
   const wake = (uids: readonly string[]): void => {
@@ -175,6 +192,17 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       if (bindsOthers(change)) gates.poke();
     });
   }
+  const notifier = new Notifier({
+    groups: stores.groups,
+    nodeUpdates: stores.nodeUpdates,
+    http,
+    keys: options.webhookKeys ?? (() => Promise.resolve(undefined)),
+    recorder,
+    clock,
+    log: log.with({ part: "notifications" }),
+    told: (outcome) => fleetMetrics?.notified(outcome),
+  });
+  manager.loop("notifications", (signal) => notifier.run(signal));
   manager.loop("fleet", (signal) => cache.run(signal));
   manager.loop("gates", (signal) => gates.run(signal));
   manager.ready.set("gates", () => {
@@ -186,9 +214,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     clock,
     nodeUpdates: stores.nodeUpdates,
     groups: stores.groups,
+    releases: stores.releases,
     fleet: () => cache.snapshot,
     plan: () => planner.plan,
     gatesRenewedAt: () => gates.renewedAt,
+    fleetReadAt: () => cache.readAt,
   });
   return manager;
 }

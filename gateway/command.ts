@@ -1,8 +1,10 @@
 /** `slipway gateway`: the flags, and the process's own implementations of the ports. */
+import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { Command } from "commander";
 import * as z from "zod";
 import { createCoordination } from "../coordination/create.ts";
+import { meterEtcd } from "../coordination/etcd-metrics.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
@@ -73,7 +75,8 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
     burst: REVIEW_BURST,
     userAgent: "slipway-gateway",
   });
-  const etcd = openEtcd(flags, { clock, random });
+  const { etcd, observe } = meterEtcd(openEtcd(flags, { clock, random }), clock);
+  const { etcdCert } = flags;
   try {
     const gateway = await startGateway({
       client,
@@ -86,11 +89,15 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
       serviceAccounts: flags.serviceAccount,
       audience: flags.audience,
       name: flags.name,
+      ...(etcdCert === undefined
+        ? {}
+        : { otherCertificates: () => [["etcd-client", readFileSync(etcdCert, "utf8")] as const] }),
       clock,
       random,
       log,
     });
-    const unobserve = observeProcess(gateway.metrics.registry, "0.1.0");
+    observe(gateway.metrics.registry);
+    const unobserve = observeProcess(gateway.metrics.registry, { role: "gateway", version: "0.1.0" });
     await new Promise<void>((resolve) => {
       if (stop.signal.aborted) resolve();
       stop.signal.addEventListener("abort", () => resolve(), { once: true });

@@ -34,6 +34,12 @@ async function makeTools(): Promise<void> {
     if (!(error instanceof ToolError)) throw error;
     process.stderr.write(`slipway: the tests of disks will fail: ${error.message}\n`);
   }
+  try {
+    await tools(["promtool"]);
+  } catch (error) {
+    if (!(error instanceof ToolError)) throw error;
+    process.stderr.write(`slipway: the tests of metrics and rules will fail: ${error.message}\n`);
+  }
 }
 
 /** The bad days have the machine for themselves: what else ran would take their time. */

@@ -64,6 +64,7 @@ const HEX = "a".repeat(64);
 const LIMIT = /at least 1|between 1% and 100%/;
 const SELECTOR = /empty selector|at least one label/;
 const DURATION = /duration (such as|between)/;
+const HOOK = "https://hooks.example.org/x";
 const EXACTLY_ONE = /exactly one of/;
 
 export const badManifests: readonly BadManifest[] = [
@@ -263,6 +264,87 @@ export const badManifests: readonly BadManifest[] = [
     /greater than or equal to 0/,
     "spec.transfer.rateLimit",
   ),
+  bad(
+    "a blocker that asks nothing",
+    "group",
+    "spec.blockers",
+    [{ name: "x" }],
+    EXACTLY_ONE,
+    "spec.blockers[0]",
+  ),
+  bad(
+    "a blocker that asks two",
+    "group",
+    "spec.blockers",
+    [{ name: "x", http: { url: HOOK }, alerts: { url: HOOK } }],
+    EXACTLY_ONE,
+    "spec.blockers[0]",
+  ),
+  bad(
+    "a blocker by every Pod",
+    "group",
+    "spec.blockers",
+    [{ name: "x", pods: { selector: {} } }],
+    SELECTOR,
+    "spec.blockers[0].pods.selector",
+  ),
+  bad(
+    "a blocker at a file",
+    "group",
+    "spec.blockers",
+    [{ name: "x", http: { url: "file:///etc/passwd" } }],
+    /https?:\/\//,
+    "spec.blockers[0].http.url",
+  ),
+  bad(
+    "a blocker that may take an hour",
+    "group",
+    "spec.blockers",
+    [{ name: "x", http: { url: HOOK }, timeout: "1h" }],
+    DURATION,
+    "spec.blockers[0].timeout",
+  ),
+  bad(
+    "an alert by a regular expression",
+    "group",
+    "spec.blockers",
+    [{ name: "x", alerts: { url: HOOK, only: ["^Kube(Node|Api).+$"] } }],
+    /stands for any characters/,
+    "spec.blockers[0].alerts.only[0]",
+  ),
+  bad(
+    "a wait for load balancers of a day",
+    "group",
+    "spec.excludeFromLoadBalancers",
+    { wait: "24h" },
+    DURATION,
+    "spec.excludeFromLoadBalancers.wait",
+  ),
+  bad(
+    "a webhook without a key",
+    "group",
+    "spec.notifications",
+    { url: HOOK },
+    /Required/,
+    "spec.notifications.signingKey",
+  ),
+  bad(
+    "a webhook key by a path",
+    "group",
+    "spec.notifications",
+    { url: HOOK, signingKey: "../../tls.key" },
+    /name of a file/,
+    "spec.notifications.signingKey",
+  ),
+  bad(
+    "a webhook for an unknown event",
+    "group",
+    "spec.notifications",
+    { url: HOOK, signingKey: "desk", events: ["Everything"] },
+    /Halted/,
+    "spec.notifications.events[0]",
+  ),
+  bad("a word instead of a taint", "group", "spec.preferNoSchedule", "yes", /boolean/),
   // RebootBudget
   bad("a budget of 0", "budget", "spec.maxUnavailable", 0, LIMIT),
   bad("a budget of 0%", "budget", "spec.maxUnavailable", "0%", LIMIT),

@@ -1,5 +1,7 @@
 /** A node that holds a slot: what it does with it, and what would take it back. */
+
 import { parseDuration } from "../../api/duration.ts";
+import { APPLY_ANNOTATION } from "../../api/labels.ts";
 import { reasons } from "../../api/reasons.ts";
 import { advise, commands, type Finding, finding, type Situation } from "./finding.ts";
 import { holds, type Subject } from "./subject.ts";
@@ -92,7 +94,8 @@ function stopped({ held, group, update, name }: Subject): Finding | undefined {
   if (held !== undefined) return back("Held", `a person holds it${reasonOf(held)}`, commands.unhold(name));
   if (group.spec.paused)
     return back("Paused", `UpdateGroup ${groupName} is paused`, commands.resume(groupName));
-  if (group.spec.strategy === "Off") {
+  const applied = update?.metadata.annotations?.[APPLY_ANNOTATION];
+  if (group.spec.strategy === "Off" && (applied === undefined || applied !== update?.spec.release)) {
     return back(
       "StrategyOff",
       `UpdateGroup ${groupName} has strategy Off`,

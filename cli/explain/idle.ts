@@ -1,5 +1,5 @@
 /** A node without a slot: what it should run, and why it does not get there. */
-import { WITHHELD_ANNOTATION } from "../../api/labels.ts";
+import { APPLY_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
 import { reasons } from "../../api/reasons.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { Snapshot } from "../snapshot.ts";
@@ -294,7 +294,9 @@ function stopped(member: Member, now: number): Finding | undefined {
   }
   if (holds(group, "Halted")) return halted(group, member);
   if (group.spec.paused) return paused(group, what);
-  if (group.spec.strategy === "Off" && (step === "Staged" || sentinelDriver)) {
+  const applied = update.metadata.annotations?.[APPLY_ANNOTATION];
+  const mayFlip = applied !== undefined && applied === update.spec.release;
+  if (group.spec.strategy === "Off" && !mayFlip && (step === "Staged" || sentinelDriver)) {
     return finding(
       "StrategyOff",
       `${what} and does not reboot, because UpdateGroup ${group.metadata.name} has strategy Off`,

@@ -85,7 +85,7 @@ export function targetOf(
 export function rebootAskedFor(update: NodeUpdate | undefined): string | undefined {
   const asked = update?.metadata.annotations?.[REBOOT_ANNOTATION];
   // A manager that acts on it remembers the last one that took effect.
-  const { rebooted } = (update?.status ?? {}) as { rebooted?: string };
+  const { rebooted } = update?.status ?? {};
   return asked === rebooted ? undefined : asked;
 }
 

@@ -32,9 +32,19 @@ interface Course {
 /** By Pod UID, of all that were asked: how it was refused, or undefined where it may leave. */
 type Answers = Map<string, Refusal | undefined>;
 
-type View = Pick<
+/** What the drain of one node is decided by, but for its Pods and what was refused. */
+export type DrainRequest = Pick<
   DrainView,
-  "node" | "policy" | "startedAt" | "now" | "open" | "closes" | "frozen" | "bootNeeds" | "revision"
+  | "node"
+  | "policy"
+  | "startedAt"
+  | "now"
+  | "notBefore"
+  | "open"
+  | "closes"
+  | "frozen"
+  | "bootNeeds"
+  | "revision"
 > & { uid: string; rivals: readonly { uid: string; node: string; revision: number }[] };
 
 export class Drainer {
@@ -52,7 +62,7 @@ export class Drainer {
   }
 
   /** Looks at the node's Pods and says what comes next. */
-  async decide(view: View, signal: AbortSignal): Promise<DrainDecision> {
+  async decide(view: DrainRequest, signal: AbortSignal): Promise<DrainDecision> {
     const seen = await this.#look(view.node, signal);
     const course = this.#follow(view.uid, leaving({ ...seen, node: view.node }));
     return decideDrain({

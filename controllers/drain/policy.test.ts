@@ -17,6 +17,7 @@ function view(changes: Partial<DrainView> = {}): DrainView {
     policy: { enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" },
     startedAt: NOW,
     now: NOW + 1000,
+    notBefore: 0,
     refusals: new Map(),
     idleFor: 0,
     open: true,
@@ -36,6 +37,25 @@ const owned = (kind: string): Pod => {
   const owner = { apiVersion: "apps/v1", kind, name: "x", uid: "x", controller: true };
   return { ...made, metadata: { ...made.metadata, ownerReferences: [owner] } };
 };
+
+test("no Pod leaves, and no reboot comes, before load balancers had their time", () => {
+  const notBefore = NOW + 30_000;
+  for (const pods of [[pod("web", "a")], []]) {
+    expect(decideDrain(view({ pods, notBefore }))).toEqual({
+      act: "wait",
+      why: {
+        reason: "LeavingLoadBalancers",
+        message: "Load balancers have until 2026-11-23T03:00:30Z to let go of the node.",
+      },
+    });
+    expect(decideDrain(view({ pods, notBefore, now: notBefore })).act).toBe(
+      pods.length === 0 ? "done" : "evict",
+    );
+  }
+  const off = { enabled: false, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" } as const;
+  expect(decideDrain(view({ policy: off, notBefore })).act).toBe("wait");
+  expect(decideDrain(view({ notBefore, closes: NOW + 60_000 })).act).toBe("abort");
+});
 
 test("what can't or need not leave stays: DaemonSets, mirror Pods, finished Pods, Pods elsewhere", () => {
   const mirror = pod("static", "a");

@@ -28,6 +28,8 @@ export interface DrainView {
   /** Wall clock, ms. */
   startedAt: number;
   now: number;
+  /** Wall clock, ms: before that load balancers may not have let go of the node, and no Pod leaves. */
+  notBefore: number;
   /** By Pod UID: how the last attempt to evict it was refused. */
   refusals: ReadonlyMap<string, Refusal>;
   /** Milliseconds since a Pod last left, or since the start. */
@@ -59,6 +61,7 @@ export interface Rival {
 }
 
 export type DrainDecision =
+  | { act: "wait"; why: Why }
   | { act: "evict"; pods: readonly Pod[]; left: number; why: Why }
   | { act: "done"; why: Why }
   | { act: "abort"; why: Why };
@@ -66,6 +69,12 @@ export type DrainDecision =
 export function decideDrain(view: DrainView): DrainDecision {
   const { policy, now, startedAt } = view;
   const left = leaving(view);
+  if (now < view.notBefore) {
+    if (mustStop(view))
+      return { act: "abort", why: say("WindowClosing", "The window closes before the drain begins.") };
+    const message = `Load balancers have until ${timestamp(view.notBefore)} to let go of the node.`;
+    return { act: "wait", why: say("LeavingLoadBalancers", message) };
+  }
   if (!policy.enabled) return { act: "done", why: say("Drained", "The group does not drain its nodes.") };
   if (left.length === 0) return { act: "done", why: say("Drained", "Every Pod that has to leave has left.") };
   const blocked = left.filter(({ metadata }) => view.refusals.has(metadata.uid ?? ""));
@@ -80,8 +89,7 @@ export function decideDrain(view: DrainView): DrainDecision {
       why: say("DrainTimedOut", `After ${policy.timeout} ${stillThere(left, blocked, view)}`),
     };
   }
-  const closing = !view.open || (view.closes !== null && now + view.bootNeeds > view.closes);
-  if (closing && (policy.onWindowClose === "Abort" || view.frozen)) {
+  if (mustStop(view)) {
     const when = view.closes === null || !view.open ? "has closed" : `closes at ${timestamp(view.closes)}`;
     return {
       act: "abort",
@@ -104,6 +112,12 @@ export function decideDrain(view: DrainView): DrainDecision {
       ? say("Draining", `${count(left)} to leave: ${names(left)}.`)
       : say(REASONS[refusal.by], stillThere(left, blocked, view));
   return { act: "evict", pods, left: left.length, why };
+}
+
+/** Whether the window closes too soon for what is left to do, and that ends the drain. */
+function mustStop({ policy, now, open, closes, bootNeeds, frozen }: DrainView): boolean {
+  const closing = !open || (closes !== null && now + bootNeeds > closes);
+  return closing && (policy.onWindowClose === "Abort" || frozen);
 }
 
 /** The oldest stuck drain, if this one is stuck and younger. */

@@ -44,7 +44,7 @@ export interface GatesDeps {
   clock: Clock;
   log: Logger;
   /** Called after each renewal with what it rests on. `startedAt` is monotonic, ms. */
-  onRenewed: (world: World, fleet: FleetSnapshot, startedAt: number) => Promise<void>;
+  onRenewed: (world: World, fleet: FleetSnapshot, startedAt: number, signal: AbortSignal) => Promise<void>;
 }
 
 export class GatesController {
@@ -97,7 +97,7 @@ export class GatesController {
       throw new LeadershipLost("the gates were refused: another manager leads, or etcd went back in time");
     }
     this.renewedAt = readAt;
-    await onRenewed(world, fleet, startedAt);
+    await onRenewed(world, fleet, startedAt, signal);
     await this.#tell(world.groups, gates.groups, signal);
   }
 

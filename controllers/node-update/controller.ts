@@ -23,22 +23,23 @@ import type { EventRecorder } from "../../runtime/events.ts";
 import { LeadershipLost } from "../../runtime/leader-election.ts";
 import type { Reconciler, Result } from "../../runtime/reconciler.ts";
 import type { Store } from "../../runtime/store.ts";
+import type { Prober } from "../blockers/prober.ts";
 import type { Drainer } from "../drain/drainer.ts";
 import type { DrainDecision } from "../drain/policy.ts";
 import { isLost } from "../fleet-cache.ts";
 import type { Planner } from "../grants/planner.ts";
 import type { TakePlan } from "../grants/policy.ts";
-import { freezesWithin, groupOpening } from "../window/policy.ts";
-import { cordonOf, planCordon } from "./cordon.ts";
-import { bootNeeds } from "./deadlines.ts";
+import { planCordon } from "./cordon.ts";
 import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision.ts";
 import { desiredOf } from "./desired.ts";
+import { drainOf } from "./drain-view.ts";
 import { nodeOf, uidOf } from "./identity.ts";
 import { withLostVerdict } from "./lost-verdict.ts";
 import { NodeMemory } from "./memory.ts";
 import { heartbeatOf, NodeApi } from "./node-api.ts";
 import { decideNode } from "./policy.ts";
 import { StatusWriter } from "./status-writer.ts";
+import { isTainted, planTaint, wantsTaint } from "./taint.ts";
 import { wantedOf } from "./target.ts";
 
 export interface NodeUpdateStores {
@@ -58,6 +59,7 @@ export interface NodeUpdateDeps {
   fleet: () => FleetSnapshot | undefined;
   planner: Planner;
   drainer: Drainer;
+  prober: Pick<Prober, "ask">;
   recorder: EventRecorder;
   clock: Clock;
   random: Random;
@@ -119,7 +121,9 @@ export class NodeUpdateReconciler implements Reconciler {
   /** Takes `work.take` away once the slot was asked for. */
   async #work(work: Work): Promise<Result> {
     const { clock } = this.#deps;
-    let current = { ...work, nodeUpdate: await this.#holdBack(work) };
+    const held = await this.#holdBack(work);
+    const nodeUpdate = await this.#nodes.moveAsked(held, nodeOf(held, this.#deps.stores.nodes), work.signal);
+    let current = { ...work, nodeUpdate };
     for (let acts = 0; acts < MAX_ACTS; acts++) {
       current.signal.throwIfAborted();
       const seen = await this.#look(current);
@@ -127,6 +131,7 @@ export class NodeUpdateReconciler implements Reconciler {
       const decision = decideNode(seen.view, clock.now());
       const nodeUpdate = await this.#status.write(current.nodeUpdate, decision, current.signal);
       current = { ...current, nodeUpdate };
+      await this.#taint(current, seen, decision);
       const go = await this.#perform(current, seen, decision);
       if (decision.act.do === "take") work.take = undefined;
       if (go === "again") continue;
@@ -177,7 +182,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const present = newest.present.has(uid);
     let asks = take;
     if (take !== undefined && live === undefined && nodeUpdate.status?.grant === undefined) {
-      const blocked = node === undefined ? undefined : await this.#dryRun(nodeUpdate, node, signal);
+      const blocked = await this.#hindrance(nodeUpdate, node, take, signal);
       if (blocked !== undefined) {
         planner.block(uid, blocked, BLOCKED);
         asks = undefined;
@@ -216,33 +221,8 @@ export class NodeUpdateReconciler implements Reconciler {
     signal: AbortSignal,
   ): Promise<DrainDecision | undefined> {
     const { stores, clock, drainer } = this.#deps;
-    const { live, node, group } = view;
-    const ours = node !== undefined && cordonOf(node) !== undefined;
-    if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined)
-      return undefined;
-    const now = clock.now();
-    const opening = groupOpening(group, stores.windows.list(), now);
-    const policy = policyOf(view);
-    return drainer.decide(
-      {
-        uid,
-        node: node.metadata.name,
-        policy: policy.drain,
-        startedAt: live.phase.at,
-        now,
-        open: opening.open,
-        closes: opening.openUntil,
-        frozen: freezesWithin(opening, bootNeeds(policy), now),
-        bootNeeds: bootNeeds(policy),
-        revision: live.token.revision,
-        rivals: [...fleet.grants].flatMap(([rival, { grant, phase, token }]) =>
-          rival === uid || phase.phase !== "Granted"
-            ? []
-            : [{ uid: rival, node: grant.node, revision: token.revision }],
-        ),
-      },
-      signal,
-    );
+    const asked = drainOf(uid, view, fleet, stores.windows.list(), clock.now());
+    return asked === undefined ? undefined : drainer.decide(asked, signal);
   }
 
   #othersVerified(key: string, live: LiveGrant | undefined): boolean {
@@ -264,6 +244,14 @@ export class NodeUpdateReconciler implements Reconciler {
     return view.take !== undefined;
   }
 
+  async #taint({ nodeUpdate, signal }: Work, { view }: Seen, { step, why }: NodeDecision): Promise<void> {
+    const { node, group } = view;
+    const leaves = nodeUpdate.metadata.deletionTimestamp !== undefined;
+    const wanted = !leaves && wantsTaint(group, step, why.reason);
+    if (node === undefined || isTainted(node) === wanted) return;
+    await this.#nodes.patch(nodeUpdate, (fresh) => planTaint(fresh, wanted), signal);
+  }
+
   /** Whether to look again at once. */
   async #perform(work: Work, seen: Seen, { act }: NodeDecision): Promise<"again" | "refused" | "wait"> {
     const { coordination, leader, drainer } = this.#deps;
@@ -278,6 +266,9 @@ export class NodeUpdateReconciler implements Reconciler {
         if ((await coordination.readNode(uid)).grant === undefined)
           await this.#nodes.uncordon(work.nodeUpdate, signal);
         return "wait";
+      case "unask":
+        await this.#nodes.unask(work.nodeUpdate, signal);
+        return "wait";
       case "forget":
         await this.#forget(work);
         return "wait";
@@ -287,7 +278,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const { token } = live;
     switch (act.do) {
       case "cordon":
-        await this.#nodes.patch(work.nodeUpdate, (node) => planCordon(node, token), signal);
+        await this.#nodes.patch(work.nodeUpdate, (node) => planCordon(node, token, act.exclude), signal);
         return "wait";
       case "evict":
         await drainer.evict(uid, act.pods, policyOf(seen.view).drain, signal);
@@ -308,6 +299,23 @@ export class NodeUpdateReconciler implements Reconciler {
         drainer.forget(uid);
         return (await coordination.free(leader(), uid, token, act.cause)) === "done" ? "again" : "wait";
     }
+  }
+
+  /** Why no slot is asked for after all: a blocker of the group, or Pods that may not leave. */
+  async #hindrance(
+    nodeUpdate: NodeUpdate,
+    node: Node | undefined,
+    { release, asked }: TakePlan,
+    signal: AbortSignal,
+  ): Promise<Why | undefined> {
+    const { prober, stores } = this.#deps;
+    const group = stores.groups.get(nodeUpdate.spec.group);
+    const { name } = nodeUpdate.metadata;
+    const asker = { name, node: nodeUpdate.spec.nodeName, release };
+    const barred =
+      group === undefined || asked !== undefined ? undefined : await prober.ask(group, asker, signal);
+    if (barred !== undefined || node === undefined) return barred;
+    return this.#dryRun(nodeUpdate, node, signal);
   }
 
   /** Why a slot would be held in vain: every eviction was tried dry and refused (rule 13). */

@@ -1,9 +1,9 @@
 /**
  * A cordon has an owner (design, rule 6): one patch, compared by resourceVersion, sets
- * `unschedulable` and writes beside it under which token and what stood there before.
+ * `unschedulable`, where it is asked for the label that keeps load balancers away, and writes beside it under which token and what stood there before.
  */
 import * as z from "zod";
-import { CORDON_ANNOTATION } from "../../api/labels.ts";
+import { CORDON_ANNOTATION, EXCLUDE_LABEL } from "../../api/labels.ts";
 import { sameToken, Token } from "../../coordination/records.ts";
 import type { Patch } from "../../runtime/client.ts";
 import type { Node } from "../../runtime/core.ts";
@@ -12,6 +12,10 @@ const Cordon = z.object({
   token: Token,
   /** Whether the node was unschedulable before. */
   unschedulable: z.boolean(),
+  /** Whether the label that excludes from load balancers was there before; absent where we did not set it. */
+  excluded: z.boolean().optional(),
+  /** Wall clock, ms: when we set that label. */
+  excludedAt: z.number().optional(),
 });
 type Cordon = z.output<typeof Cordon>;
 
@@ -26,13 +30,22 @@ export function cordonOf(node: Node): Cordon | undefined {
   }
 }
 
-/** What cordons `node` under `token`; undefined where it is so already. What an orphan of ours found stays the prior state. */
-export function planCordon(node: Node, token: Token): Patch | undefined {
+/**
+ * What cordons `node` under `token`; undefined where it is so already. What an orphan of ours found
+ * stays the prior state. `exclude`: wall clock, ms, of now, where load balancers are to let go of it too.
+ */
+export function planCordon(node: Node, token: Token, exclude?: number): Patch | undefined {
   const now = node.spec?.unschedulable === true;
+  const label = node.metadata.labels?.[EXCLUDE_LABEL];
   const ours = cordonOf(node);
-  if (now && sameToken(ours?.token, token)) return undefined;
+  const mine = sameToken(ours?.token, token);
+  if (now && mine && (exclude === undefined || label !== undefined)) return undefined;
   const cordon: Cordon = { token, unschedulable: ours?.unschedulable ?? now };
-  return compared(node, JSON.stringify(cordon), true);
+  if (ours?.excluded !== undefined) cordon.excluded = ours.excluded;
+  if (exclude === undefined) return compared(node, cordon, true, {});
+  cordon.excluded ??= label !== undefined;
+  cordon.excludedAt = mine ? (ours?.excludedAt ?? exclude) : exclude;
+  return compared(node, cordon, true, { [EXCLUDE_LABEL]: label ?? "" });
 }
 
 /**
@@ -42,11 +55,18 @@ export function planCordon(node: Node, token: Token): Patch | undefined {
 export function planUncordon(node: Node, live: readonly Token[]): Patch | undefined {
   const ours = cordonOf(node);
   if (ours === undefined || live.some((token) => sameToken(token, ours.token))) return undefined;
-  return compared(node, null, ours.unschedulable ? true : null);
+  const labels: Record<string, null> = ours.excluded === false ? { [EXCLUDE_LABEL]: null } : {};
+  return compared(node, null, ours.unschedulable ? true : null, labels);
 }
 
-function compared(node: Node, annotation: string | null, unschedulable: true | null): Patch {
+function compared(
+  node: Node,
+  cordon: Cordon | null,
+  unschedulable: true | null,
+  labels: Record<string, string | null>,
+): Patch {
   const { uid, resourceVersion } = node.metadata;
-  const metadata = { uid, resourceVersion, annotations: { [CORDON_ANNOTATION]: annotation } };
+  const annotations = { [CORDON_ANNOTATION]: cordon === null ? null : JSON.stringify(cordon) };
+  const metadata = { uid, resourceVersion, annotations, labels };
   return { type: "merge", body: { metadata, spec: { unschedulable } } };
 }

@@ -10,9 +10,10 @@ import type { DrainDecision } from "../drain/policy.ts";
 import { isHalted } from "../gates/policy.ts";
 import type { TakePlan } from "../grants/policy.ts";
 import { freeze } from "./deadlines.ts";
-import { heldBecause } from "./identity.ts";
+import { askedReboot, heldBecause } from "./identity.ts";
 import type { ReleaseLook } from "./release-check.ts";
 import { withStep } from "./status.ts";
+import { stagesOnly } from "./target.ts";
 
 export interface NodeView {
   nodeUpdate: NodeUpdate;
@@ -46,7 +47,8 @@ export type Act =
   | { do: "none" }
   /** Ask etcd for the slot under the nonce in the status. */
   | { do: "take"; take: TakePlan; nonce: string }
-  | { do: "cordon" }
+  /** `exclude`: wall clock, ms, of now, where load balancers are to let go of the node too. */
+  | { do: "cordon"; exclude: number | undefined }
   | { do: "evict"; pods: readonly Pod[] }
   | { do: "markDrained" }
   | { do: "revoke"; why: Why }
@@ -55,6 +57,8 @@ export type Act =
   | { do: "free"; cause: "Stolen" | "HolderExpired" | "NodeGone" }
   /** Undo a cordon that names no living grant. */
   | { do: "uncordon" }
+  /** Take off the annotation of a reboot that was had. */
+  | { do: "unask" }
   /** Remove its records and the finalizer. */
   | { do: "forget" };
 
@@ -95,6 +99,11 @@ const FALLBACK: FrozenPolicy = {
   releaseDeadline: "10m",
 };
 
+/** Whether a person asked for this reboot, or for the one that is under way. */
+function isAskedFor(nodeUpdate: NodeUpdate): boolean {
+  return askedReboot(nodeUpdate) !== undefined || nodeUpdate.status?.grant?.asked !== undefined;
+}
+
 /** What stops a node before its commit, whoever planned it: deletion, a person, or the group. */
 export function stoppedBecause({
   nodeUpdate,
@@ -113,10 +122,10 @@ export function stoppedBecause({
   const held = heldBecause(nodeUpdate, node);
   if (held !== undefined) return say("Held", `A person holds the node${held === "" ? "" : `: ${held}`}.`);
   if (group.spec.paused) return say("Paused", `UpdateGroup ${name} is paused.`);
-  if (group.spec.strategy === "Off") {
+  if (stagesOnly(group, nodeUpdate) && !isAskedFor(nodeUpdate)) {
     return say(
       "StrategyOff",
-      `UpdateGroup ${name} has strategy Off: images are staged only. Set spec.strategy: Coordinated to let nodes reboot.`,
+      `UpdateGroup ${name} has strategy Off: images are staged only. \`kubectl slipway apply\` lets this node flip; spec.strategy: Coordinated lets all of them.`,
     );
   }
   return isHalted(group) ? say("FailureThresholdReached", `UpdateGroup ${name} stopped itself.`) : undefined;

@@ -9,7 +9,7 @@ import type { Phase } from "../../coordination/records.ts";
 import { downBecause } from "../budget/policy.ts";
 import { isBarred } from "../gates/policy.ts";
 import { cordonOf, planCordon } from "./cordon.ts";
-import { bootNeeds } from "./deadlines.ts";
+import { bootNeeds, exclusionWait } from "./deadlines.ts";
 import { type Act, decided, type NodeDecision, type NodeView, policyOf, stoppedBecause } from "./decision.ts";
 import { reasonOf } from "./idle.ts";
 import { missing } from "./release-check.ts";
@@ -40,6 +40,7 @@ export function decideGrant(
   const status: NodeUpdateStatus = { ...base, grant: grantStatus(view, live) };
   const { phase } = live.phase;
   if (phase !== "Committed") delete status.suspectSince;
+  countAsked(status, live);
   const steal = view.nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
   if (steal !== undefined && steal !== base.stolen) {
     const { step = "Granting" } = base;
@@ -61,6 +62,13 @@ export function decideGrant(
   }
 }
 
+/** The commit uses up what a person asked for: one that never comes back must not reboot again once its slot is freed. */
+function countAsked(status: NodeUpdateStatus, { grant, phase }: LiveGrant): void {
+  if (grant.asked === undefined) return;
+  if (phase.phase === "Committed" || phase.phase === "Returned") status.rebooted = grant.asked;
+  else if (status.rebooted === grant.asked) delete status.rebooted;
+}
+
 function grantStatus(view: NodeView, { grant, token, phase }: LiveGrant): GrantStatus {
   const before = view.nodeUpdate.status?.grant;
   const known = phase.phase === "Withdrawn" ? (before?.phase ?? "Granted") : phase.phase;
@@ -76,6 +84,7 @@ function grantStatus(view: NodeView, { grant, token, phase }: LiveGrant): GrantS
     policy: policyOf(view),
   };
   if (grant.release !== "") status.release = grant.release;
+  if (grant.asked !== undefined) status.asked = grant.asked;
   return status;
 }
 
@@ -86,9 +95,10 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
   const { step = "Draining" } = view.nodeUpdate.status ?? {};
   const current = step === "Rebooting" || step === "Draining" ? step : "Draining";
   if (stop !== undefined) return decided(view, status, current, stop, { do: "revoke", why: stop }, now);
-  if (node !== undefined && planCordon(node, token) !== undefined) {
+  const exclude = exclusionWait(policyOf(view)) === undefined ? undefined : now;
+  if (node !== undefined && planCordon(node, token, exclude) !== undefined) {
     const why: Why = { reason: "Draining", message: "The node is being cordoned." };
-    return decided(view, status, "Draining", why, { do: "cordon" }, now);
+    return decided(view, status, "Draining", why, { do: "cordon", exclude }, now);
   }
   if (phase.phase === "Drained") {
     const why: Why = { reason: "Drained", message: "The node is drained; its agent may ask to reboot." };
@@ -102,6 +112,7 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
   if (verdict?.act === "abort") {
     return decided(view, status, "Draining", verdict.why, { do: "revoke", why: verdict.why }, now);
   }
+  if (verdict?.act === "wait") return decided(view, status, "Draining", verdict.why, none, now, LOOK);
   if (verdict?.act === "evict") {
     return decided(view, status, "Draining", verdict.why, { do: "evict", pods: verdict.pods }, now, LOOK);
   }

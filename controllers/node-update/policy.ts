@@ -4,7 +4,7 @@
  * The status is written before the act, so that a manager that dies in between finds at
  * its next look either nothing begun or the act to repeat.
  */
-import { STEAL_ANNOTATION } from "../../api/labels.ts";
+import { REBOOT_ANNOTATION, STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { GrantStatus, NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Why } from "../../api/reasons.ts";
@@ -74,6 +74,12 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
     const { step, why } = idleStep(view);
     return decided(view, status, step, why, { do: "uncordon" }, now);
   }
+  const word = nodeUpdate.metadata.annotations?.[REBOOT_ANNOTATION];
+  if (word === undefined) delete status.rebooted;
+  else if (word.slice(0, 253) === status.rebooted) {
+    const { step, why } = idleStep(view);
+    return decided(view, status, step, why, { do: "unask" }, now);
+  }
   if (take !== undefined && view.group !== undefined) {
     const grant: GrantStatus = {
       nonce: view.nonce,
@@ -83,6 +89,7 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
       policy: freeze(view.group),
     };
     if (take.release !== "") grant.release = take.release;
+    if (take.asked !== undefined) grant.asked = take.asked.why;
     const act: Act = { do: "take", take, nonce: view.nonce };
     return decided(view, { ...status, grant }, "Granting", take.why, act, now);
   }

@@ -41,6 +41,8 @@ export interface ClusterOptions {
   managers?: number;
   gateways?: number;
   etcdMembers?: 1 | 3;
+  /** Whether agents tell metrics too; that takes memory. */
+  agentMetrics?: boolean;
   onProgress?: (line: string) => void;
 }
 
@@ -118,7 +120,7 @@ export class Cluster {
       progress("control plane is ready");
       await cluster.#startSlipway(options.managers ?? 1, options.gateways ?? 1);
       progress("manager and gateway are ready");
-      await cluster.#powerOn(options.machines);
+      await cluster.#powerOn(options.machines, options.agentMetrics === true);
       progress(`${options.machines.length} machines are up`);
       return cluster;
     } catch (error) {
@@ -159,6 +161,7 @@ export class Cluster {
         new Service(`manager-${i}`, this.directory, metrics, [
           ...["manager", "--kubeconfig", managerConfig, "--etcd", etcd, "--metrics", metrics],
           ...["--leader-elect-namespace", "slipway-system", "--identity", `manager-${i}`],
+          ...["--webhook-keys", this.webhookKeys],
         ]),
       );
     }
@@ -169,8 +172,9 @@ export class Cluster {
     }
   }
 
-  async #powerOn(specs: readonly MachineSpec[]): Promise<void> {
-    [this.servicePort = 0] = await freePorts(1);
+  async #powerOn(specs: readonly MachineSpec[], agentMetrics: boolean): Promise<void> {
+    const [servicePort = 0, metricsPort = 0] = await freePorts(2);
+    this.servicePort = servicePort;
     const trust = await this.foundry.writeTrust(join(this.directory, "trust.json"));
     const first = await this.foundry.release("1.0.0");
     await Promise.all(
@@ -196,6 +200,7 @@ export class Cluster {
           trust,
           ...(kubeconfig === undefined ? { joinToken } : { kubeconfig, labels: { [POOL_LABEL]: "harbor" } }),
           driver: spec.driver ?? "fastpatch",
+          ...(agentMetrics ? { agentMetrics: `127.1.0.${FIRST_ADDRESS + index}:${metricsPort}` } : {}),
           bootTime: 300,
           offTime: 700,
         });
@@ -234,6 +239,11 @@ export class Cluster {
       "1h",
     ]);
     return text.trim().split("\n").at(-1) ?? "";
+  }
+
+  /** Keys that managers sign notices with, a file each; a test may write some. */
+  get webhookKeys(): string {
+    return join(this.directory, "webhook-keys");
   }
 
   machine(name: string): MachineHandle {

@@ -23,6 +23,8 @@ export interface MachineConfig {
   driver: "fastpatch" | "sentinel";
   /** A node with containers boots, in a box (hack/real/). Absent: the slot's agent and service as processes. */
   node?: NodeConfig;
+  /** `host:port` of the agent's metrics; none if absent. */
+  agentMetrics?: string;
   /** From power-on to the first user process. */
   bootTime: number;
   /** From a reboot's power-off to the next power-on. */

@@ -117,6 +117,7 @@ export class ProcessSystem implements System {
       ...["--host", "hook", "--hook", this.#paths.hook, "--local-address", config.address],
       ...["--boot-id", this.#paths.bootId, "--machine-id", this.#paths.machineId],
       ...["--trust", config.trust, "--commands", this.#paths.commands],
+      ...(config.agentMetrics === undefined ? [] : ["--metrics", config.agentMetrics]),
     ];
   }
 }

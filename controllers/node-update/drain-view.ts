@@ -1,0 +1,61 @@
+/** What the drain of a node under a grant is decided by, as far as the manager's own copies tell it. */
+import type { RebootWindow } from "../../api/reboot-window.ts";
+import type { FleetSnapshot } from "../../coordination/coordination.ts";
+import type { Grant } from "../../coordination/records.ts";
+import type { Node } from "../../runtime/core.ts";
+import type { DrainRequest } from "../drain/drainer.ts";
+import { freezesWithin, type GroupOpening, groupOpening } from "../window/policy.ts";
+import { cordonOf } from "./cordon.ts";
+import { bootNeeds, exclusionWait } from "./deadlines.ts";
+import { type NodeView, policyOf } from "./decision.ts";
+
+/** Undefined where there is nothing to drain now: no grant, drained already, or not cordoned by us yet. */
+export function drainOf(
+  uid: string,
+  view: NodeView,
+  { grants }: Pick<FleetSnapshot, "grants">,
+  windows: readonly RebootWindow[],
+  now: number,
+): DrainRequest | undefined {
+  const { live, node, group } = view;
+  const ours = node !== undefined && cordonOf(node) !== undefined;
+  if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined) return undefined;
+  const policy = policyOf(view);
+  const excludedUntil = untilLetGo(node, exclusionWait(policy), now);
+  return {
+    uid,
+    node: node.metadata.name,
+    policy: policy.drain,
+    startedAt: Math.max(live.phase.at, excludedUntil),
+    now,
+    notBefore: excludedUntil,
+    ...whileOpen(groupOpening(group, windows, now), live.grant, bootNeeds(policy), now),
+    bootNeeds: bootNeeds(policy),
+    revision: live.token.revision,
+    rivals: [...grants].flatMap(([rival, { grant, phase, token }]) =>
+      rival === uid || phase.phase !== "Granted"
+        ? []
+        : [{ uid: rival, node: grant.node, revision: token.revision }],
+    ),
+  };
+}
+
+/** Wall clock, ms: until when load balancers have time to let go; a moment that lies ahead is of a clock that was set back. */
+function untilLetGo(node: Node, wait: number | undefined, now: number): number {
+  const at = cordonOf(node)?.excludedAt;
+  return wait === undefined || at === undefined || at > now ? 0 : at + wait;
+}
+
+/** The window means nothing where a person asked for the reboot; a change freeze that comes too soon does, unless that person said otherwise. */
+export function whileOpen(
+  opening: GroupOpening,
+  { asked, inFreeze }: Pick<Grant, "asked" | "inFreeze">,
+  needs: number,
+  now: number,
+): { open: boolean; closes: number | null; frozen: boolean } {
+  const frozen = freezesWithin(opening, needs, now);
+  if (asked === undefined) return { open: opening.open, closes: opening.openUntil, frozen };
+  return frozen && inFreeze !== true
+    ? { open: false, closes: null, frozen }
+    : { open: true, closes: null, frozen: false };
+}
