@@ -226,7 +226,7 @@ const cases: Record<string, Case> = {
     file: "current",
     change: all(
       annotated(REBOOT_ANNOTATION, "new firmware"),
-      says("Idle", "Current", "Runs 1.1.0, as it should.", { rebooted: "new firmware" } as object),
+      says("Idle", "Current", "Runs 1.1.0, as it should.", { rebooted: "new firmware" }),
     ),
     situation: "Current",
     sentence: "node-04 runs 1.1.0-stages, as it should.",
