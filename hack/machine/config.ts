@@ -39,7 +39,7 @@ export interface NodeConfig {
   hierarchies: string[];
   /** The box's end of its cable. */
   cable: string;
-  /** Pods of the other nodes: `RANGE=ADDRESS`. */
+  /** Beyond its own network: `RANGE=ADDRESS`. */
   routes: string[];
   /** The folder that becomes /etc. */
   settings: string;

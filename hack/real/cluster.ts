@@ -17,7 +17,7 @@ import { waitUntil } from "../plane/wait.ts";
 import { tools } from "../tools.ts";
 import { boxFacts } from "./box.ts";
 import { PAUSE_IMAGE } from "./images.ts";
-import { API_PORT, BOX_ADDRESS, CLUSTER_DOMAIN, placeOf } from "./network.ts";
+import { API_PORT, BOX_ADDRESS, CLUSTER_DOMAIN, placeOf, SERVICE_RANGE } from "./network.ts";
 import { writeNodeFiles } from "./node-files.ts";
 import { plant, seed } from "./seed.ts";
 
@@ -153,9 +153,13 @@ export class RealCluster {
             slice: `${facts.cgroup}/${name}`,
             hierarchies: facts.hierarchies,
             cable: place.cable,
-            routes: places
-              .filter(({ address }) => address !== place.address)
-              .map(({ address, podRange }) => `${podRange}=${address}`),
+            routes: [
+              ...places
+                .filter(({ address }) => address !== place.address)
+                .map(({ address, podRange }) => `${podRange}=${address}`),
+              // A process on the host needs some route to a Service, before kube-proxy turns its packets to a Pod.
+              `${SERVICE_RANGE}=${BOX_ADDRESS}`,
+            ],
             settings,
             programs: [...programs, process.execPath],
           },

@@ -1,6 +1,7 @@
 /**
- * Three real nodes, until Ctrl-C: `node hack/bootstrap.mjs hack/real/main.ts`, as root. In a box
- * (see box.ts) that is there already it starts the nodes in that.
+ * Three real nodes, until Ctrl-C: `node hack/bootstrap.mjs hack/real/main.ts [IMAGE-FILE...]`, as
+ * root. Image files are what `npm run image` writes. In a box (see box.ts) that is there already it
+ * starts the nodes in that.
  */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -23,7 +24,7 @@ if (process.env[BOX_VARIABLE] === undefined) await outside();
 else await inside();
 
 async function outside(): Promise<void> {
-  const images = await harnessImages(onProgress);
+  const images = [...(await harnessImages(onProgress)), ...process.argv.slice(2)];
   const box = await Box.start({ images, onProgress });
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void box.stop());
   try {

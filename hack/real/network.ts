@@ -4,6 +4,8 @@
 export const BOX_ADDRESS = "10.89.0.1";
 export const API_PORT = 443;
 export const POD_RANGE = "10.244.0.0/16";
+/** Of Services, as hack/plane/components.ts gives it to the API server. */
+export const SERVICE_RANGE = "10.96.0.0/16";
 export const CLUSTER_DOMAIN = "cluster.local";
 
 /** More machines than a box has room for. */

@@ -12,6 +12,7 @@ const HOOK = join(import.meta.dirname, "../machine/hook.mjs");
 const CGROUPS = "/sys/fs/cgroup";
 const GONE_WITHIN = 20_000;
 const CONNECT_WITHIN = 1_000;
+const KUBELET_PORT = 10250;
 
 export class NodeSystem implements System {
   readonly #config: MachineConfig;
@@ -79,11 +80,12 @@ export class NodeSystem implements System {
     for (const slice of slices) removeCgroup(slice);
   }
 
-  /** Units of the slot are what node.sh starts of it; the service is active while it accepts connections. */
+  /** Units are what node.sh starts; one is active while it accepts connections. */
   unitActive(unit: string): Promise<boolean> {
-    if (unit !== "harbor.service") return Promise.resolve(false);
+    const port = { "harbor.service": this.#config.servicePort, "kubelet.service": KUBELET_PORT }[unit];
+    if (port === undefined) return Promise.resolve(false);
     return new Promise((resolve) => {
-      const socket = createConnection(this.#config.servicePort, this.#config.address);
+      const socket = createConnection(port, this.#config.address);
       const end = (active: boolean): void => {
         socket.destroy();
         resolve(active);

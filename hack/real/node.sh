@@ -5,8 +5,8 @@
 # Its parts call each other: node.sh slice -> node.sh wire -> node.sh init (pid 1 of the node).
 #
 # Environment (from hack/real/node-system.ts): NODE its name, DIRECTORY its files, SLICE its cgroup,
-# HIERARCHIES those of cgroup v1, ADDRESS and VETH its network, ROUTES (RANGE=ADDRESS ...) the
-# Pods of the other nodes, SETTINGS the files for /etc, PROGRAMS what runs, SERVICE_PORT.
+# HIERARCHIES those of cgroup v1, ADDRESS and VETH its network, ROUTES (RANGE=ADDRESS ...) to
+# Services and the Pods of other nodes, SETTINGS the files for /etc, PROGRAMS what runs, SERVICE_PORT.
 set -eu
 
 case ${1:-} in
@@ -49,7 +49,7 @@ init) ;;
 esac
 
 # The root file system: /usr is the box's, /var outlives boots, everything else is made anew.
-mkdir -p "$DIRECTORY/node" "$DIRECTORY/var/lib" "$DIRECTORY/var/log"
+mkdir -p "$DIRECTORY/node" "$DIRECTORY/var/lib/volume" "$DIRECTORY/var/log"
 mount -t tmpfs -o mode=755 node "$DIRECTORY/node"
 cd "$DIRECTORY/node"
 mkdir -p usr var run tmp dev proc sys etc opt/bin opt/slipway slot root old
