@@ -1,12 +1,15 @@
 /**
- * `npm run e2e [-- FILTER...]`: the tests on real nodes. Needs root. The last line is
- * `N passed, N failed`.
+ * `npm run e2e [-- FILTER...]`: builds the image, and runs the tests on real nodes. Needs root.
+ * The last line is `N passed, N failed`. With RECORD=1 memory and times go to bench/e2e.json.
  */
 
+import { join } from "node:path";
+import { buildImage } from "../../hack/image/build.ts";
 import { runProjects, VITEST } from "../../hack/projects.ts";
 import { Box } from "../../hack/real/box.ts";
 import { harnessImages } from "../../hack/real/images.ts";
-import { ToolError } from "../../hack/tools/cache.ts";
+import { cacheDirectory, ToolError } from "../../hack/tools/cache.ts";
+import { SLIPWAY_IMAGE } from "./installation.ts";
 
 const filters = process.argv.slice(2);
 const onProgress = (line: string): void => void process.stderr.write(`slipway: ${line}\n`);
@@ -15,12 +18,15 @@ try {
   process.exitCode = await run();
 } catch (error) {
   if (!(error instanceof ToolError)) throw error;
-  process.stderr.write(`slipway: ${error.message}\n0 passed, 1 failed\n`);
+  // Where it is not a part of what must hold, a machine that can't do it is no failed test.
+  const failed = process.env["CI"] === "true" && process.getuid?.() === 0 ? 1 : 0;
+  process.stderr.write(`slipway: ${error.message}\n`);
+  process.stdout.write(`0 passed, ${failed} failed\n`);
   process.exitCode = 1;
 }
 
 async function run(): Promise<number> {
-  const images = await harnessImages(onProgress);
+  const images = [...(await harnessImages(onProgress)), await slipwayImage()];
   const box = await Box.start({ images, onProgress });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => void box.stop());
   try {
@@ -32,4 +38,11 @@ async function run(): Promise<number> {
   } finally {
     await box.stop();
   }
+}
+
+/** The Dockerfile's image, in a file. */
+async function slipwayImage(): Promise<string> {
+  const output = join(cacheDirectory(process.env), "archives", "slipway-e2e.tar");
+  await buildImage({ tag: SLIPWAY_IMAGE, output, pull: false, onProgress });
+  return output;
 }

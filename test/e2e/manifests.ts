@@ -10,7 +10,7 @@ function podTemplate(name: string): object {
   return {
     metadata: { labels: { app: name } },
     spec: {
-      terminationGracePeriodSeconds: 5,
+      terminationGracePeriodSeconds: 8,
       containers: [
         {
           name: "web",
@@ -22,6 +22,8 @@ function podTemplate(name: string): object {
             `mkdir /www && hostname >/www/index.html && exec busybox httpd -f -p ${PORT} -h /www`,
           ],
           ports: [{ containerPort: PORT }],
+          // As every server does that loses no request: it ends after those who ask it have noticed.
+          lifecycle: { preStop: { sleep: { seconds: 4 } } },
           readinessProbe: { httpGet: { path: "/", port: PORT }, periodSeconds: 1 },
         },
       ],
@@ -47,6 +49,16 @@ export function webDeployment(name: string, replicas: number): Manifest {
       selector: { matchLabels: { app: name } },
       template: { ...template, spec: { ...template.spec, topologySpreadConstraints: [spread] } },
     },
+  };
+}
+
+/** Lets one Pod of `name` be away. */
+export function disruptionBudget(name: string): Manifest {
+  return {
+    apiVersion: "policy/v1",
+    kind: "PodDisruptionBudget",
+    metadata: { name, namespace: "default" },
+    spec: { maxUnavailable: 1, selector: { matchLabels: { app: name } } },
   };
 }
 

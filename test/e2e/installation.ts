@@ -1,0 +1,134 @@
+/** Slipway in a cluster with real nodes as people have it: installed by Helm, looked at with `kubectl slipway`. */
+import { execFile } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
+import { CHART, NAMESPACE } from "../../hack/chart/golden.ts";
+import type { RealCluster } from "../../hack/real/cluster.ts";
+import { ETCD_IMAGE } from "../../hack/real/images.ts";
+import { tool } from "../../hack/tools.ts";
+
+/** What `npm run e2e` builds of the Dockerfile. */
+export const SLIPWAY_IMAGE = "slipway.test/slipway:e2e";
+
+const PLUGIN = resolve(import.meta.dirname, "../../cli/main.ts");
+const RELEASE = "slipway";
+const HELM_WITHIN = 9 * 60_000;
+const PLUGIN_WITHIN = 60_000;
+const MAX_OUTPUT = 16 * 1024 * 1024;
+
+export interface Outcome {
+  code: number;
+  /** Standard output, then standard error. */
+  text: string;
+}
+
+export class Installation {
+  readonly #cluster: RealCluster;
+
+  constructor(cluster: RealCluster) {
+    this.#cluster = cluster;
+  }
+
+  /** Waits until everything is ready. `more` are values in which it differs. */
+  install(more: object = {}): Promise<string> {
+    return this.#helm("install", RELEASE, CHART, ...this.#values(more), "--create-namespace", "--wait");
+  }
+
+  upgrade(more: object): Promise<string> {
+    return this.#helm("upgrade", RELEASE, CHART, ...this.#values(more), "--wait");
+  }
+
+  test(): Promise<string> {
+    return this.#helm("test", RELEASE, "--logs");
+  }
+
+  uninstall(): Promise<string> {
+    return this.#helm("uninstall", RELEASE, "--wait");
+  }
+
+  /** `kubectl slipway ARGS`. */
+  async plugin(...args: string[]): Promise<Outcome> {
+    const all = [PLUGIN, ...args, "--kubeconfig", this.#cluster.plane.kubeconfig];
+    return await new Promise((settle) => {
+      execFile(process.execPath, all, { timeout: PLUGIN_WITHIN }, (error, stdout, stderr) => {
+        settle({ code: error === null ? 0 : Number(error.code ?? 1), text: `${stdout}${stderr}` });
+      });
+    });
+  }
+
+  #values(more: object): string[] {
+    const files = { base: chartValues(), more };
+    return Object.entries(files).flatMap(([name, values]) => {
+      const file = join(this.#cluster.directory, `values-${name}.json`);
+      writeFileSync(file, JSON.stringify(values));
+      return ["--values", file];
+    });
+  }
+
+  async #helm(command: string, ...args: string[]): Promise<string> {
+    const where = ["--kubeconfig", this.#cluster.plane.kubeconfig, "--namespace", NAMESPACE];
+    const deadline = ["--timeout", `${HELM_WITHIN / 1000}s`];
+    const { stdout } = await promisify(execFile)(
+      await tool("helm"),
+      [command, ...args, ...where, ...deadline],
+      { timeout: HELM_WITHIN + 30_000, maxBuffer: MAX_OUTPUT },
+    );
+    return stdout;
+  }
+}
+
+/** The defaults, but for images that are there, volumes that are there, and machines that the hook reboots. */
+function chartValues(): object {
+  const image = (reference: string): object => {
+    const [repository, tag] = reference.split(":");
+    return { repository, tag, pullPolicy: "Never" };
+  };
+  return {
+    image: image(SLIPWAY_IMAGE),
+    etcd: {
+      image: image(ETCD_IMAGE),
+      command: ["/usr/local/bin/etcd"],
+      persistence: { storageClassName: STORAGE_CLASS },
+    },
+    agent: {
+      driver: "fastpatch",
+      fastpatch: { disk: "/dev/sda" },
+      host: { kind: "hook", hook: "/host/opt/slipway/hook" },
+      extraArgs: ["--boot-id=/host/proc/sys/kernel/random/boot_id", "--cmdline=/host/proc/cmdline"],
+    },
+  };
+}
+
+const STORAGE_CLASS = "local";
+
+/** A volume for etcd on each node's own disk, which hack/real/node.sh has a folder for. */
+export function localVolumes(nodes: readonly string[]): object[] {
+  return [
+    {
+      apiVersion: "storage.k8s.io/v1",
+      kind: "StorageClass",
+      metadata: { name: STORAGE_CLASS },
+      provisioner: "kubernetes.io/no-provisioner",
+      volumeBindingMode: "WaitForFirstConsumer",
+    },
+    ...nodes.map((name) => ({
+      apiVersion: "v1",
+      kind: "PersistentVolume",
+      metadata: { name },
+      spec: {
+        capacity: { storage: "4Gi" },
+        accessModes: ["ReadWriteOnce"],
+        storageClassName: STORAGE_CLASS,
+        local: { path: "/var/lib/volume" },
+        nodeAffinity: {
+          required: {
+            nodeSelectorTerms: [
+              { matchExpressions: [{ key: "kubernetes.io/hostname", operator: "In", values: [name] }] },
+            ],
+          },
+        },
+      },
+    })),
+  ];
+}
