@@ -238,13 +238,6 @@ describe("each other thing", () => {
       ],
     ],
     [
-      "a Node with a gateway lacks the label",
-      (facts) => (facts.nodes = recorded("current").snapshot.nodes),
-      [
-        "warn infrastructure: node-04 and node-05 run a gateway or a member of etcd, without the label that lets one of them be down at a time",
-      ],
-    ],
-    [
       "kured runs beside us",
       (facts) => (facts.daemonSets = [workload("DaemonSet", "kured", "ghcr.io/kubereboot/kured:1.23.0")]),
       [
