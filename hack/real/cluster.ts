@@ -4,7 +4,7 @@
  * process inside of the box (see box.ts), which reaches Pods, Services and nodes at their addresses.
  */
 import { execFile } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { POOL_LABEL } from "../cluster/cluster.ts";
@@ -51,7 +51,8 @@ export class RealCluster {
   static async start(options: RealClusterOptions): Promise<RealCluster> {
     const progress = options.onProgress ?? (() => undefined);
     const facts = boxFacts();
-    const { directory } = facts;
+    // One box may have several clusters, one after the other.
+    const directory = mkdtempSync(join(facts.directory, "cluster-"));
     const images = join(directory, "images");
     mkdirSync(images, { recursive: true });
     const quiet = { onProgress: progress };
