@@ -30,6 +30,7 @@ function view(update: NodeUpdate, changes: Partial<NodeView> = {}): NodeView {
     observed: observed("1.1.0", undefined),
     present: true,
     absentFor: 0,
+    connected: 1,
     take: undefined,
     waiting: undefined,
     mayStage: true,

@@ -201,6 +201,7 @@ export class NodeUpdateReconciler implements Reconciler {
       observed,
       present,
       absentFor: this.#memory.absentFor(key, newest.present, uid),
+      connected: newest.present.size,
       take: asks,
       waiting: planner.waiting(uid),
       mayStage: planner.mayStage(uid),
@@ -282,6 +283,9 @@ export class NodeUpdateReconciler implements Reconciler {
     switch (act.do) {
       case "cordon":
         await this.#nodes.patch(work.nodeUpdate, (node) => planCordon(node, token, act.exclude), signal);
+        return "wait";
+      case "reopen":
+        await this.#nodes.uncordon(work.nodeUpdate, signal);
         return "wait";
       case "evict":
         await drainer.evict(uid, act.pods, policyOf(seen.view).drain, signal);

@@ -28,6 +28,8 @@ export interface NodeView {
   present: boolean;
   /** Milliseconds for which this manager looked for its agent in vain, while others were present. */
   absentFor: number;
+  /** How many agents are connected, of all machines. */
+  connected: number;
   /** The queue's word: a slot to take now, or why not. */
   take: TakePlan | undefined;
   waiting: Why | undefined;
@@ -55,6 +57,8 @@ export type Act =
   /** Undo the cordon, then free the places. */
   | { do: "finish" }
   | { do: "free"; cause: "Stolen" | "HolderExpired" | "NodeGone" }
+  /** Undo the cordon although the slot stays taken: nothing else can let a gateway run again. */
+  | { do: "reopen" }
   /** Undo a cordon that names no living grant. */
   | { do: "uncordon" }
   /** Take off the annotation of a reboot that was had. */

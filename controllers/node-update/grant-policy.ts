@@ -51,8 +51,11 @@ export function decideGrant(
     case "Granted":
     case "Drained":
       return beforeCommit(view, live, status, now);
-    case "Committed":
-      return away(view, live, status, now);
+    case "Committed": {
+      const decision = away(view, live, status, now);
+      const reopens = decision.act.do === "none" && isStranded(view, live.phase, now);
+      return reopens ? { ...decision, act: { do: "reopen" }, again: SEARCH } : decision;
+    }
     case "Returned":
       return returned(view, live, status, now);
     case "Withdrawn": {
@@ -224,6 +227,20 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
   }
   const again = missed ? (suspectFor < failAfter ? failAfter - suspectFor : 60_000) : SEARCH;
   return decided(view, status, "Suspect", why, none, now, again);
+}
+
+/**
+ * Whether the node rebooted and may be one of the last on which a gateway could run: no agent at
+ * all is connected. Where every node left is cordoned for its reboot, no gateway's Pod finds a
+ * place, none of them could ever report its return, and all slots would stay taken for ever.
+ */
+function isStranded({ node, connected }: NodeView, phase: Phase, now: number): boolean {
+  if (connected > 0 || node === undefined || cordonOf(node) === undefined) return false;
+  if (now - (phase.committedAt ?? phase.at) < ABSENT_LIMIT) return false;
+  const [formerly] = phase.committedBoot?.split("/") ?? [];
+  const { conditions, nodeInfo } = node.status ?? {};
+  const ready = conditions?.find(({ type }) => type === "Ready")?.status === "True";
+  return ready && nodeInfo !== undefined && nodeInfo.bootID !== "" && nodeInfo.bootID !== formerly;
 }
 
 /** What the grant is for; after a rebuild of etcd, what the release of that name is for the machine. */

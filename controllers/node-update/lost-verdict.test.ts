@@ -53,6 +53,7 @@ function decide(
       live: withLostVerdict(shown, given),
       present: true,
       absentFor: 0,
+      connected: 1,
       take: undefined,
       waiting: undefined,
       mayStage: true,

@@ -57,6 +57,7 @@ function view(changes: Partial<NodeView> = {}): NodeView {
     observed: observed("1.0.0", "1.1.0"),
     present: true,
     absentFor: 0,
+    connected: 1,
     take: undefined,
     waiting: undefined,
     mayStage: true,
@@ -214,6 +215,18 @@ test("a machine that is away too long is Suspect and keeps its slot (rule 3)", (
   );
   expect(unsought.status).toMatchObject({ step: "Suspect" });
   expect(unsought.status.failed).toBeUndefined();
+});
+
+test("the cordon is undone early where no agent at all is connected and the node is up again", () => {
+  const phase = { phase: "Committed", committedAt: NOW - 3 * MINUTE, committedBoot: "boot-1/0" } as const;
+  const up = cordonedFor(7);
+  if (up.status?.nodeInfo !== undefined) up.status.nodeInfo.bootID = "boot-2";
+  const alone = { node: up, present: false, connected: 0 };
+  expect(decideNode(under(phase, alone), NOW)).toMatchObject({ act: { do: "reopen" } });
+  expect(decideNode(under(phase, { ...alone, connected: 1 }), NOW).act.do).toBe("none");
+  expect(decideNode(under({ ...phase, committedAt: NOW - 1000 }, alone), NOW).act.do).toBe("none");
+  expect(decideNode(under({ ...phase, committedBoot: "boot-2/0" }, alone), NOW).act.do).toBe("none");
+  expect(decideNode(under(phase, { ...alone, node: node("a") }), NOW).act.do).toBe("none");
 });
 
 test("an opt-in time limit frees a Suspect's slot and charges a failure", () => {

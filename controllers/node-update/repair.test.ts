@@ -30,6 +30,7 @@ function view(on: Node | undefined, grant: LiveGrant): NodeView {
     observed: observed("1.0.0", "1.1.0"),
     present: true,
     absentFor: 0,
+    connected: 1,
     take: undefined,
     waiting: undefined,
     mayStage: true,

@@ -26,6 +26,7 @@ function looksAt(reason: "PowerLost" | "BootChecksFailed"): NodeUpdateStatus["fa
       observed: observed("1.0.0", "1.1.0", "boot-2"),
       present: true,
       absentFor: 0,
+      connected: 1,
       take: undefined,
       waiting: undefined,
       mayStage: true,

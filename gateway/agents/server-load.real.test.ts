@@ -72,7 +72,8 @@ describe("crowds", () => {
                 .toBe(true);
               return agent.kinds()[0];
             },
-            { timeout: 50_000, interval: 200 },
+            // As an agent that backs off: whoever tries more often than its share has to wait longer.
+            { timeout: 50_000, interval: 2000 },
           )
           .toBe("welcome"),
       ),

@@ -183,6 +183,7 @@ describe("a manager whose clock jumps", () => {
           observed: undefined,
           present: false,
           absentFor,
+          connected: 1,
           take: undefined,
           waiting: undefined,
           mayStage: true,
