@@ -155,7 +155,7 @@ export const reasons = {
   BackingOff: entry("normal", "The node gave a slot back lately and waits before it asks again."),
   SlotNotAsked: entry(
     "warning",
-    "Asking for a slot failed half-way: the others go first for a minute (5 s if only a copy was out of date), and then it asks again.",
+    "Asking for a slot failed half-way: the others go first for a minute, and then it asks again.",
     "The message says what failed.",
   ),
   TooManyBudgets: entry(

@@ -17,7 +17,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { type Desired, DesiredSchema } from "../../proto/gen/agent_pb.ts";
-import { isApiError, type KubeClient } from "../../runtime/client.ts";
+import type { KubeClient } from "../../runtime/client.ts";
 import type { Node } from "../../runtime/core.ts";
 import type { EventRecorder } from "../../runtime/events.ts";
 import { LeadershipLost } from "../../runtime/leader-election.ts";
@@ -68,10 +68,7 @@ export interface NodeUpdateDeps {
 
 /** Acts of one reconciliation: the longest way without waiting is take, cordon, evict. */
 const MAX_ACTS = 8;
-/**
- * How long a node loses its place in the queue, ms: where its Pods may not leave or asking failed, and
- * where etcd refused the slot or the copy of the NodeUpdate was out of date, as its agent had just reported.
- */
+/** How long a node loses its place in the queue: where its Pods may not leave or asking failed, and where etcd refused the slot, ms. */
 const BLOCKED = 60_000;
 const REFUSED = 5000;
 /** Wait where a store or etcd has not been read yet, ms. */
@@ -111,7 +108,7 @@ export class NodeUpdateReconciler implements Reconciler {
     } catch (error) {
       // Or it would stand at the head of the next plan again, and nobody behind it would ever be asked for.
       if (work.take !== undefined && !signal.aborted && !isLost(error)) {
-        planner.block(uid, notAsked(error), isApiError(error, "Conflict") ? REFUSED : BLOCKED);
+        planner.block(uid, notAsked(error), BLOCKED);
       }
       throw error;
     } finally {

@@ -43,32 +43,3 @@ test("a node whose Pods can't be read holds up none of the others", PATIENCE, as
     ).rejects.toThrow(new RegExp(`${last}.*SlotNotAsked: Asking for a slot failed: no answer in time`));
   }
 });
-
-test("a node whose NodeUpdate was changed meanwhile asks again within seconds", PATIENCE, async () => {
-  for (const seed of SEEDS) {
-    let refused = false;
-    const plants: Plants = {
-      client: (client) => ({
-        ...client,
-        apply: (resource, object, options) => {
-          const { step } = (object as { status?: { step?: string } }).status ?? {};
-          if (refused || step !== "Granting") return client.apply(resource, object, options);
-          refused = true;
-          return Promise.reject(new ApiError("Conflict", "the object has been modified", { status: 409 }));
-        },
-      }),
-    };
-    const moments: number[] = [];
-    await runSchedule(seed, {
-      plan: { ...plan, length: 1 },
-      settings: { ...settings, nodes: 1, zones: 1, guarded: false },
-      plants,
-      trace: (line) => {
-        if (/SlotNotAsked|Granting/.test(line)) moments.push(Number.parseFloat(line));
-      },
-    });
-    const [said = 0, asked = Infinity] = moments;
-    expect(refused).toBe(true);
-    expect(asked - said, `seed ${seed}`).toBeLessThan(15);
-  }
-});
