@@ -86,6 +86,36 @@ describe("one request", () => {
     await expect(read(url, { offset: 1, length: 100 })).rejects.toMatchObject({ kind: "rangeIgnored" });
   });
 
+  test("ends a connection that it does not use", async () => {
+    const url = await serve(ranged(bytes));
+    for (const server of servers) server.keepAliveTimeout = 0;
+    await source.close();
+    source = httpSource({ stallTimeout: 200, idleTimeout: 50 });
+    expect((await read(url)).length).toBe(bytes.length);
+    const open = (): Promise<number> =>
+      new Promise((resolve, reject) =>
+        servers[0]?.getConnections((error, count) => (error ? reject(error) : resolve(count))),
+      );
+    await expect.poll(open, { timeout: 10_000 }).toBe(0);
+  });
+
+  test("asks once more where a kept connection ends as it is used again", async () => {
+    const used = new WeakSet<object>();
+    let resets = 0;
+    const url = await serve((request, response) => {
+      if (used.has(request.socket)) {
+        resets++;
+        request.socket.resetAndDestroy();
+        return;
+      }
+      used.add(request.socket);
+      ranged(bytes)(request, response);
+    });
+    expect((await read(url, { offset: 10, length: 20 })).length).toBe(20);
+    expect((await read(url, { offset: 10, length: 20 })).length).toBe(20);
+    expect(resets).toBe(1);
+  });
+
   test.each<[string, Answer, object]>([
     ["an error", (_request, response) => void response.writeHead(503).end(), { kind: "status" }],
     ["an object that is too small", ranged(bytes.subarray(1)), { kind: "tooShort" }],
@@ -104,7 +134,7 @@ describe("one request", () => {
         response.writeHead(200, { "content-length": bytes.length });
         response.write(bytes.subarray(0, 1000), () => response.socket?.resetAndDestroy());
       },
-      { kind: "network" },
+      { kind: "network", message: "the connection was closed early" },
     ],
     ["nothing at all", () => {}, { kind: "stalled" }],
     [
