@@ -218,15 +218,13 @@ test("a machine that is away too long is Suspect and keeps its slot (rule 3)", (
 });
 
 test("the cordon is undone early where no agent at all is connected and the node is up again", () => {
-  const phase = { phase: "Committed", committedAt: NOW - 3 * MINUTE, committedBoot: "boot-1/0" } as const;
-  const up = cordonedFor(7);
-  if (up.status?.nodeInfo !== undefined) up.status.nodeInfo.bootID = "boot-2";
-  const alone = { node: up, present: false, connected: 0 };
-  expect(decideNode(under(phase, alone), NOW)).toMatchObject({ act: { do: "reopen" } });
-  expect(decideNode(under(phase, { ...alone, connected: 1 }), NOW).act.do).toBe("none");
-  expect(decideNode(under({ ...phase, committedAt: NOW - 1000 }, alone), NOW).act.do).toBe("none");
-  expect(decideNode(under({ ...phase, committedBoot: "boot-2/0" }, alone), NOW).act.do).toBe("none");
-  expect(decideNode(under(phase, { ...alone, node: node("a") }), NOW).act.do).toBe("none");
+  const gone = { phase: "Committed", committedAt: NOW - 3 * MINUTE, committedBoot: "boot-0/0" } as const;
+  const act = (change: Partial<NodeView>, phase: Parameters<typeof live>[1] = gone) =>
+    decideNode(under(phase, { present: false, connected: 0, ...change }), NOW).act.do;
+  const same = cordonedFor(7).status?.nodeInfo?.bootID ?? "";
+  expect(act({})).toBe("reopen");
+  expect([act({ connected: 1 }), act({ node: node("a") })]).toEqual(["none", "none"]);
+  expect(act({}, { ...gone, committedBoot: `${same}/0` })).toBe("none");
 });
 
 test("an opt-in time limit frees a Suspect's slot and charges a failure", () => {
