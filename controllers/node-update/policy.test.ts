@@ -217,16 +217,6 @@ test("a machine that is away too long is Suspect and keeps its slot (rule 3)", (
   expect(unsought.status.failed).toBeUndefined();
 });
 
-test("the cordon is undone early where no agent at all is connected and the node is up again", () => {
-  const gone = { phase: "Committed", committedAt: NOW - 3 * MINUTE, committedBoot: "boot-0/0" } as const;
-  const act = (change: Partial<NodeView>, phase: Parameters<typeof live>[1] = gone) =>
-    decideNode(under(phase, { present: false, connected: 0, ...change }), NOW).act.do;
-  const same = cordonedFor(7).status?.nodeInfo?.bootID ?? "";
-  expect(act({})).toBe("reopen");
-  expect([act({ connected: 1 }), act({ node: node("a") })]).toEqual(["none", "none"]);
-  expect(act({}, { ...gone, committedBoot: `${same}/0` })).toBe("none");
-});
-
 test("an opt-in time limit frees a Suspect's slot and charges a failure", () => {
   const policy = { ...freeze(group("pool")), holderTTL: "30m" };
   const suspect = withGrant({ ...granted, policy });
