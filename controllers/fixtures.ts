@@ -9,6 +9,7 @@ import type { FleetSnapshot, LiveGrant } from "../coordination/coordination.ts";
 import type { Phase } from "../coordination/records.ts";
 import { DesiredSchema, type Observed, ObservedSchema } from "../proto/gen/agent_pb.ts";
 import type { Node, Pod } from "../runtime/core.ts";
+import type { NodeView } from "./node-update/decision.ts";
 
 /** Wall clock of the tests, ms. */
 export const NOW = Date.parse("2026-11-23T03:00:00Z");
@@ -157,4 +158,28 @@ export function fleet(uids: readonly string[], changes: Partial<FleetSnapshot> =
 export function stagedSince(at: number): NodeUpdateStatus {
   const time = timestamp(at);
   return { step: "Staged", transitions: [{ step: "Staged", time, reason: "WaitingForTurn", message: "" }] };
+}
+
+/** What is known of node `a`, which has 1.1.0 staged, is connected, and holds no slot. */
+export function nodeView(changes: Partial<NodeView> = {}): NodeView {
+  return {
+    nodeUpdate: nodeUpdate("a", "pool", "os-1.1.0", {}),
+    node: node("a"),
+    nodeGone: false,
+    group: group("pool"),
+    releases: new Map([["os-1.1.0", release("1.1.0")]]),
+    live: undefined,
+    observed: observed("1.0.0", "1.1.0"),
+    present: true,
+    absentFor: 0,
+    connected: 1,
+    take: undefined,
+    waiting: undefined,
+    mayStage: true,
+    drain: undefined,
+    look: undefined,
+    othersVerified: false,
+    nonce: "fresh",
+    ...changes,
+  };
 }

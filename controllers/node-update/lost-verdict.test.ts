@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdateStatus } from "../../api/node-update.ts";
 import { FailedReleaseSchema, type Observed } from "../../proto/gen/agent_pb.ts";
-import { group, live, NOW, node, nodeUpdate, observed, release } from "../fixtures.ts";
+import { group, live, NOW, nodeUpdate, nodeView, observed, release } from "../fixtures.ts";
 import { freeze } from "./deadlines.ts";
 import type { NodeDecision, NodeView } from "./decision.ts";
 import { withLostVerdict } from "./lost-verdict.ts";
@@ -45,23 +45,11 @@ function decide(
     nodeUpdate: update,
   };
   return decideNode(
-    {
+    nodeView({
       ...shown,
-      node: node("a"),
-      nodeGone: false,
-      group: group("pool"),
       live: withLostVerdict(shown, given),
-      present: true,
-      absentFor: 0,
-      connected: 1,
-      take: undefined,
-      waiting: undefined,
-      mayStage: true,
-      drain: undefined,
       look: { askedFor: 0, heartbeat: true },
-      othersVerified: false,
-      nonce: "fresh",
-    },
+    }),
     NOW,
   );
 }

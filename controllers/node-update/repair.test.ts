@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { CORDON_ANNOTATION } from "../../api/labels.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
 import type { Node } from "../../runtime/core.ts";
-import { group, INCARNATION, live, NOW, node, nodeUpdate, observed, release } from "../fixtures.ts";
+import { INCARNATION, live, NOW, node, nodeUpdate, nodeView } from "../fixtures.ts";
 import type { NodeView } from "./decision.ts";
 import { decideNode } from "./policy.ts";
 
@@ -20,25 +20,11 @@ function slot(phase: "Granted" | "Drained" | "Committed", repair: boolean): Live
 }
 
 function view(on: Node | undefined, grant: LiveGrant): NodeView {
-  return {
+  return nodeView({
     nodeUpdate: nodeUpdate("a", "pool", "os-1.1.0", { step: "Draining" }),
     node: on,
-    nodeGone: false,
-    group: group("pool"),
-    releases: new Map([["os-1.1.0", release("1.1.0")]]),
     live: grant,
-    observed: observed("1.0.0", "1.1.0"),
-    present: true,
-    absentFor: 0,
-    connected: 1,
-    take: undefined,
-    waiting: undefined,
-    mayStage: true,
-    drain: undefined,
-    look: undefined,
-    othersVerified: false,
-    nonce: "fresh",
-  };
+  });
 }
 
 const recovered: [string, Node | undefined][] = [

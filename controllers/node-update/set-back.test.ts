@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdateStatus } from "../../api/node-update.ts";
-import { group, live, NOW, node, nodeUpdate, observed, release } from "../fixtures.ts";
+import { live, NOW, node, nodeUpdate, nodeView, observed } from "../fixtures.ts";
 import { decideNode } from "./policy.ts";
 
 const AHEAD = NOW + 600_000;
@@ -12,29 +12,18 @@ function looksAt(reason: "PowerLost" | "BootChecksFailed"): NodeUpdateStatus["fa
   const asked = { step: "Granting" as const, time: timestamp(AHEAD), reason: "Granting", message: "" };
   let status: NodeUpdateStatus = { step: "Rebooting", transitions: [asked] };
   for (let look = 0; look < 3; look++) {
-    const view = {
+    const view = nodeView({
       nodeUpdate: nodeUpdate("a", "pool", "os-1.1.0", status),
       node: node("a", { boot: "boot-2" }),
-      nodeGone: false,
-      group: group("pool"),
-      releases: new Map([["os-1.1.0", release("1.1.0")]]),
       live: live(
         "uid-a",
         { phase: "Returned", at: AHEAD, verdict: "FellBack", committedBoot: "boot-1/0", reason, message: "" },
         { at: AHEAD },
       ),
       observed: observed("1.0.0", "1.1.0", "boot-2"),
-      present: true,
-      absentFor: 0,
-      connected: 1,
-      take: undefined,
-      waiting: undefined,
-      mayStage: true,
-      drain: undefined,
       look: { askedFor: 0, heartbeat: false },
       othersVerified: true,
-      nonce: "fresh",
-    };
+    });
     ({ status } = decideNode(view, NOW + look * 2000));
   }
   return status.failed;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { CORDON_ANNOTATION } from "../../api/labels.ts";
-import { group, INCARNATION, live, NOW, node, nodeUpdate, observed } from "../fixtures.ts";
+import { INCARNATION, live, NOW, node, nodeView } from "../fixtures.ts";
 import type { NodeView } from "./decision.ts";
 import { decideNode } from "./policy.ts";
 
@@ -16,26 +16,13 @@ function cordoned() {
 const gone = { phase: "Committed", committedAt: NOW - 3 * MINUTE, committedBoot: "boot-0/0" } as const;
 
 function act(change: Partial<NodeView>, phase: Parameters<typeof live>[1] = gone): string {
-  const view: NodeView = {
-    nodeUpdate: nodeUpdate("a", "pool", "os-1.1.0", {}),
+  const view = nodeView({
     node: cordoned(),
-    nodeGone: false,
-    group: group("pool"),
-    releases: new Map(),
     live: live("uid-a", phase),
-    observed: observed("1.0.0", "1.1.0"),
     present: false,
-    absentFor: 0,
     connected: 0,
-    take: undefined,
-    waiting: undefined,
-    mayStage: true,
-    drain: undefined,
-    look: undefined,
-    othersVerified: false,
-    nonce: "fresh",
     ...change,
-  };
+  });
   return decideNode(view, NOW).act.do;
 }
 
