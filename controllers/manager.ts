@@ -27,6 +27,7 @@ import type { WatchSources } from "../runtime/watch-source.ts";
 import { Prober } from "./blockers/prober.ts";
 import { createBudgetReconciler } from "./budget/controller.ts";
 import { channelWatches, createChannelReconciler } from "./channel/controller.ts";
+import type { CrdWatch } from "./crds/watch.ts";
 import { Drainer } from "./drain/drainer.ts";
 import { FleetCache } from "./fleet-cache.ts";
 import { GatesController } from "./gates/controller.ts";
@@ -40,6 +41,7 @@ import { NodeUpdateReconciler } from "./node-update/controller.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
 import { Notifier, type WebhookKeys } from "./notify/notifier.ts";
 import { createReleaseReconciler, releaseWatches } from "./release/controller.ts";
+import type { RivalWatch } from "./rivals/watch.ts";
 import { createRolloutReconciler } from "./rollout/controller.ts";
 import { rolloutWatches } from "./rollout/watch.ts";
 import { createWindowReconciler, windowWatches } from "./window/controller.ts";
@@ -63,6 +65,10 @@ export interface FleetManagerOptions {
   http?: HttpCaller;
   /** Keys that notices are signed with; none if absent, and then none are sent. */
   webhookKeys?: WebhookKeys;
+  /** Looks for others that reboot nodes; nobody looks if absent. */
+  rivals?: RivalWatch;
+  /** Whether the cluster's CustomResourceDefinitions let this manager lead; nobody looks if absent. */
+  crds?: Pick<CrdWatch, "mayLead" | "guard" | "refusal">;
   /** Nodes worked on at once; 16 if absent. */
   workers?: number;
 }
@@ -76,7 +82,7 @@ const GATES_TOO_OLD = 30_000;
  * when it no longer leads, in the cluster or in the fleet: the process then starts anew.
  */
 export function createFleetManager(options: FleetManagerOptions): Manager {
-  const { client, watches, etcd, clock, random, log, metrics, namespace, identity } = options;
+  const { client, watches, etcd, clock, random, log, metrics, namespace, identity, rivals, crds } = options;
   const coordination = createCoordination({ etcd, clock, random, log: log.with({ part: "coordination" }) });
   const leadership = new FleetLeadership({ client, coordination, log });
   const manager = createManager({
@@ -92,7 +98,10 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       namespace,
       identity,
       ...options.election,
-      beforeAcquire: () => leadership.beforeAcquire(),
+      async beforeAcquire() {
+        await crds?.mayLead();
+        await leadership.beforeAcquire();
+      },
       onElected: (tenure) => leadership.onElected(tenure),
     },
   });
@@ -110,7 +119,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   manager.controller("window", createWindowReconciler(common), { watches: windowWatches(stores) });
   manager.controller("channel", createChannelReconciler(common), { watches: channelWatches(stores) });
   manager.controller("release", createReleaseReconciler(common), { watches: releaseWatches(stores) });
-  const rollout = createRolloutReconciler({ ...common, coordination });
+  const rollout = createRolloutReconciler({
+    ...common,
+    coordination,
+    ...(rivals === undefined ? {} : { rivals: () => rivals.found }),
+  });
   manager.controller("rollout", rollout, { watches: rolloutWatches(stores) });
 
   const cache = new FleetCache({
@@ -202,6 +215,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     log: log.with({ part: "notifications" }),
     told: (outcome) => fleetMetrics?.notified(outcome),
   });
+  if (rivals !== undefined) manager.loop("rivals", (signal) => rivals.run(signal));
+  if (crds !== undefined) {
+    manager.loop("crds", (signal) => crds.guard(signal));
+    manager.ready.set("crds", () => crds.refusal);
+  }
   manager.loop("notifications", (signal) => notifier.run(signal));
   manager.loop("fleet", (signal) => cache.run(signal));
   manager.loop("gates", (signal) => gates.run(signal));

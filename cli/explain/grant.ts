@@ -42,6 +42,7 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
       ),
     );
   }
+  if (reason === "EvictionRefused" || reason === "PodsNotEnding") return stuck(subject, reason, now);
   const does =
     GOES_ON.includes(reason) || !Object.hasOwn(reasons, reason) ? "holds a slot" : "gives its slot back";
   return finding(situationOf(reason, "Granting"), `${does}: ${clause(message)}`, commands.locks);
@@ -68,6 +69,29 @@ function blocked(subject: Subject, now: number): Finding {
     advise(`kubectl slipway node hold ${name} --reason "..."`, "gives the slot back and keeps the node out"),
   );
 }
+
+/** Pods that somebody keeps: an admission webhook, a finalizer, a kubelet. */
+function stuck(subject: Subject, reason: "EvictionRefused" | "PodsNotEnding", now: number): Finding {
+  const { name, update } = subject;
+  const message = clause(update?.status?.message ?? "");
+  return finding(
+    reason,
+    `can't be drained: ${message}${givesUp(subject, now)}`,
+    reason === "EvictionRefused"
+      ? webhooks
+      : advise(
+          `kubectl get pods -A --field-selector spec.nodeName=${name} -o custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name,FINALIZERS:.metadata.finalizers`,
+          "shows what keeps them; whoever set a finalizer must take it off",
+        ),
+    commands.editGroup(update?.spec.group ?? "", "spec.drain.onTimeout: Force reboots although Pods remain"),
+    advise(`kubectl slipway node hold ${name} --reason "..."`, "gives the slot back and keeps the node out"),
+  );
+}
+
+export const webhooks = advise(
+  "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations",
+  "lists the webhooks that may refuse an eviction, and where they run",
+);
 
 /** The API server says `The disruption budget NAME needs ...` (registry/core/pod/storage/eviction.go). */
 export function disruptionBudgetOf(message: string): string | undefined {

@@ -3,7 +3,7 @@ import { parseDuration } from "../../api/duration.ts";
 import { reasons } from "../../api/reasons.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { advise, commands, type Finding, finding } from "./finding.ts";
-import { disruptionBudgetOf } from "./grant.ts";
+import { disruptionBudgetOf, webhooks } from "./grant.ts";
 import { type Member, rebootAskedFor } from "./subject.ts";
 import { clause, dated } from "./words.ts";
 
@@ -70,6 +70,27 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
         ),
       );
     }
+    case "EvictionRefused":
+      return finding(
+        reason,
+        `${has} and takes no slot, because no Pod of it may be evicted: ${because}`,
+        webhooks,
+      );
+    case "BeingRemoved":
+      return finding(
+        reason,
+        `${has} and is given no slot: ${because}`,
+        advise(`kubectl describe node ${name}`, "shows the taint ToBeDeletedByClusterAutoscaler"),
+      );
+    case "OtherCoordinator":
+      return finding(
+        reason,
+        `${has} and is given no slot: ${because}`,
+        advise(
+          "kubectl slipway migrate kured",
+          "prints kured's settings as ours, to let one of the two do it",
+        ),
+      );
     case "WaitingForGates":
     case "EtcdUnavailable":
     case "LeaderChanged":
