@@ -15,6 +15,10 @@ import type { System } from "./system.ts";
 
 export type PowerState = "off" | "booting" | "on";
 
+/** What may strike when the agent asks the host for something; each is a verb too. */
+const TRAP_FAULTS = ["freeze-agent", "kill-agent", "replace-agent", "power-off"] as const;
+export type TrapFault = (typeof TRAP_FAULTS)[number];
+
 export class Machine {
   readonly #config: MachineConfig;
   readonly #paths: ReturnType<typeof paths>;
@@ -27,7 +31,7 @@ export class Machine {
   #partition = "";
   #version = "";
   #deadMan: NodeJS.Timeout | undefined;
-  #trap: { verb: string; fault: "freeze-agent" | "power-off" } | undefined;
+  #trap: { verb: string; fault: TrapFault } | undefined;
   #server: Server | undefined;
 
   constructor(config: MachineConfig, system: System) {
@@ -62,6 +66,7 @@ export class Machine {
       this.#trap = undefined;
       await this.#handle({ verb: fault, args: [] });
       if (fault === "power-off") return { ok: false, message: "the power was cut" };
+      if (fault !== "freeze-agent") return { ok: false, message: "the agent ended before it was done" };
     }
     switch (verb) {
       case "arm-deadman":
@@ -84,15 +89,22 @@ export class Machine {
       case "kill-agent":
         await this.#system.agent?.kill();
         return done;
+      case "replace-agent":
+        // It may take a while, and the caller may be the agent itself.
+        this.#system.replaceAgent().catch((error: unknown) => {
+          process.stderr.write(`${this.#config.name} could not replace its agent: ${String(error)}\n`);
+        });
+        return done;
       case "freeze-agent":
         this.#system.agent?.signal("SIGSTOP");
         return done;
       case "trap": {
         const [at = "", fault] = args;
-        if (fault !== "freeze-agent" && fault !== "power-off") {
-          return { ok: false, message: "trap VERB freeze-agent|power-off expected" };
+        const known = TRAP_FAULTS.find((each) => each === fault);
+        if (known === undefined) {
+          return { ok: false, message: `trap VERB ${TRAP_FAULTS.join("|")} expected` };
         }
-        this.#trap = { verb: at, fault };
+        this.#trap = { verb: at, fault: known };
         return done;
       }
       case "thaw-agent":

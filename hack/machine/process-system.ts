@@ -1,5 +1,5 @@
 /** A system without containers: the slot's service and agent as processes, and the part of a kubelet that the control plane sees. */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { nodeEnvironment, nodeFlags } from "../../agent/node-flags.ts";
 import { Child } from "../plane/process.ts";
@@ -10,6 +10,8 @@ import type { BootedSlot, System } from "./system.ts";
 
 /** As systemd's Restart=always with RestartSec. */
 const RESTART_AFTER = 1_000;
+/** Between SIGTERM and SIGKILL: terminationGracePeriodSeconds of the chart's DaemonSet, ms. */
+const AGENT_GRACE = 30_000;
 /** How often a machine without its agent's Pod asks for a token. */
 const TOKEN_RETRY = 1_000;
 
@@ -56,6 +58,13 @@ export class ProcessSystem implements System {
     await Promise.all([agent?.kill(), service?.kill()]);
   }
 
+  async replaceAgent(): Promise<void> {
+    const agent = this.#agent;
+    await this.#kubelet?.deleteAgentPod();
+    if (this.#kubelet !== undefined) rmSync(this.#paths.token, { force: true });
+    await agent?.stop(AGENT_GRACE);
+  }
+
   async unitActive(unit: string): Promise<boolean> {
     return unit === "harbor.service" && this.#service?.exit === undefined;
   }
@@ -67,6 +76,10 @@ export class ProcessSystem implements System {
   /** Starts a process of this boot, again whenever it ends, until the power goes off. */
   async #run(boot: number, what: "agent" | "service", args: string[]): Promise<void> {
     while (boot === this.#boot) {
+      // A Pod's token is there before its container.
+      const waits = what === "agent" && this.#kubelet !== undefined && !existsSync(this.#paths.token);
+      if (waits) await this.#token(boot);
+      if (boot !== this.#boot) return;
       const child = await Child.start({
         name: `${this.#config.name} ${what}`,
         command: process.execPath,

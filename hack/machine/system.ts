@@ -10,6 +10,11 @@ export interface System {
   unitActive(unit: string): Promise<boolean>;
   /** The agent, where it is a process of ours. */
   readonly agent: { pid: number; kill(): Promise<void>; signal(signal: NodeJS.Signals): void } | undefined;
+  /**
+   * The agent's Pod is deleted: the agent gets SIGTERM, its token is worth nothing any more, and
+   * one with that of the next Pod is started. Nothing happens where the agent is no process of ours.
+   */
+  replaceAgent(): Promise<void>;
 }
 
 export interface BootedSlot {

@@ -39,7 +39,7 @@ export interface Plane {
   certificateFor(user: User, hosts?: readonly string[]): Promise<KeyPair>;
   /** Standard output of kubectl as admin; rejects with its standard error. */
   kubectl(args: readonly string[], stdin?: string): Promise<string>;
-  /** Applies crds/ and waits until all of them are Established. */
+  /** Applies crds/ as they are, whatever was applied before, and waits until all of them are Established. */
   applyCrds(): Promise<void>;
   /** SIGKILL; state on disk stays. */
   kill(component: Component): Promise<void>;
@@ -292,7 +292,7 @@ class LocalPlane implements Plane {
     }
     if (files.length === 0) return;
     const sources = files.map((file) => `--filename=${join(CRDS, file)}`);
-    await this.kubectl(["apply", "--server-side", ...sources]);
+    await this.kubectl(["apply", "--server-side", "--force-conflicts", ...sources]);
     await this.kubectl(["wait", "--for=condition=Established", "--timeout=30s", ...sources]);
   }
 

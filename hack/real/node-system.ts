@@ -97,6 +97,8 @@ export class NodeSystem implements System {
   }
 
   /** It is a container's. */
+  async replaceAgent(): Promise<void> {}
+
   get agent(): undefined {
     return undefined;
   }

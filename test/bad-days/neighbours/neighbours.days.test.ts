@@ -1,18 +1,25 @@
 /**
- * Others at work on the same nodes: a person who drains, cluster-autoscaler, kured, somebody's
- * admission webhook, a namespace that does not end.
+ * What others do to nodes and agents: a person who drains, cluster-autoscaler, kured, somebody's admission webhook, a
+ * namespace that does not end, a Pod that is deleted. Then: what Slipway itself stands on does not fit.
  */
 import { afterAll, describe, expect, test } from "vitest";
-import { DOOMED_TAINT, HOLD_ANNOTATION, KURED_ANNOTATION } from "../../../api/labels.ts";
+import { DOOMED_TAINT, KURED_ANNOTATION } from "../../../api/labels.ts";
 import type { KubeObject } from "../../../api/meta.ts";
 import type { Node, Pod } from "../../../runtime/core.ts";
 import { Berth } from "../berth.ts";
 import { days, machines } from "../day.ts";
 import { pinned } from "../pods.ts";
 import { type GuardWebhook, guardEvictions, REASON } from "../webhook.ts";
+import { cutOffInADrain, endedBeforeTheReboot, endedInAWrite } from "./agents.ts";
+import { crdsOfAnotherVersion, etcdOutOfReach } from "./ground.ts";
 
 // Each test holds its own group to its own limit.
-const start = days({ machines: machines(12), limits: { total: 9, perZone: 9 } });
+const start = days({
+  machines: machines(17),
+  limits: { total: 13, perZone: 13 },
+  etcdTls: true,
+  roads: true,
+});
 
 let guard: GuardWebhook | undefined;
 
@@ -25,7 +32,7 @@ describe.concurrent("at the same time", () => {
     const day = start();
     const berth = new Berth(day, "drained", ["node-01", "node-02"]);
     const [first, second] = ["node-01", "node-02"] as const;
-    await berth.annotate("node", second, HOLD_ANNOTATION, "node-01 goes first");
+    await berth.hold(second, "node-01 goes first");
     await day.cluster.apply(pinned("app-01", first), pinned("app-02", second));
     await day.cordonByHand(first);
     await berth.machine(first).trap("reboot", "power-off");
@@ -37,7 +44,7 @@ describe.concurrent("at the same time", () => {
     // While the machine is away the person cordons the other one, which waits, and drains it.
     await day.cordonByHand(second);
     await berth.kubectl("drain", second, "--ignore-daemonsets", "--timeout=60s");
-    await berth.annotate("node", second, HOLD_ANNOTATION, undefined);
+    await berth.hold(second, undefined);
     await berth.machine(first).powerOn();
     await berth.done("1.1.0-drained");
     expect(berth.nodes.map((node) => day.boots(node))).toEqual([1, 1]);
@@ -49,7 +56,7 @@ describe.concurrent("at the same time", () => {
     const berth = new Berth(day, "scaled", ["node-03", "node-04", "node-05"]);
     const [waits, drains, reboots] = ["node-03", "node-04", "node-05"] as const;
     for (const node of [waits, reboots]) {
-      await berth.annotate("node", node, HOLD_ANNOTATION, "node-04 goes first");
+      await berth.hold(node, "node-04 goes first");
     }
     await berth.block(drains);
     await berth.declare({ maxUnavailable: 3, failureThreshold: 3 });
@@ -67,11 +74,11 @@ describe.concurrent("at the same time", () => {
     expect(day.boots(drains)).toBe(0);
 
     await scaleDown(waits);
-    await berth.annotate("node", waits, HOLD_ANNOTATION, undefined);
+    await berth.hold(waits, undefined);
     await berth.until(waits, "is given no slot", ({ status }) => status?.reason === "BeingRemoved");
 
     await berth.machine(reboots).trap("reboot", "power-off");
-    await berth.annotate("node", reboots, HOLD_ANNOTATION, undefined);
+    await berth.hold(reboots, undefined);
     const committed = await berth.until(reboots, "commits", ({ status }) => {
       return status?.grant?.phase === "Committed";
     });
@@ -146,7 +153,7 @@ describe.concurrent("at the same time", () => {
     await day.cluster.apply(pinned("kept", guarded, {}, "guarded"), pinned("loose", guarded));
     await berth.kubectl("rollout", "status", "--timeout=60s", "--namespace=guarded", "deployment/kept");
     await berth.kubectl("rollout", "status", "--timeout=60s", "deployment/loose");
-    await berth.annotate("node", free, HOLD_ANNOTATION, "node-08 goes first");
+    await berth.hold(free, "node-08 goes first");
     await berth.declare({ drain: { timeout: "25s" } });
     await berth.publish("1.1.0-guarded");
     const refused = await berth.until(guarded, "is refused an eviction", ({ status }) => {
@@ -161,7 +168,7 @@ describe.concurrent("at the same time", () => {
     await berth.until(guarded, "is not answered either", ({ status }) => {
       return status?.reason === "EvictionRefused" && /failed calling webhook/.test(status.message ?? "");
     });
-    await berth.annotate("node", free, HOLD_ANNOTATION, undefined);
+    await berth.hold(free, undefined);
     const late = await berth.until(
       guarded,
       "gave its slot back",
@@ -222,6 +229,36 @@ describe.concurrent("at the same time", () => {
       const pods = await day.cluster.list<Pod>("pods");
       return pods.find(({ metadata: found }) => found.namespace === "ending");
     }
+  });
+
+  test("an agent that is killed, or whose Pod is deleted, in the midst of a write goes on with what is written", async () => {
+    const day = start();
+    await endedInAWrite(day, new Berth(day, "written", ["node-12", "node-13"]), "1.1.0-written");
+  });
+
+  test("an agent that is killed, or whose Pod is deleted, after its commit leaves one reboot and a machine that boots", async () => {
+    const day = start();
+    await endedBeforeTheReboot(day, new Berth(day, "parting", ["node-14", "node-15"]), "1.1.0-parting");
+  });
+
+  test("an agent that loses its gateway while the node drains loses its slot after a minute, and no more", async () => {
+    const day = start();
+    await cutOffInADrain(day, new Berth(day, "cut", ["node-16", "node-17"]), "1.1.0-cut");
+  });
+});
+
+// One after the other: they concern all of the cluster.
+describe("what Slipway stands on", () => {
+  const shelf = (): Berth => new Berth(start(), "shelf", ["node-11"]);
+
+  test("CRDs that are older than the manager stop it before anything is half done; newer ones don't", async () => {
+    await crdsOfAnotherVersion(start(), shelf(), "1.1.0-shelf");
+    expect(shelf().breaches({ total: 1, perZone: 1 })).toEqual([]);
+  });
+
+  test("an etcd that can't be reached is told in one sentence, harms no node, and all goes on once it is mended", async () => {
+    await etcdOutOfReach(start(), shelf(), "1.2.0-shelf");
+    expect(shelf().breaches({ total: 1, perZone: 1 })).toEqual([]);
   });
 });
 
