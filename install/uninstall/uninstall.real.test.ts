@@ -49,8 +49,12 @@ function manifests(): object[] {
     },
   });
   const cordon = JSON.stringify({ token: { incarnation: "i", revision: 1 }, unschedulable: false });
+  const taints = ["slipway.dev/update-pending", "example.org/theirs"].map((key) => ({
+    key,
+    effect: "PreferNoSchedule",
+  }));
   const node = (name: string, annotations: object, unschedulable: boolean) => ({
-    ...{ apiVersion: "v1", kind: "Node", metadata: { name, annotations }, spec: { unschedulable } },
+    ...{ apiVersion: "v1", kind: "Node", metadata: { name, annotations }, spec: { unschedulable, taints } },
   });
   const labels = { app: "manager" };
   return [
@@ -100,7 +104,7 @@ test("fails while a node is on its way through a reboot, and has only paused the
   expect((await get<Node>(NODES, "n1")).spec?.unschedulable).toBe(true);
 });
 
-test("once it is back: ends the manager, and leaves no finalizer, no cordon and no pause of its own", async () => {
+test("once it is back: ends the manager, and leaves no finalizer, no cordon, no taint and no pause of its own", async () => {
   const body = { status: { step: "Idle", grant: null } };
   await client.patch(nodeUpdate, { name: "n1" }, { type: "merge", body }, { subresource: "status" });
   const done = await uninstall(options(10_000));
@@ -117,7 +121,13 @@ test("once it is back: ends the manager, and leaves no finalizer, no cordon and 
   const ours = await get<Node>(NODES, "n1");
   expect(ours.spec?.unschedulable ?? false).toBe(false);
   expect(ours.metadata.annotations?.[CORDON_ANNOTATION]).toBeUndefined();
-  expect((await get<Node>(NODES, "n2")).spec?.unschedulable).toBe(true);
+  const theirs = await get<Node>(NODES, "n2");
+  expect(theirs.spec?.unschedulable).toBe(true);
+  for (const { spec } of [ours, theirs]) {
+    const keys = spec?.taints?.map(({ key }) => key);
+    expect(keys).toContain("example.org/theirs");
+    expect(keys).not.toContain("slipway.dev/update-pending");
+  }
   const manager = await client.get<Deployment>(DEPLOYMENTS, {
     name: "slipway-manager",
     namespace: "slipway-system",

@@ -9,6 +9,7 @@ import type { KubeObject } from "../../api/meta.ts";
 import { type NodeUpdate, nodeUpdate } from "../../api/node-update.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
 import { planUncordon } from "../../controllers/node-update/cordon.ts";
+import { planTaint } from "../../controllers/node-update/taint.ts";
 import { type Clock, sleep } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
@@ -63,6 +64,12 @@ export async function uninstall(options: UninstallOptions): Promise<Uninstalled>
     NODES,
     () => client.list<Node>(NODES),
     (node) => planUncordon(node, [])?.body as Change,
+  );
+  await changeAll(
+    options,
+    NODES,
+    () => client.list<Node>(NODES),
+    (node) => planTaint(node, false)?.body as Change,
   );
   return { groups: left.length, nodeUpdates: nodeUpdates.length, uncordoned, suspect };
 }
