@@ -4,12 +4,13 @@ import { Duration } from "./duration.ts";
 import { between, exactlyOne, form, selectsSomething, validations } from "./rules.ts";
 import { LabelSelector } from "./selector.ts";
 
+/** Without a user's name and password: specs are read by many, and what is asked is told in statuses. */
 export const HttpUrl = z
   .string()
   .min(8)
   .max(2048)
-  .regex(/^https?:\/\/[^\s]+$/)
-  .meta(form("must be a URL that starts with http:// or https://"));
+  .regex(/^https?:\/\/[^\s/?#@\\]+([/?#]\S*)?$/)
+  .meta(form("must be a URL that starts with http:// or https://, without a password"));
 
 const AlertName = z
   .string()

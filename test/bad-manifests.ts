@@ -297,6 +297,14 @@ export const badManifests: readonly BadManifest[] = [
     "spec.blockers[0].http.url",
   ),
   bad(
+    "a blocker with a password",
+    "group",
+    "spec.blockers",
+    [{ name: "x", http: { url: "https://slipway:s3cret@desk.example.org/may-reboot" } }],
+    /without a password/,
+    "spec.blockers[0].http.url",
+  ),
+  bad(
     "a blocker that may take an hour",
     "group",
     "spec.blockers",

@@ -88,6 +88,29 @@ test.each([
   expect(asked).toHaveLength(1);
 });
 
+test("what follows a question mark in a URL may be a secret, and is told to nobody", async () => {
+  const secret = "?token=s3cret";
+  answer = { status: 500, body: "" };
+  const hook = await prober().ask(
+    pool({ name: "hook", http: { url: `${url}/may-i${secret}` } }),
+    asker,
+    signal,
+  );
+  expect(asked[0]?.path).toBe(`/may-i${secret}`);
+  const alerts = await prober().ask(
+    pool({ name: "alerts", alerts: { url: `${url}${secret}` } }),
+    asker,
+    signal,
+  );
+  const [port] = await freePorts(1);
+  const nobody = `http://127.0.0.1:${port}/${secret}`;
+  const away = await prober().ask(pool({ name: "hook", http: { url: nobody } }), asker, signal);
+  for (const why of [hook, alerts, away]) {
+    expect(why?.reason).toBe("BlockerFailed");
+    expect(why?.message).not.toContain("s3cret");
+  }
+});
+
 test("Prometheus that can't be reached blocks, or not, as the group says", async () => {
   const [port] = await freePorts(1);
   const nobody = `http://127.0.0.1:${port}`;

@@ -13,7 +13,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { KubeClient } from "../../runtime/client.ts";
 import { PODS, type Pod } from "../../runtime/core.ts";
-import type { HttpCaller } from "../http/caller.ts";
+import { type HttpCaller, withoutQuery } from "../http/caller.ts";
 import { blockedBy, type ReadAlert, type Reading, type Readings, type ReadPod } from "./policy.ts";
 
 /** What was read counts in plans for so long, ms; a plan follows every 10 s. */
@@ -154,8 +154,8 @@ export class Prober {
       { method: "GET", url, deadline, limit: MOST_ALERTS },
       signal,
     );
-    if (status !== 200) throw new Error(`${url} answered ${status}`);
-    return parseAlerts(body, url);
+    if (status !== 200) throw new Error(`${withoutQuery(url)} answered ${status}`);
+    return parseAlerts(body, withoutQuery(url));
   }
 
   async #pods(
@@ -200,7 +200,7 @@ export class Prober {
       signal,
     );
     if (status >= 200 && status < 300) return undefined;
-    if (status !== 423) throw new Error(`${url} answered ${status}`);
+    if (status !== 423) throw new Error(`${withoutQuery(url)} answered ${status}`);
     return body.replaceAll(/\s+/g, " ").trim().slice(0, SHOWN) || "it gives no reason";
   }
 }

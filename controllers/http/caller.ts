@@ -17,6 +17,12 @@ export interface HttpAnswer {
   body: string;
 }
 
+/** `url` as a status, an event or a log may have it: what follows a "?" may be a secret. */
+export function withoutQuery(url: string): string {
+  const end = url.search(/[?#]/);
+  return end < 0 ? url : url.slice(0, end);
+}
+
 /** Follows no redirect. Rejects with one sentence where no whole answer came. */
 export type HttpCaller = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
 
@@ -37,7 +43,7 @@ export function httpCaller(clock: Clock): HttpCaller {
       return { status: answer.status, body: await readAtMost(answer, limit) };
     } catch (error) {
       signal.throwIfAborted();
-      throw new Error(inOneSentence(error), { cause: error });
+      throw new Error(inOneSentence(error).replaceAll(url, withoutQuery(url)), { cause: error });
     } finally {
       cancel();
     }

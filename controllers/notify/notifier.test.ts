@@ -36,7 +36,7 @@ class Desk {
           ? Promise.reject(answer)
           : Promise.resolve({ status: answer ?? 0, body: "" });
       },
-      keys: (name) => Promise.resolve(name === "desk" ? KEY : undefined),
+      keys: (name) => Promise.resolve({ desk: KEY, empty: "" }[name]),
       recorder: { record: (_, { reason, message }) => void this.events.push(`${reason}: ${message}`) },
       clock: this.clock,
       log: jsonLogger(this.clock, () => undefined),
@@ -124,13 +124,16 @@ test("one that says no is not asked again, and the group's events say so", async
   ]);
 });
 
-test("without a key nothing is sent", async () => {
-  const desk = new Desk({ url: URL, signingKey: "missing" });
-  desk.suspect("a");
-  await settle();
-  expect(desk.requests).toEqual([]);
-  expect(desk.events[0]).toContain("no webhook key missing; nothing is sent unsigned");
-});
+test.each(["missing", "empty"])(
+  "without a key, or with an empty one, nothing is sent: %s",
+  async (signingKey) => {
+    const desk = new Desk({ url: URL, signingKey });
+    desk.suspect("a");
+    await settle();
+    expect(desk.requests).toEqual([]);
+    expect(desk.events[0]).toContain(`no webhook key ${signingKey}; nothing is sent unsigned`);
+  },
+);
 
 test("only the events that the group wants are told", async () => {
   const desk = new Desk({ url: URL, signingKey: "desk", events: ["Halted"] });
