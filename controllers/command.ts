@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import * as z from "zod";
 import type { EtcdPort } from "../coordination/etcd.ts";
 import { meterEtcd } from "../coordination/etcd-metrics.ts";
@@ -66,7 +66,12 @@ export function managerCommand(): Command {
       "--webhook-keys <dir>",
       "directory with a file for each key that notices of groups are signed with",
     )
-    .option("--identity <name>", "unique name of this process", `${hostname()}_${systemRandom.uuid()}`)
+    .addOption(
+      new Option("--identity <name>", "unique name of this process").default(
+        `${hostname()}_${systemRandom.uuid()}`,
+        "host name and a random id",
+      ),
+    )
     .action(async (options: unknown) => {
       const flags = Flags.safeParse(options);
       if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));

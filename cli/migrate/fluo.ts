@@ -1,5 +1,5 @@
 /** The Flatcar Linux Update Operator (0.10) and its agents, as a group of driver sentinel and a reboot window. */
-import { goSeconds, inDuration, type Manifest, type Plan, within } from "./plan.ts";
+import { goSeconds, HOOKS, inDuration, type Manifest, type Plan, within } from "./plan.ts";
 import { containersOf, Flags, type Loose, nameOf } from "./workload.ts";
 
 const PREFIXES = ["flatcar-linux-update.v1.flatcar-linux.net/", "container-linux-update.v1.coreos.com/"];
@@ -129,8 +129,6 @@ function hooks(flags: Flags | undefined, lost: string[]): void {
   for (const flag of ["before-reboot-annotations", "after-reboot-annotations"]) {
     const value = flags?.get(flag, "") ?? "";
     if (value === "") continue;
-    lost.push(
-      `-${flag} ${value}: hooks that set annotations; write spec.blockers or a boot check (spec.health.bootChecks) with a deadline instead.`,
-    );
+    lost.push(`-${flag} ${value}: ${HOOKS}`);
   }
 }

@@ -56,6 +56,13 @@ const certificates = object(
 const manager = object(
   {
     replicas: z.int().min(1).max(5).default(2).describe("One leads, the others wait for its Lease"),
+    webhookKeysSecret: z
+      .string()
+      .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
+      .default("")
+      .describe(
+        "A Secret of this namespace with a key for each `notifications.signingKey`; without one no group's webhook is told",
+      ),
     ...placed,
     resources: resources(
       { cpu: "50m", memory: "128Mi" },
@@ -174,6 +181,11 @@ const networkPolicy = object(
       .default([])
       .describe(
         "Peers that may reach the gateways' port; all where it is empty, as agents come from the nodes' addresses",
+      ),
+    managerEgress: passed()
+      .default([])
+      .describe(
+        "Egress rules for what groups name: Prometheus, hooks, webhooks. With one, the manager reaches these, etcd, the API server and DNS, and nothing else; where it is empty, everything",
       ),
   },
   "NetworkPolicies.",

@@ -9,6 +9,11 @@ export const badValues: readonly { sets: readonly string[]; message: RegExp }[] 
   { sets: ["fullname=Slipway"], message: /\/fullname.*does not match pattern/ },
   { sets: ["manager.replicas=0"], message: /\/manager\/replicas.*minimum/ },
   { sets: ["manager.replicas=two"], message: /\/manager\/replicas.*got string, want integer/ },
+  {
+    sets: ["manager.webhookKeysSecret=Keys"],
+    message: /\/manager\/webhookKeysSecret.*does not match pattern/,
+  },
+  { sets: ["networkPolicy.managerEgress=all"], message: /\/networkPolicy\/managerEgress.*want array/ },
   { sets: ["gateway.replicas=21"], message: /\/gateway\/replicas.*maximum/ },
   { sets: ["etcd.replicas=2"], message: /\/etcd\/replicas.*1, 3, 5/ },
   { sets: ["etcd.quotaBytes=1"], message: /\/etcd\/quotaBytes.*minimum/ },
