@@ -4,6 +4,7 @@ import { parseDuration } from "../../api/duration.ts";
 import { APPLY_ANNOTATION } from "../../api/labels.ts";
 import { reasons } from "../../api/reasons.ts";
 import { advise, commands, type Finding, finding, type Situation } from "./finding.ts";
+import { hooked } from "./hooks.ts";
 import { holds, type Subject } from "./subject.ts";
 import { clause, span, when } from "./words.ts";
 
@@ -16,7 +17,8 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
   const { step = "Granting", reason = "", message = "", since = grant.since } = status;
   if (step === "Suspect") return suspect(subject, now);
   const lasts = span(now - Date.parse(since));
-  if (grant.phase === "Returned" || step === "Verifying") return verifying(subject, now);
+  if (grant.phase === "Returned" || step === "Verifying")
+    return hooked(subject, now) ?? verifying(subject, now);
   if (grant.phase === "Committed") return committed(subject, now);
   const stop = stopped(subject);
   if (stop !== undefined) return stop;
@@ -31,6 +33,8 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
   if (grant.phase === "Drained" || reason === "Drained") {
     return finding("Drained", `is drained, and its agent asks to reboot next`, commands.locks);
   }
+  const hook = hooked(subject, now);
+  if (hook !== undefined) return hook;
   if (reason === "BlockedByDisruptionBudget") return blocked(subject, now);
   if (reason === "Draining") {
     return finding(
@@ -153,6 +157,7 @@ const FAILURES: readonly string[] = [
   "FellBack",
   "BootChecksFailed",
   "ReleaseChecksFailed",
+  "HookFailed",
   "PowerLost",
   "StillRequired",
 ];

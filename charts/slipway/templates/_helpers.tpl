@@ -162,6 +162,23 @@ affinity:
 {{- end }}
 {{- end }}
 
+{{- define "slipway.webhookMount" -}}
+{{- if .root.Values.manager.webhookKeys }}
+- name: webhook-keys
+  mountPath: /etc/slipway/webhook-keys
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "slipway.webhookVolume" -}}
+{{- with .root.Values.manager.webhookKeys }}
+- name: webhook-keys
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0400
+{{- end }}
+{{- end }}
+
 {{/* Arguments of `slipway certificates`. */}}
 {{- define "slipway.certificatesArgs" -}}
 - certificates
