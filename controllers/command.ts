@@ -17,7 +17,7 @@ import { loadKubeConfig } from "../runtime/kubeconfig.ts";
 import { createMetrics, observeProcess } from "../runtime/metrics.ts";
 import { createRestClient } from "../runtime/rest-client.ts";
 import { createFleetManager } from "./manager.ts";
-import type { WebhookKeys } from "./notify/notifier.ts";
+import type { WebhookKeys } from "./notify/signature.ts";
 
 /** Calls of the API server per second, and at once after a quiet time: a fleet's statuses are written one by one. */
 const API_RATE = 100;

@@ -32,13 +32,15 @@ import { FleetCache } from "./fleet-cache.ts";
 import { GatesController } from "./gates/controller.ts";
 import { Planner } from "./grants/planner.ts";
 import type { Plan } from "./grants/policy.ts";
+import { HookRunner } from "./hooks/runner.ts";
 import { Housekeeper } from "./housekeeper.ts";
 import { type HttpCaller, httpCaller } from "./http/caller.ts";
 import { FleetLeadership } from "./leadership.ts";
 import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
-import { Notifier, type WebhookKeys } from "./notify/notifier.ts";
+import { Notifier } from "./notify/notifier.ts";
+import type { WebhookKeys } from "./notify/signature.ts";
 import { createReleaseReconciler, releaseWatches } from "./release/controller.ts";
 import { createRolloutReconciler } from "./rollout/controller.ts";
 import { rolloutWatches } from "./rollout/watch.ts";
@@ -59,9 +61,9 @@ export interface FleetManagerOptions {
   identity: string;
   /** Leader election's times, where not client-go's. */
   election?: Pick<LeaderElectionOptions, "leaseDuration" | "renewDeadline" | "retryPeriod">;
-  /** Calls to blockers and webhooks; the process's own fetch if absent. */
+  /** Calls to blockers, hooks and webhooks; the process's own fetch if absent. */
   http?: HttpCaller;
-  /** Keys that notices are signed with; none if absent, and then none are sent. */
+  /** Keys that notices and calls of hooks are signed with; none if absent, and then nothing that must be signed is sent. */
   webhookKeys?: WebhookKeys;
   /** Nodes worked on at once; 16 if absent. */
   workers?: number;
@@ -121,6 +123,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     check: (fleet, floor) => leadership.check(fleet, floor),
   });
   const http = options.http ?? httpCaller(clock);
+  const keys = options.webhookKeys ?? (() => Promise.resolve(undefined));
   const prober = new Prober({ client, http, clock, log: log.with({ part: "blockers" }) });
   const planner = new Planner(clock, () => prober.readings());
   let latest: { world: World; fleet: FleetSnapshot; plan: Plan } | undefined;
@@ -135,6 +138,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       planner,
       drainer: new Drainer(client, clock, namespace),
       prober,
+      hooks: new HookRunner({ client, http, keys, clock, log: log.with({ part: "hooks" }) }),
       random,
       onTransition: (step, why) => fleetMetrics?.transition(step, why),
     }),
@@ -196,7 +200,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     groups: stores.groups,
     nodeUpdates: stores.nodeUpdates,
     http,
-    keys: options.webhookKeys ?? (() => Promise.resolve(undefined)),
+    keys,
     recorder,
     clock,
     log: log.with({ part: "notifications" }),

@@ -4,6 +4,7 @@ import { parseDuration } from "../../api/duration.ts";
 import { APPLY_ANNOTATION } from "../../api/labels.ts";
 import { reasons } from "../../api/reasons.ts";
 import { advise, commands, type Finding, finding, type Situation } from "./finding.ts";
+import { hooked } from "./hooks.ts";
 import { holds, type Subject } from "./subject.ts";
 import { clause, dated, span, when } from "./words.ts";
 
@@ -18,7 +19,8 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
     return finding(situationOf(reason), `loses its slot: ${clause(message)}`, commands.locks);
   if (step === "Suspect") return suspect(subject, now);
   const lasts = span(now - Date.parse(since));
-  if (grant.phase === "Returned" || step === "Verifying") return verifying(subject, now);
+  if (grant.phase === "Returned" || step === "Verifying")
+    return hooked(subject, now) ?? verifying(subject, now);
   // One that was withdrawn after its commit is shown as Draining until its slot is free.
   if (grant.phase === "Committed" && step !== "Draining") return committed(subject, now);
   const stop = stopped(subject);
@@ -34,6 +36,8 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
   if (grant.phase === "Drained" || reason === "Drained") {
     return finding("Drained", `is drained, and its agent asks to reboot next`, commands.locks);
   }
+  const hook = hooked(subject, now);
+  if (hook !== undefined) return hook;
   if (reason === "BlockedByDisruptionBudget") return blocked(subject, now);
   if (reason === "Draining") {
     return finding(
@@ -177,6 +181,7 @@ const FAILURES: readonly string[] = [
   "FellBack",
   "BootChecksFailed",
   "ReleaseChecksFailed",
+  "HookFailed",
   "PowerLost",
   "StillRequired",
 ];

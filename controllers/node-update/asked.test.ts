@@ -35,6 +35,8 @@ function view(update: NodeUpdate, changes: Partial<NodeView> = {}): NodeView {
     waiting: undefined,
     mayStage: true,
     drain: undefined,
+    closing: undefined,
+    hook: undefined,
     look: undefined,
     othersVerified: false,
     nonce: "fresh",

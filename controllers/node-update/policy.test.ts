@@ -62,6 +62,8 @@ function view(changes: Partial<NodeView> = {}): NodeView {
     waiting: undefined,
     mayStage: true,
     drain: undefined,
+    closing: undefined,
+    hook: undefined,
     look: undefined,
     othersVerified: false,
     nonce: "fresh",

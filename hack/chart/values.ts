@@ -61,7 +61,7 @@ const manager = object(
       .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
       .default("")
       .describe(
-        "A Secret of this namespace with a key for each `notifications.signingKey`; without one no group's webhook is told",
+          "Secret of this namespace whose entries are the keys that groups name as `signingKey`: notifications and calls of hooks are signed with them",
       ),
     ...placed,
     resources: resources(
@@ -71,6 +71,19 @@ const manager = object(
     ),
   },
   "The manager decides what each node runs and when it reboots.",
+);
+
+const hooks = object(
+  {
+    jobNamespaces: z
+      .array(z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/))
+      .max(32)
+      .default([])
+      .describe(
+        "Namespaces in which hooks of groups may make Jobs of suspended CronJobs; they must exist. Whoever may write an UpdateGroup can have each suspended CronJob there run, so take namespaces for hooks alone",
+      ),
+  },
+  "Hooks before and after a reboot.",
 );
 
 const gateway = object(
@@ -213,6 +226,7 @@ export const Values = z.strictObject({
   image,
   certificates,
   manager,
+  hooks,
   gateway,
   agent,
   etcd,
