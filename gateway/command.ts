@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { Command, Option } from "commander";
 import * as z from "zod";
 import { createCoordination } from "../coordination/create.ts";
+import { EtcdHealth } from "../coordination/etcd-health.ts";
 import { meterEtcd } from "../coordination/etcd-metrics.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
@@ -81,6 +82,8 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
     userAgent: "slipway-gateway",
   });
   const { etcd, observe } = meterEtcd(openEtcd(flags, { clock, random }), clock);
+  const etcdHealth = new EtcdHealth({ etcd, clock, log });
+  void etcdHealth.run(stop.signal);
   const { etcdCert } = flags;
   try {
     const gateway = await startGateway({
@@ -93,6 +96,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
       hosts: flags.advertise,
       serviceAccounts: flags.serviceAccount,
       audience: flags.audience,
+      told: new Map([["etcd", () => etcdHealth.wrong]]),
       name: flags.name,
       ...(etcdCert === undefined
         ? {}

@@ -1,4 +1,5 @@
 /** What `doctor` looks at. A list that may not be read is the sentence that the API server refused it with. */
+import type { Crd } from "../../api/crd-fields.ts";
 import type { Resource } from "../../api/kind.ts";
 import { kinds } from "../../api/kinds.ts";
 import { MANAGER_LEASE } from "../../api/labels.ts";
@@ -30,16 +31,6 @@ const DEPLOYMENTS: Resource = {
   plural: "deployments",
   namespaced: true,
 };
-
-/** As far as it is read. */
-export interface Crd extends KubeObject {
-  spec: {
-    group: string;
-    names: { kind: string };
-    versions: { name: string; served: boolean; schema?: { openAPIV3Schema?: unknown } }[];
-  };
-  status?: { conditions?: { type: string; status: string; message?: string }[] };
-}
 
 export interface Workload extends KubeObject {
   spec?: { template?: { spec?: { containers?: { name: string; image: string }[] } } };

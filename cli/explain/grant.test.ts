@@ -28,6 +28,30 @@ const cases: Record<string, Case> = {
     sentence:
       "node-01 has been draining for 60s: 3 Pods to leave: default/a, default/b, default/c; the slot is given back at 2026-01-05T12:05:00Z (in 5m).",
   },
+  "a webhook refuses an eviction": {
+    file: "window-closed",
+    change: says(
+      "Draining",
+      "EvictionRefused",
+      '1 Pod had not left, and default/a may not be evicted: admission webhook "guard.example.com" denied the request: not now',
+      grant("Granted"),
+    ),
+    situation: "EvictionRefused",
+    sentence:
+      'node-01 can\'t be drained: 1 Pod had not left, and default/a may not be evicted: admission webhook "guard.example.com" denied the request: not now; the slot is given back at 2026-01-05T12:05:00Z (in 5m).',
+  },
+  "a finalizer keeps a Pod": {
+    file: "window-closed",
+    change: says(
+      "Draining",
+      "PodsNotEnding",
+      "1 Pod had not left: old/a; old/a should have ended at 2026-01-05T11:58:00Z, but its finalizer example.com/keep keeps it.",
+      grant("Granted"),
+    ),
+    situation: "PodsNotEnding",
+    sentence:
+      "node-01 can't be drained: 1 Pod had not left: old/a; old/a should have ended at 2026-01-05T11:58:00Z, but its finalizer example.com/keep keeps it; the slot is given back at 2026-01-05T12:05:00Z (in 5m).",
+  },
   "a drain that will be forced": {
     file: "window-closed",
     change: says(
@@ -88,18 +112,6 @@ const cases: Record<string, Case> = {
     situation: "LeavingLoadBalancers",
     sentence:
       "node-01 is cordoned, and Pods leave once load balancers had time to let go of it: load balancers have until 2026-01-05T12:00:20Z (in 20s) to let go of the node.",
-  },
-  "a webhook refuses an eviction": {
-    file: "window-closed",
-    change: says(
-      "Draining",
-      "EvictionRefused",
-      'default/a may not be evicted: admission webhook "guard.example.org" denied the request',
-      grant("Granted"),
-    ),
-    situation: "EvictionRefused",
-    sentence:
-      'node-01 can\'t be drained, because an eviction is refused: default/a may not be evicted: admission webhook "guard.example.org" denied the request; the slot is given back at 2026-01-05T12:05:00Z (in 5m).',
   },
   "held while it drains": {
     file: "window-closed",

@@ -49,13 +49,7 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
       ),
     );
   }
-  if (reason === "EvictionRefused") {
-    return finding(
-      reason,
-      `can't be drained, because an eviction is refused: ${clause(message)}${givesUp(subject, now)}`,
-      commands.webhooks,
-    );
-  }
+  if (reason === "EvictionRefused" || reason === "PodsNotEnding") return stuck(subject, reason, now);
   if (reason === "LeavingLoadBalancers") {
     return finding(
       reason,
@@ -92,6 +86,24 @@ function blocked(subject: Subject, now: number): Finding {
         : `kubectl get pdb -A --field-selector metadata.name=${budget}`,
       "shows how many disruptions it allows; start more replicas, or loosen it",
     ),
+    commands.editGroup(update?.spec.group ?? "", "spec.drain.onTimeout: Force reboots although Pods remain"),
+    advise(`kubectl slipway node hold ${name} --reason "..."`, "gives the slot back and keeps the node out"),
+  );
+}
+
+/** Pods that somebody keeps: an admission webhook, a finalizer, a kubelet. */
+function stuck(subject: Subject, reason: "EvictionRefused" | "PodsNotEnding", now: number): Finding {
+  const { name, update } = subject;
+  const message = clause(update?.status?.message ?? "");
+  return finding(
+    reason,
+    `can't be drained: ${message}${givesUp(subject, now)}`,
+    reason === "EvictionRefused"
+      ? commands.webhooks
+      : advise(
+          `kubectl get pods -A --field-selector spec.nodeName=${name} -o custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name,FINALIZERS:.metadata.finalizers`,
+          "shows what keeps them; whoever set a finalizer must take it off",
+        ),
     commands.editGroup(update?.spec.group ?? "", "spec.drain.onTimeout: Force reboots although Pods remain"),
     advise(`kubectl slipway node hold ${name} --reason "..."`, "gives the slot back and keeps the node out"),
   );

@@ -109,6 +109,30 @@ const cases: Record<string, Case> = {
     sentence:
       "node-01 has 1.1.0-calm staged and takes no slot, because PodDisruptionBudget db would refuse every eviction: no Pod could leave now: default/db-0; the disruption budget db needs 3 healthy pods and has 3 currently.",
   },
+  "a webhook would refuse": {
+    file: "window-closed",
+    change: says(
+      "Staged",
+      "EvictionRefused",
+      'No Pod could leave now: default/db-0. admission webhook "guard.example.com" denied the request: not now',
+    ),
+    situation: "EvictionRefused",
+    sentence:
+      'node-01 has 1.1.0-calm staged and takes no slot, because no Pod of it may be evicted: no Pod could leave now: default/db-0; admission webhook "guard.example.com" denied the request: not now.',
+  },
+  "cluster-autoscaler takes the Node": {
+    file: "window-closed",
+    change: says("Staged", "BeingRemoved", "cluster-autoscaler is about to delete the Node."),
+    situation: "BeingRemoved",
+    sentence:
+      "node-01 has 1.1.0-calm staged and is given no slot: cluster-autoscaler is about to delete the Node.",
+  },
+  "kured reboots it": {
+    file: "window-closed",
+    change: says("Staged", "OtherCoordinator", "kured is rebooting the node."),
+    situation: "OtherCoordinator",
+    sentence: "node-01 has 1.1.0-calm staged and is given no slot: kured is rebooting the node.",
+  },
   "too many budgets": {
     file: "window-closed",
     change: says("Staged", "TooManyBudgets", "40 budgets bind the node; at most 32 may."),
@@ -137,17 +161,6 @@ const cases: Record<string, Case> = {
     situation: "BlockerFailed",
     sentence:
       "node-01 has 1.1.0-calm staged and is held back: blocker desk of UpdateGroup calm gives no answer since 2026-01-05T11:58:00Z (2m ago), which blocks: https://desk.example.org answered 500.",
-  },
-  "no eviction would be taken": {
-    file: "window-closed",
-    change: says(
-      "Staged",
-      "EvictionRefused",
-      'No Pod could leave now: default/db-0. admission webhook "guard.example.org" denied the request',
-    ),
-    situation: "EvictionRefused",
-    sentence:
-      'node-01 has 1.1.0-calm staged and takes no slot, because every eviction would be refused: no Pod could leave now: default/db-0. admission webhook "guard.example.org" denied the request.',
   },
   "asking failed half-way": {
     file: "window-closed",

@@ -74,7 +74,7 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
     case "EvictionRefused":
       return finding(
         reason,
-        `${has} and takes no slot, because every eviction would be refused: ${because}`,
+        `${has} and takes no slot, because no Pod of it may be evicted: ${because}`,
         commands.webhooks,
       );
     case "Blocked":
@@ -105,6 +105,21 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
     case "AlreadyGranted":
     case "DesiredChanged":
       return finding(reason, `${has} and asks for a slot again: ${because}`, commands.why(name));
+    case "BeingRemoved":
+      return finding(
+        reason,
+        `${has} and is given no slot: ${because}`,
+        advise(`kubectl describe node ${name}`, "shows the taint ToBeDeletedByClusterAutoscaler"),
+      );
+    case "OtherCoordinator":
+      return finding(
+        reason,
+        `${has} and is given no slot: ${because}`,
+        advise(
+          "kubectl slipway migrate kured",
+          "prints kured's settings as ours, to let one of the two do it",
+        ),
+      );
     case "WaitingForGates":
     case "EtcdUnavailable":
     case "LeaderChanged":

@@ -20,6 +20,7 @@ import type { EventRecorder } from "../../runtime/events.ts";
 import type { Reconciler, Result } from "../../runtime/reconciler.ts";
 import { isNewer } from "../../runtime/reflector.ts";
 import type { Store } from "../../runtime/store.ts";
+import type { Rivals } from "../rivals/policy.ts";
 import type { MachineFacts, NodeFacts } from "./member.ts";
 import { decideOrphans, decideRollout, type NodeSpec, type Removal, type RolloutDecision } from "./policy.ts";
 
@@ -37,6 +38,8 @@ export interface RolloutDeps {
   stores: RolloutStores;
   /** Where plain machines are read. */
   coordination: Pick<Coordination, "readMachines">;
+  /** Who else reboots nodes, as last seen; undefined where nobody looks. */
+  rivals?: () => Rivals | undefined;
   recorder: EventRecorder;
   clock: Clock;
   log: Logger;
@@ -109,6 +112,7 @@ class Rollout {
         channels: byName(stores.channels.list()),
         releases: byName(stores.releases.list()),
         windows: stores.windows.list(),
+        rivals: this.#deps.rivals?.(),
       },
       now,
     );

@@ -61,7 +61,7 @@ const manager = object(
       .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
       .default("")
       .describe(
-          "Secret of this namespace whose entries are the keys that groups name as `signingKey`: notifications and calls of hooks are signed with them",
+        "Secret of this namespace whose entries are the keys that groups name as `signingKey`: notifications and calls of hooks are signed with them",
       ),
     ...placed,
     resources: resources(
