@@ -199,7 +199,7 @@ function sentinel(flags: Flags, todo: string[], lost: string[]): void {
     lost.push("--reboot-delay: a drained node reboots as soon as its commit is answered.");
   if (flags.has("period"))
     lost.push(
-      "--period: there is none, a marker is seen within seconds; so a window shorter than the period is not missed any more.",
+      "--period: there is none, a marker is seen within half a minute; so a window shorter than the period is not missed any more.",
     );
 }
 
