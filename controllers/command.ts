@@ -136,6 +136,8 @@ async function run(flags: Flags): Promise<void> {
   try {
     await manager.start(stop.signal);
   } finally {
+    // Also where leadership was lost: nothing may keep the process, which starts anew.
+    stop.abort();
     await health?.close();
     await etcd.close();
     await client.close();

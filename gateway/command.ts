@@ -114,6 +114,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
     await gateway.stop();
     unobserve();
   } finally {
+    stop.abort();
     await etcd.close();
     await client.close();
   }
