@@ -36,6 +36,7 @@ beforeAll(async () => {
     request.setEncoding("utf8").on("data", (text: string) => (body += text));
     request.on("end", () => {
       asked.push({ body, headers: request.headers });
+      if (request.url === "/hangs") return;
       response.writeHead(answer.status, answer.headers).end(answer.body);
     });
   });
@@ -153,6 +154,24 @@ test("a call is told of the run and signed, asked again after 5 s while it is no
   expect(await hooks.look(asks, signal)).toMatchObject({ answer: { kind: "done" } });
   expect(await runner({ desk: "s3cret" }).look(asks, signal)).toMatchObject({ answer: { kind: "done" } });
   expect(asked.map(({ body }) => body)).toEqual(Array(3).fill(asked[0]?.body));
+});
+
+test("an endpoint that hangs holds no look up, is called once at a time, and is no answer in the end", async () => {
+  const hooks = runner();
+  const asks = await asker({ http: { url: `${url}/hangs` }, timeout: "3s" });
+  const first = await hooks.look(asks, signal);
+  expect(first.answer).toBeUndefined();
+  await hooks.look(asks, signal);
+  expect(asked).toHaveLength(1);
+  await vi.waitFor(
+    async () =>
+      expect((await hooks.look(asks, signal)).answer).toEqual({
+        kind: "silent",
+        cause: "no answer within 3 s",
+      }),
+    { timeout: 20_000 },
+  );
+  expect(asked).toHaveLength(1);
 });
 
 test("time counts only as far as this manager looked", async () => {
