@@ -230,10 +230,23 @@ describe("FLUO", () => {
     expect(plan.todo).toContain('kubectl slipway node hold worker-2 --reason "reboot-paused of FLUO"');
     expect(plan.todo).toContain("Wait until FLUO is done with worker-5, which it reboots now.");
     expect(plan.todo.join()).not.toContain("hold worker-5");
-    expect(plan.lost).toEqual([
-      expect.stringContaining("-before-reboot-annotations backup.example.org/done"),
-      expect.stringContaining("kube-system"),
-    ]);
+    expect(group).toMatchObject({
+      hooks: {
+        before: [
+          {
+            label: {
+              key: "flatcar-linux-update.v1.flatcar-linux.net/before-reboot",
+              value: "true",
+              answers: ["backup.example.org/done"],
+              done: "true",
+            },
+            onFailure: "Stop",
+          },
+        ],
+        after: [],
+      },
+    });
+    expect(plan.lost).toEqual([expect.stringContaining("kube-system")]);
   });
 
   test("without a window, and with one that can't be read", () => {
