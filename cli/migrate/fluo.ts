@@ -1,5 +1,5 @@
 /** The Flatcar Linux Update Operator (0.10) and its agents, as a group of driver sentinel and a reboot window. */
-import { goSeconds, HOOKS, inDuration, type Manifest, type Plan, within } from "./plan.ts";
+import { goSeconds, inDuration, type Manifest, type Plan, within } from "./plan.ts";
 import { containersOf, Flags, type Loose, nameOf } from "./workload.ts";
 
 const PREFIXES = ["flatcar-linux-update.v1.flatcar-linux.net/", "container-linux-update.v1.coreos.com/"];
