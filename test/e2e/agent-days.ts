@@ -6,6 +6,7 @@ import { observe } from "../../hack/cluster/observer.ts";
 import { waitUntil } from "../../hack/plane/wait.ts";
 import type { Pod } from "../../runtime/core.ts";
 import { allRun, type Fleet, NODES } from "./fleet.ts";
+import { webDeployment } from "./manifests.ts";
 
 const WITHIN = 60_000;
 
@@ -79,6 +80,9 @@ export function agentDays(fleet: () => Fleet): void {
       ...{ name, soak: "0s", nodeSelector: { matchLabels: { "kubernetes.io/hostname": name } } },
     });
     await fleet().patchGroup({ stages: [only(deleted), only(starved)] });
+    // So that a drain lasts long enough to strike in it.
+    await fleet().apply(webDeployment("slow", 3, 12));
+    await cluster.kubectl(["rollout", "status", "deployment/slow", "--timeout=55s"]);
     const failed = await failures(fleet());
     const begin = Date.now();
     cluster.mirror.fault = "stall";
@@ -104,6 +108,7 @@ export function agentDays(fleet: () => Fleet): void {
     });
     expect(await failures(fleet())).toEqual(failed);
     expect((await fleet().group()).status?.failures ?? []).toEqual([]);
+    await cluster.kubectl(["delete", "deployment", "slow"]);
     const { boots, mostDown } = observe(cluster.machines, begin);
     for (const node of NODES) {
       expect(boots[node]?.filter((version) => version === "1.3.0")).toEqual(["1.3.0"]);

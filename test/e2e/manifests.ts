@@ -6,11 +6,12 @@ type Manifest = KubeObject & { spec: object };
 
 const PORT = 8080;
 
-function podTemplate(name: string): object {
+/** A Pod that takes `seconds` to leave. */
+function podTemplate(name: string, seconds = 4): object {
   return {
     metadata: { labels: { app: name } },
     spec: {
-      terminationGracePeriodSeconds: 8,
+      terminationGracePeriodSeconds: seconds + 4,
       containers: [
         {
           name: "web",
@@ -23,7 +24,7 @@ function podTemplate(name: string): object {
           ],
           ports: [{ containerPort: PORT }],
           // As every server does that loses no request: it ends after those who ask it have noticed.
-          lifecycle: { preStop: { sleep: { seconds: 4 } } },
+          lifecycle: { preStop: { sleep: { seconds } } },
           readinessProbe: { httpGet: { path: "/", port: PORT }, periodSeconds: 1 },
         },
       ],
@@ -31,9 +32,9 @@ function podTemplate(name: string): object {
   };
 }
 
-/** A web server with `replicas` Pods, one a node, that answers with the Pod's name. */
-export function webDeployment(name: string, replicas: number): Manifest {
-  const template = podTemplate(name) as { spec: object };
+/** A web server with `replicas` Pods, one a node, that answers with the Pod's name; `seconds` is what a Pod takes to leave. */
+export function webDeployment(name: string, replicas: number, seconds?: number): Manifest {
+  const template = podTemplate(name, seconds) as { spec: object };
   const spread = {
     topologyKey: "kubernetes.io/hostname",
     maxSkew: 1,
