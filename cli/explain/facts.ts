@@ -182,6 +182,12 @@ function updateFacts({ update }: Subject): Fact[] {
     const { phase, budgets, since, release } = status.grant;
     const to = release === undefined ? "" : ` for ${release}`;
     facts.push({ text: `holds a slot${to} (${phase}) in ${names(budgets, 5)}`, since });
+    for (const run of status.grant.hooks ?? []) {
+      const when = run.phase === "Before" ? "before the reboot" : "after the reboot";
+      const state = run.state === "Running" ? "runs" : run.state === "Done" ? "is done" : "failed";
+      const why = run.message === undefined ? "" : `: ${clause(run.message)}`;
+      facts.push({ text: `hook ${run.name} ${when} ${state}${why}`, since: run.until ?? run.since });
+    }
   }
   const [failed] = status.failed ?? [];
   if (failed !== undefined) {

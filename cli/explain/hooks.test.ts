@@ -95,6 +95,12 @@ const cases: Record<string, Case> = {
   },
 };
 
+test("each run of a hook is one of the facts", () => {
+  const { file, change } = cases["the Job failed"] as Case;
+  const facts = explained({ file, ...(change === undefined ? {} : { change }) })?.facts ?? [];
+  expect(facts).toContainEqual({ text: "hook noout after the reboot failed", since: "2026-01-05T11:58:00Z" });
+});
+
 test.each(Object.entries(cases))("%s", (_name, one) => {
   const found = explained(one);
   expect(found?.sentence).toBe(one.sentence);
