@@ -86,6 +86,19 @@ describe("one request", () => {
     await expect(read(url, { offset: 1, length: 100 })).rejects.toMatchObject({ kind: "rangeIgnored" });
   });
 
+  test("ends a connection that it does not use", async () => {
+    const url = await serve(ranged(bytes));
+    for (const server of servers) server.keepAliveTimeout = 0;
+    await source.close();
+    source = httpSource({ stallTimeout: 200, idleTimeout: 50 });
+    expect((await read(url)).length).toBe(bytes.length);
+    const open = (): Promise<number> =>
+      new Promise((resolve, reject) =>
+        servers[0]?.getConnections((error, count) => (error ? reject(error) : resolve(count))),
+      );
+    await expect.poll(open, { timeout: 10_000 }).toBe(0);
+  });
+
   test("asks once more where a kept connection ends as it is used again", async () => {
     const used = new WeakSet<object>();
     let resets = 0;

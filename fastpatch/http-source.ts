@@ -20,6 +20,8 @@ export interface HttpSourceOptions {
   ca?: string;
   /** Longest wait for an answer, and for each 32 KiB of it. Milliseconds. */
   stallTimeout?: number;
+  /** How long a connection without a request is kept: the next install may be weeks away. Milliseconds. */
+  idleTimeout?: number;
 }
 
 export interface HttpSource extends Source {
@@ -27,11 +29,11 @@ export interface HttpSource extends Source {
 }
 
 export function httpSource(options: HttpSourceOptions = {}): HttpSource {
-  const { clock = systemClock, ca, stallTimeout = 30_000 } = options;
-  const plain = new Agent({ keepAlive: true, maxSockets: MAX_CONNECTIONS });
+  const { clock = systemClock, ca, stallTimeout = 30_000, idleTimeout = 10_000 } = options;
+  const kept = { keepAlive: true, maxSockets: MAX_CONNECTIONS, timeout: idleTimeout };
+  const plain = new Agent(kept);
   const secure = new SecureAgent({
-    keepAlive: true,
-    maxSockets: MAX_CONNECTIONS,
+    ...kept,
     ...(ca === undefined ? {} : { ca }),
   });
   const send = (url: string, options: RequestOptions): Promise<IncomingMessage> =>

@@ -90,6 +90,21 @@ test("a commit that led to no reboot leaves the word as it was", () => {
   expect(status.rebooted).toBeUndefined();
 });
 
+test("a person who takes the word back takes the slot back, as long as nothing is committed", () => {
+  const silent = nodeUpdate("a", "pool", "os-1.1.0", {});
+  const back = "The person who asked for the reboot took that back.";
+  const said = (seen: NodeView): string | undefined => decideNode(seen, NOW).status.message;
+  for (const phase of ["Granted", "Drained"] as const) {
+    expect(said(under(asking(), { phase }))).not.toBe(back);
+    expect(said(under(silent, { phase }))).toBe(back);
+    expect(decideNode(under(silent, { phase }), NOW).act.do).toBe("revoke");
+  }
+  expect(decideNode(under(silent, { phase: "Committed", committedAt: NOW }), NOW).act.do).not.toBe("revoke");
+  const { live: held, ...rest } = under(asking(), { phase: "Drained" });
+  if (held === undefined) throw new Error("it holds a slot");
+  expect(said({ ...rest, live: { ...held, grant: { ...held.grant, inFreeze: true } } })).toBe(back);
+});
+
 test("a Suspect whose slot is stolen is not rebooted again", () => {
   const { status } = decideNode(under(asking(), { phase: "Committed", committedAt: NOW - 86_400_000 }), NOW);
   expect(status.step).toBe("Suspect");

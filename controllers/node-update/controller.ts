@@ -139,8 +139,8 @@ export class NodeUpdateReconciler implements Reconciler {
       const decision = decideNode(seen.view, clock.now());
       const nodeUpdate = await this.#status.write(current.nodeUpdate, decision, current.signal);
       current = { ...current, nodeUpdate };
-      await this.#taint(current, seen, decision);
       const go = await this.#perform(current, seen, decision);
+      await this.#taint(current, seen, decision);
       if (decision.act.do === "take") work.take = undefined;
       if (go === "again") continue;
       if (go === "refused") {
@@ -258,12 +258,18 @@ export class NodeUpdateReconciler implements Reconciler {
     return view.take !== undefined;
   }
 
+  /** A courtesy to schedulers: where it fails, nothing else waits for it, and the next look tries again. */
   async #taint({ nodeUpdate, signal }: Work, { view }: Seen, { step, why }: NodeDecision): Promise<void> {
     const { node, group } = view;
     const leaves = nodeUpdate.metadata.deletionTimestamp !== undefined;
     const wanted = !leaves && wantsTaint(group, step, why.reason);
     if (node === undefined || isTainted(node) === wanted) return;
-    await this.#nodes.patch(nodeUpdate, (fresh) => planTaint(fresh, wanted), signal);
+    try {
+      await this.#nodes.patch(nodeUpdate, (fresh) => planTaint(fresh, wanted), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#deps.log.error("can't change the taint of a node", error, { node: node.metadata.name });
+    }
   }
 
   /** Whether to look again at once. */

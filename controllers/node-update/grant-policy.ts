@@ -21,6 +21,7 @@ import {
   stoppedBecause,
 } from "./decision.ts";
 import { hookStep } from "./hook-step.ts";
+import { askedReboot } from "./identity.ts";
 import { reasonOf } from "./idle.ts";
 import { missing } from "./release-check.ts";
 import { withFailure } from "./status.ts";
@@ -158,6 +159,11 @@ function revokedBecause(view: NodeView, { grant, phase, token }: LiveGrant, now:
   if (stopped !== undefined) return stopped;
   if (nodeUpdate.spec.group !== grant.group) {
     return say("Revoked", `The node moved from UpdateGroup ${grant.group} to ${nodeUpdate.spec.group}.`);
+  }
+  if (grant.asked !== undefined) {
+    const asked = askedReboot(nodeUpdate);
+    if (asked === undefined || (grant.inFreeze === true && !asked.inFreeze))
+      return say("Revoked", "The person who asked for the reboot took that back.");
   }
   const release = grant.release === "" ? undefined : releases.get(grant.release);
   if (grant.release !== "" && release === undefined)

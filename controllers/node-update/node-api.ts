@@ -53,10 +53,8 @@ export class NodeApi {
     const { [REBOOT_ANNOTATION]: asked, [REBOOT_IN_FREEZE_ANNOTATION]: inFreeze } =
       node?.metadata.annotations ?? {};
     if (node === undefined || asked === undefined) return nodeUpdate;
-    const annotations = {
-      [REBOOT_ANNOTATION]: asked,
-      ...(inFreeze === undefined ? {} : { [REBOOT_IN_FREEZE_ANNOTATION]: inFreeze }),
-    };
+    // One that an earlier word left speaks for nobody else's.
+    const annotations = { [REBOOT_ANNOTATION]: asked, [REBOOT_IN_FREEZE_ANNOTATION]: inFreeze ?? null };
     const next = await this.#annotate<NodeUpdate>(kind, nodeUpdate, annotations, signal);
     await this.#annotate(NODES, node, TAKEN_OFF, signal);
     return next;

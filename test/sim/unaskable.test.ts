@@ -44,6 +44,32 @@ test("a node whose Pods can't be read holds up none of the others", PATIENCE, as
   }
 });
 
+test("a taint that nobody may change holds up no slot", PATIENCE, async () => {
+  const waiting = "slipway.dev/update-pending";
+  let refused = 0;
+  const plants: Plants = {
+    client: (client) => ({
+      ...client,
+      patch: (resource, target, patch, options) => {
+        const { spec } = patch.body as { spec?: { taints?: { key: string }[] | null } };
+        if (spec?.taints === undefined || spec.taints?.some(({ key }) => key === waiting))
+          return client.patch(resource, target, patch, options);
+        refused++;
+        return Promise.reject(new ApiError("Forbidden", "taints stay as they are", { status: 403 }));
+      },
+    }),
+  };
+  for (const seed of SEEDS) {
+    const { updates } = await runSchedule(seed, {
+      plan,
+      settings: { ...settings, guarded: false, preferNoSchedule: true },
+      plants,
+    });
+    expect(updates, `seed ${seed}`).toBe(3);
+  }
+  expect(refused).toBeGreaterThan(0);
+});
+
 test("a node whose NodeUpdate was changed meanwhile asks again within seconds", PATIENCE, async () => {
   for (const seed of SEEDS) {
     let refused = false;

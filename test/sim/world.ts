@@ -56,6 +56,8 @@ export interface Settings {
   guarded: boolean;
   /** Somebody is asked before each reboot and after it. */
   hooked: boolean;
+  /** Waiting nodes are tainted. */
+  preferNoSchedule?: boolean;
 }
 
 export function drawSettings(random: SeededRandom): Settings {
@@ -287,6 +289,7 @@ export class World {
       windows: windows ? "OnlyInWindows" : "Always",
       drain: { timeout: "60s" },
       ...(hooked ? { hooks: DESK_HOOKS } : {}),
+      ...(settings.preferNoSchedule === true ? { preferNoSchedule: true } : {}),
       health: {
         bootChecks: [{ name: "harbor", unit: "harbor.service", timeout: "5s" }],
         bootDeadline: "60s",
