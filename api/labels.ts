@@ -41,6 +41,10 @@ export const REBOOT_IN_FREEZE_ANNOTATION = `${GROUP}/reboot-in-freeze`;
 export const INFRASTRUCTURE_LABEL = `${GROUP}/infrastructure`;
 /** On a NodeUpdate: the release that a person lets a node flip to although its group's strategy is Off. */
 export const APPLY_ANNOTATION = `${GROUP}/apply`;
+/** Taint of cluster-autoscaler on a Node that it is about to delete (utils/taints/taints.go: ToBeDeletedTaint). */
+export const DOOMED_TAINT = "ToBeDeletedByClusterAutoscaler";
+/** Annotation of kured (its flag --annotate-nodes) on a Node that it is rebooting. */
+export const KURED_ANNOTATION = "weave.works/kured-reboot-in-progress";
 /** Name of the Lease by which managers elect their leader, in the namespace that Slipway is installed in. */
 export const MANAGER_LEASE = "slipway-manager";
 /** On an UpdateGroup: `slipway uninstall` paused it, and unpauses it when nothing is under way any more. */

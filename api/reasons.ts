@@ -141,6 +141,16 @@ export const reasons = {
   ),
   WaitingForEvidence: entry("normal", "As many nodes are unverified on the release as may be."),
   WaitingForGates: entry("normal", "The manager has not renewed what a grant must be checked against."),
+  BeingRemoved: entry(
+    "normal",
+    "cluster-autoscaler is about to delete the Node: it gets no slot, and counts as unavailable.",
+  ),
+  OtherCoordinator: entry(
+    "warning",
+    "Somebody else reboots nodes here too, with a budget of its own: together they can take down more than either allows.",
+    "Let one of the two do it: `kubectl slipway migrate kured` prints its settings as ours.",
+  ),
+  NoOtherCoordinator: entry("normal", "Nobody else was seen that reboots these nodes."),
   Held: entry("normal", "A person holds the node.", "Remove the annotation slipway.dev/hold from the Node."),
   NeverAgain: entry(
     "warning",
@@ -198,6 +208,11 @@ export const reasons = {
     "warning",
     "Something other than a PodDisruptionBudget refuses an eviction, or does not answer: an admission webhook or a missing permission, for example.",
     "The message names the Pod and what was answered.",
+  ),
+  PodsNotEnding: entry(
+    "warning",
+    "Pods that were told to go are still there after their time: a finalizer keeps them, or their kubelet has not ended them.",
+    "The message names them; whoever set the finalizer must take it off.",
   ),
   DrainTimedOut: entry(
     "warning",

@@ -27,6 +27,7 @@ import type { WatchSources } from "../runtime/watch-source.ts";
 import { Prober } from "./blockers/prober.ts";
 import { createBudgetReconciler } from "./budget/controller.ts";
 import { channelWatches, createChannelReconciler } from "./channel/controller.ts";
+import type { CrdWatch } from "./crds/watch.ts";
 import { Drainer } from "./drain/drainer.ts";
 import { FleetCache } from "./fleet-cache.ts";
 import { GatesController } from "./gates/controller.ts";
@@ -42,6 +43,7 @@ import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "
 import { Notifier } from "./notify/notifier.ts";
 import type { WebhookKeys } from "./notify/signature.ts";
 import { createReleaseReconciler, releaseWatches } from "./release/controller.ts";
+import type { RivalWatch } from "./rivals/watch.ts";
 import { createRolloutReconciler } from "./rollout/controller.ts";
 import { rolloutWatches } from "./rollout/watch.ts";
 import { createWindowReconciler, windowWatches } from "./window/controller.ts";
@@ -65,6 +67,10 @@ export interface FleetManagerOptions {
   http?: HttpCaller;
   /** Keys that notices and calls of hooks are signed with; none if absent, and then nothing that must be signed is sent. */
   webhookKeys?: WebhookKeys;
+  /** Looks for others that reboot nodes; nobody looks if absent. */
+  rivals?: RivalWatch;
+  /** Whether the cluster's CustomResourceDefinitions let this manager lead; nobody looks if absent. */
+  crds?: Pick<CrdWatch, "mayLead" | "guard" | "refusal">;
   /** Nodes worked on at once; 16 if absent. */
   workers?: number;
 }
@@ -78,7 +84,7 @@ const GATES_TOO_OLD = 30_000;
  * when it no longer leads, in the cluster or in the fleet: the process then starts anew.
  */
 export function createFleetManager(options: FleetManagerOptions): Manager {
-  const { client, watches, etcd, clock, random, log, metrics, namespace, identity } = options;
+  const { client, watches, etcd, clock, random, log, metrics, namespace, identity, rivals, crds } = options;
   const coordination = createCoordination({ etcd, clock, random, log: log.with({ part: "coordination" }) });
   const leadership = new FleetLeadership({ client, coordination, log });
   const manager = createManager({
@@ -94,7 +100,10 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       namespace,
       identity,
       ...options.election,
-      beforeAcquire: () => leadership.beforeAcquire(),
+      async beforeAcquire() {
+        await crds?.mayLead();
+        await leadership.beforeAcquire();
+      },
       onElected: (tenure) => leadership.onElected(tenure),
     },
   });
@@ -112,7 +121,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   manager.controller("window", createWindowReconciler(common), { watches: windowWatches(stores) });
   manager.controller("channel", createChannelReconciler(common), { watches: channelWatches(stores) });
   manager.controller("release", createReleaseReconciler(common), { watches: releaseWatches(stores) });
-  const rollout = createRolloutReconciler({ ...common, coordination });
+  const rollout = createRolloutReconciler({
+    ...common,
+    coordination,
+    ...(rivals === undefined ? {} : { rivals: () => rivals.found }),
+  });
   manager.controller("rollout", rollout, { watches: rolloutWatches(stores) });
 
   const cache = new FleetCache({
@@ -206,6 +219,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     log: log.with({ part: "notifications" }),
     told: (outcome) => fleetMetrics?.notified(outcome),
   });
+  if (rivals !== undefined) manager.loop("rivals", (signal) => rivals.run(signal));
+  if (crds !== undefined) {
+    manager.loop("crds", (signal) => crds.guard(signal));
+    manager.ready.set("crds", () => crds.refusal);
+  }
   manager.loop("notifications", (signal) => notifier.run(signal));
   manager.loop("fleet", (signal) => cache.run(signal));
   manager.loop("gates", (signal) => gates.run(signal));

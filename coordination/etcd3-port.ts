@@ -28,6 +28,7 @@ import {
   type ReadResult,
   type TxnResult,
 } from "./etcd.ts";
+import { causeInWords } from "./etcd-cause.ts";
 import { KeptLease } from "./etcd3-lease.ts";
 import { compareRequest, keyValue, operationRequest, rangeRequest } from "./etcd3-messages.ts";
 import { HintWatch } from "./etcd3-watch.ts";
@@ -88,7 +89,7 @@ const once: NonNullable<NonNullable<IOptions["faultHandling"]>["global"]> = {
 
 /** One endpoint and the client for it, made anew when it seems stuck. */
 class Member {
-  readonly #endpoint: string;
+  readonly endpoint: string;
   readonly #options: EtcdOptions;
   readonly #timeout: number;
   #client: Etcd3 | undefined;
@@ -97,7 +98,7 @@ class Member {
   #failures = 0;
 
   constructor(endpoint: string, options: EtcdOptions, timeout: number) {
-    this.#endpoint = endpoint;
+    this.endpoint = endpoint;
     this.#options = options;
     this.#timeout = timeout;
   }
@@ -137,7 +138,7 @@ class Member {
     const tls = this.#options.tls?.();
     this.#tls = tls;
     return new Etcd3({
-      hosts: [this.#endpoint],
+      hosts: [this.endpoint],
       ...(tls && {
         credentials: {
           rootCertificate: Buffer.from(tls.ca),
@@ -313,7 +314,7 @@ class Etcd3Port implements EtcdPort {
         if (isWrong(error)) break;
       }
     }
-    throw new EtcdUnavailable(`etcd: ${what}: ${text(last)}`, last);
+    throw new EtcdUnavailable(`etcd gave no answer to a ${what}: ${text(last)}`, last);
   }
 
   async #call<T>(member: Member, send: (client: Etcd3) => Promise<T>): Promise<T> {
@@ -333,11 +334,18 @@ class Etcd3Port implements EtcdPort {
         member.failed(hung);
         if (this.#members[this.#current] === member) this.#rotate();
       }
-      throw error;
+      throw isAnswer(error) ? error : new Unanswered(member.endpoint, error);
     } finally {
       cancel();
       this.#calls.delete(reject);
     }
+  }
+}
+
+/** A call that a member did not answer. */
+class Unanswered extends Error {
+  constructor(endpoint: string, cause: unknown) {
+    super(`${endpoint}: ${causeInWords(text(cause))}`, { cause });
   }
 }
 

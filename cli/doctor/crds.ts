@@ -1,9 +1,9 @@
 /** Whether the CRDs in the cluster are those that this build knows. */
-import { crd } from "../../api/crd.ts";
+import { compareFields, crdName } from "../../api/crd-fields.ts";
 import { kinds } from "../../api/kinds.ts";
 import { VERSION } from "../../api/meta.ts";
 import { names } from "../explain/words.ts";
-import type { Crd, DoctorFacts } from "./facts.ts";
+import type { DoctorFacts } from "./facts.ts";
 import { fail, type Line, ok, unread, warn } from "./line.ts";
 
 const APPLY =
@@ -15,7 +15,7 @@ export function checkCrds({ crds }: DoctorFacts): Line[] {
   const lines: Line[] = [];
   const newer: string[] = [];
   for (const kind of kinds) {
-    const name = `${kind.plural}.${kind.group}`;
+    const name = crdName(kind);
     const found = crds.find(({ metadata }) => metadata.name === name);
     if (found === undefined) {
       lines.push(fail(check, `there is no CustomResourceDefinition ${name}`, APPLY));
@@ -31,17 +31,16 @@ export function checkCrds({ crds }: DoctorFacts): Line[] {
         ),
       );
     }
-    const there = fieldsOf(found);
-    if (there === undefined) {
+    const fields = compareFields(kind, found);
+    if (fields === undefined) {
       lines.push(fail(check, `${name} does not serve ${VERSION}`, APPLY));
       continue;
     }
-    const known = fieldsOf(crd(kind) as Crd) ?? new Set();
-    const missing = [...known].filter((field) => !there.has(field));
+    const { missing, unknown } = fields;
     if (missing.length > 0) {
       lines.push(fail(check, `${name} is older than this build: it lacks ${names(missing, 5)}`, APPLY));
     }
-    if ([...there].some((field) => !known.has(field))) newer.push(name);
+    if (unknown.length > 0) newer.push(name);
   }
   if (newer.length > 0) {
     lines.push(
@@ -55,25 +54,4 @@ export function checkCrds({ crds }: DoctorFacts): Line[] {
   return lines.length > 0
     ? lines
     : [ok(check, `all ${kinds.length} kinds are there, as this build knows them`)];
-}
-
-/** Paths of all fields, `spec.drain.timeout`; undefined where our version is not served. */
-function fieldsOf({ spec }: Crd): Set<string> | undefined {
-  const version = spec.versions.find(({ name, served }) => name === VERSION && served);
-  if (version === undefined) return undefined;
-  const fields = new Set<string>();
-  const walk = (schema: unknown, path: string): void => {
-    const { properties = {}, items } = (schema ?? {}) as {
-      properties?: Record<string, unknown>;
-      items?: unknown;
-    };
-    if (items !== undefined) walk(items, path);
-    for (const [name, child] of Object.entries(properties)) {
-      const here = path === "" ? name : `${path}.${name}`;
-      fields.add(here);
-      walk(child, here);
-    }
-  };
-  walk(version.schema?.openAPIV3Schema, "");
-  return fields;
 }

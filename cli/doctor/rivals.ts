@@ -1,4 +1,5 @@
 /** Others that reboot nodes of this cluster, and do not ask us. */
+import { KURED_ANNOTATION } from "../../api/labels.ts";
 import { names } from "../explain/words.ts";
 import type { DoctorFacts, Read, Workload } from "./facts.ts";
 import { type Line, ok, warn } from "./line.ts";
@@ -67,9 +68,7 @@ export function checkRivals(facts: DoctorFacts): Line[] {
         "point Zincati at a FleetLock server, or `systemctl mask zincati.service` there",
       );
     }
-    const locked = nodes.filter(
-      ({ metadata }) => metadata.annotations?.["weave.works/kured-reboot-in-progress"] !== undefined,
-    );
+    const locked = nodes.filter(({ metadata }) => metadata.annotations?.[KURED_ANNOTATION] !== undefined);
     if (locked.length > 0) {
       lines.push(
         warn(

@@ -6,7 +6,7 @@ import { reasons } from "../../api/reasons.ts";
 import { advise, commands, type Finding, finding, type Situation } from "./finding.ts";
 import { hooked } from "./hooks.ts";
 import { holds, type Subject } from "./subject.ts";
-import { clause, span, when } from "./words.ts";
+import { clause, dated, span, when } from "./words.ts";
 
 /** Undefined where it holds none. `now`: wall clock, ms. */
 export function underGrant(subject: Subject, now: number): Finding | undefined {
@@ -15,11 +15,14 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
   const grant = status?.grant;
   if (status === undefined || grant === undefined) return undefined;
   const { step = "Granting", reason = "", message = "", since = grant.since } = status;
+  if (FREED.includes(reason))
+    return finding(situationOf(reason), `loses its slot: ${clause(message)}`, commands.locks);
   if (step === "Suspect") return suspect(subject, now);
   const lasts = span(now - Date.parse(since));
   if (grant.phase === "Returned" || step === "Verifying")
     return hooked(subject, now) ?? verifying(subject, now);
-  if (grant.phase === "Committed") return committed(subject, now);
+  // One that was withdrawn after its commit is shown as Draining until its slot is free.
+  if (grant.phase === "Committed" && step !== "Draining") return committed(subject, now);
   const stop = stopped(subject);
   if (stop !== undefined) return stop;
   if (status.connected === false) {
@@ -46,13 +49,28 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
       ),
     );
   }
-  const does =
-    GOES_ON.includes(reason) || !Object.hasOwn(reasons, reason) ? "holds a slot" : "gives its slot back";
-  return finding(situationOf(reason, "Granting"), `${does}: ${clause(message)}`, commands.locks);
+  if (reason === "EvictionRefused" || reason === "PodsNotEnding") return stuck(subject, reason, now);
+  if (reason === "LeavingLoadBalancers") {
+    return finding(
+      reason,
+      `is cordoned, and Pods leave once load balancers had time to let go of it: ${dated(clause(message), now)}`,
+      commands.editGroup(update?.spec.group ?? "", "changes spec.excludeFromLoadBalancers.wait"),
+    );
+  }
+  const goesOn = reason === "Granting" || !Object.hasOwn(reasons, reason);
+  const logs = OF_THE_HOST.includes(reason) && subject.node !== undefined ? [commands.agentLogs(name)] : [];
+  return finding(
+    situationOf(reason, "Granting"),
+    `${goesOn ? "holds a slot" : "gives its slot back"}: ${clause(message)}`,
+    ...logs,
+    commands.locks,
+  );
 }
 
-/** Steps under a slot that are no ends of it. */
-const GOES_ON = ["Granting", "LeavingLoadBalancers"];
+/** Ends of a slot that nobody asked the agent about. */
+const FREED: readonly string[] = ["Stolen", "HolderExpired"];
+/** Why an agent could not reboot its machine. */
+const OF_THE_HOST: readonly string[] = ["DeadManUnavailable", "FlipFailed", "RebootRefused"];
 
 function blocked(subject: Subject, now: number): Finding {
   const { name, update } = subject;
@@ -68,6 +86,24 @@ function blocked(subject: Subject, now: number): Finding {
         : `kubectl get pdb -A --field-selector metadata.name=${budget}`,
       "shows how many disruptions it allows; start more replicas, or loosen it",
     ),
+    commands.editGroup(update?.spec.group ?? "", "spec.drain.onTimeout: Force reboots although Pods remain"),
+    advise(`kubectl slipway node hold ${name} --reason "..."`, "gives the slot back and keeps the node out"),
+  );
+}
+
+/** Pods that somebody keeps: an admission webhook, a finalizer, a kubelet. */
+function stuck(subject: Subject, reason: "EvictionRefused" | "PodsNotEnding", now: number): Finding {
+  const { name, update } = subject;
+  const message = clause(update?.status?.message ?? "");
+  return finding(
+    reason,
+    `can't be drained: ${message}${givesUp(subject, now)}`,
+    reason === "EvictionRefused"
+      ? commands.webhooks
+      : advise(
+          `kubectl get pods -A --field-selector spec.nodeName=${name} -o custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name,FINALIZERS:.metadata.finalizers`,
+          "shows what keeps them; whoever set a finalizer must take it off",
+        ),
     commands.editGroup(update?.spec.group ?? "", "spec.drain.onTimeout: Force reboots although Pods remain"),
     advise(`kubectl slipway node hold ${name} --reason "..."`, "gives the slot back and keeps the node out"),
   );

@@ -22,6 +22,7 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
   const because = `${dated(clause(message), now)}${passed(message, now)}`;
   switch (reason) {
     case "WaitingForWindow":
+    case "OpeningNotFound":
       return finding(reason, `${has} and waits for a reboot window: ${because}`, commands.windows(groupName));
     case "ChangeFreeze":
       return finding(
@@ -70,6 +71,55 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
         ),
       );
     }
+    case "EvictionRefused":
+      return finding(
+        reason,
+        `${has} and takes no slot, because no Pod of it may be evicted: ${because}`,
+        commands.webhooks,
+      );
+    case "Blocked":
+    case "BlockerFailed":
+      return finding(
+        reason,
+        `${has} and is held back: ${because}`,
+        commands.editGroup(
+          groupName,
+          reason === "Blocked"
+            ? "changes spec.blockers"
+            : "mends spec.blockers, or sets onFailure: Allow there",
+        ),
+        advise(
+          `kubectl slipway node reboot ${name} --now --reason "..."`,
+          "reboots it once, whatever blocks",
+        ),
+      );
+    case "RebootAsked":
+      return finding(reason, `${has} and asks for a slot next`, commands.locks);
+    case "SlotNotAsked":
+      return finding(
+        reason,
+        `${has} and asks for a slot again within a minute: ${because}`,
+        commands.why(name),
+        commands.doctor,
+      );
+    case "AlreadyGranted":
+    case "DesiredChanged":
+      return finding(reason, `${has} and asks for a slot again: ${because}`, commands.why(name));
+    case "BeingRemoved":
+      return finding(
+        reason,
+        `${has} and is given no slot: ${because}`,
+        advise(`kubectl describe node ${name}`, "shows the taint ToBeDeletedByClusterAutoscaler"),
+      );
+    case "OtherCoordinator":
+      return finding(
+        reason,
+        `${has} and is given no slot: ${because}`,
+        advise(
+          "kubectl slipway migrate kured",
+          "prints kured's settings as ours, to let one of the two do it",
+        ),
+      );
     case "WaitingForGates":
     case "EtcdUnavailable":
     case "LeaderChanged":

@@ -30,7 +30,7 @@ export function clause(message: string): string {
     .trim()
     .replace(/^[A-Z][a-zA-Z]+: (?=[a-z])/, "")
     .replace(/\.+$/, "")
-    .split(/\.\s+(?=[A-Z0-9])/);
+    .split(/\.\s+(?=[A-Z0-9]|admission webhook )/);
   return parts
     .map((part) => (NAMES.test(part) ? part : part.charAt(0).toLowerCase() + part.slice(1)))
     .join("; ");

@@ -12,6 +12,7 @@ import type { LiveGrant } from "../../coordination/coordination.ts";
 import { budgetNames } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";
 import { isPlain, uidOf } from "../node-update/identity.ts";
+import { isDoomed } from "../node-update/others.ts";
 import type { World } from "../world.ts";
 
 /** A node of the cluster or a plain machine, whether Slipway updates it or not. */
@@ -48,7 +49,8 @@ export function downBecause(
   if (node === undefined) return present ? undefined : "is not connected";
   const ready = node.status?.conditions?.find(({ type }) => type === "Ready");
   if (ready?.status !== "True") return "is not Ready";
-  return node.spec?.unschedulable === true ? "is cordoned" : undefined;
+  if (node.spec?.unschedulable === true) return "is cordoned";
+  return isDoomed(node) ? "is about to be deleted by cluster-autoscaler" : undefined;
 }
 
 /** uids of members that hold a slot without a place in this budget, which bound them later. */

@@ -1,9 +1,19 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { timestamp } from "../../api/meta.ts";
+import type { Why } from "../../api/reasons.ts";
 import type { Pod } from "../../runtime/core.ts";
 import { NOW, pod } from "../fixtures.ts";
 import { ETCD_LABEL, GATEWAY_LABEL } from "../foundation.ts";
-import { type DrainView, decideDrain, dryVerdict, leaving, type Refusal, STUCK_AFTER } from "./policy.ts";
+import {
+  type DrainView,
+  decideDrain,
+  dryVerdict,
+  leaving,
+  OVERDUE_AFTER,
+  type Refusal,
+  STUCK_AFTER,
+} from "./policy.ts";
 
 const gatewayLabels = { [GATEWAY_LABEL.key]: GATEWAY_LABEL.value };
 const SYSTEM = "slipway-system";
@@ -77,6 +87,30 @@ test("a Pod that is on its way out is waited for and not told again", () => {
   going.metadata.deletionTimestamp = "2026-11-23T03:00:00Z";
   const decision = decideDrain(view({ pods: [going] }));
   expect(decision).toMatchObject({ act: "evict", pods: [], left: 1 });
+});
+
+test("a Pod that outstays its time is named, with what keeps it, until the drain's deadline and in its end", () => {
+  const due = NOW + 30_000;
+  const kept = pod("kept", "a", { namespace: "leaving" });
+  kept.metadata.deletionTimestamp = timestamp(due);
+  kept.metadata.finalizers = ["example.com/keep", "example.com/other"];
+  const at = (now: number, more: Pod[] = []) => decideDrain(view({ pods: [kept, ...more], now }));
+  expect(at(due + OVERDUE_AFTER - 1)).toMatchObject({ act: "evict", why: { reason: "Draining" } });
+  expect(at(due + OVERDUE_AFTER)).toMatchObject({
+    act: "evict",
+    pods: [],
+    why: {
+      reason: "PodsNotEnding",
+      message: `1 Pod had not left: leaving/kept; leaving/kept should have ended at ${timestamp(due)}, but its finalizer example.com/keep keeps it.`,
+    },
+  });
+  const hung = pod("hung", "a");
+  hung.metadata.deletionTimestamp = timestamp(due);
+  const late = at(NOW + 600_000, [hung]);
+  expect(late).toMatchObject({ act: "abort", why: { reason: "DrainTimedOut" } });
+  expect((late as { why: Why }).why.message).toMatch(/finalizer example\.com\/keep keeps it, and 1 more\.$/);
+  const alone = decideDrain(view({ pods: [hung], now: due + OVERDUE_AFTER }));
+  expect((alone as { why: Why }).why.message).toContain("but its kubelet has not ended it");
 });
 
 test("a member of etcd stays until the reboot, and one of somebody else's leaves", () => {

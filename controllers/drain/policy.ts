@@ -13,6 +13,8 @@ import { carries, ETCD_LABEL, GATEWAY_LABEL } from "../foundation.ts";
 const PASS = 50;
 /** A drain in which an eviction is refused and no Pod left for this long is stuck, ms. */
 export const STUCK_AFTER = 60_000;
+/** So long a Pod may take beyond its grace period until it is told of, ms. */
+export const OVERDUE_AFTER = 15_000;
 /** Pods that a message names. */
 const NAMED = 3;
 
@@ -108,9 +110,11 @@ export function decideDrain(view: DrainView): DrainDecision {
     .slice(0, PASS);
   const refusal = tell(blocked, view.refusals);
   const why =
-    refusal === undefined
-      ? say("Draining", `${count(left)} to leave: ${names(left)}.`)
-      : say(REASONS[refusal.by], stillThere(left, blocked, view));
+    refusal !== undefined
+      ? say(REASONS[refusal.by], stillThere(left, blocked, view))
+      : overdue(left, now).length > 0
+        ? say("PodsNotEnding", stillThere(left, blocked, view))
+        : say("Draining", `${count(left)} to leave: ${names(left)}.`);
   return { act: "evict", pods, left: left.length, why };
 }
 
@@ -197,10 +201,32 @@ function tell(refused: readonly Pod[], refusals: ReadonlyMap<string, Refusal>): 
   return said.find(({ by }) => by === "server") ?? said[0];
 }
 
-function stillThere(left: readonly Pod[], blocked: readonly Pod[], { refusals }: DrainView): string {
+function stillThere(
+  left: readonly Pod[],
+  blocked: readonly Pod[],
+  { refusals, now }: Pick<DrainView, "refusals" | "now">,
+): string {
   const refusal = tell(blocked, refusals);
-  if (refusal === undefined) return `${count(left)} had not left: ${names(left)}.`;
-  return `${count(left)} had not left, and ${names(blocked)} may not be evicted: ${refusal.message}`;
+  const late = keptBy(overdue(left, now));
+  if (refusal === undefined) return `${count(left)} had not left: ${names(left)}${late}.`;
+  return `${count(left)} had not left${late}, and ${names(blocked)} may not be evicted: ${refusal.message}`;
+}
+
+/** Pods that were told to go and are there beyond their time. Their deletionTimestamp is when they should have ended. */
+function overdue(left: readonly Pod[], now: number): Pod[] {
+  return left.filter(({ metadata }) => now - Date.parse(metadata.deletionTimestamp ?? "") >= OVERDUE_AFTER);
+}
+
+/** Of the first of `pods`, what keeps it; "" without any. */
+function keptBy(pods: readonly Pod[]): string {
+  const [first] = pods;
+  if (first === undefined) return "";
+  const { namespace, name, deletionTimestamp = "", finalizers = [] } = first.metadata;
+  const [finalizer] = finalizers;
+  const what =
+    finalizer === undefined ? "its kubelet has not ended it" : `its finalizer ${finalizer} keeps it`;
+  const more = pods.length > 1 ? `, and ${pods.length - 1} more` : "";
+  return `; ${namespace}/${name} should have ended at ${deletionTimestamp}, but ${what}${more}`;
 }
 
 function count(pods: readonly Pod[]): string {

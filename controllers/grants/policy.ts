@@ -15,6 +15,7 @@ import { type BudgetTable, grantedBeside, tabulate } from "../budget/policy.ts";
 import { needsOf } from "../node-update/deadlines.ts";
 import { stoppedBecause } from "../node-update/decision.ts";
 import { isPlain, uidOf } from "../node-update/identity.ts";
+import { takenBecause } from "../node-update/others.ts";
 import { releaseNameOf, type Wanted } from "../node-update/target.ts";
 import { exposure } from "../rollout/exposure.ts";
 import { thresholdOf } from "../rollout/stage.ts";
@@ -112,6 +113,8 @@ function ownRefusal(
   const say = (reason: Reason, message: string): Why => ({ reason, message });
   const stopped = stoppedBecause({ nodeUpdate, node, nodeGone: false, group });
   if (stopped !== undefined) return stopped;
+  const taken = takenBecause(node);
+  if (taken !== undefined) return taken;
   if (!snapshot.fleet.present.has(uid))
     return say("AgentLost", "The agent is not connected, so it could not commit.");
   if (wanted.kind === "image") {

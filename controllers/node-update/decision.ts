@@ -13,6 +13,7 @@ import type { TakePlan } from "../grants/policy.ts";
 import type { HookLook } from "../hooks/runner.ts";
 import { freeze } from "./deadlines.ts";
 import { askedReboot, heldBecause } from "./identity.ts";
+import { isDoomed } from "./others.ts";
 import type { ReleaseLook } from "./release-check.ts";
 import { withStep } from "./status.ts";
 import { stagesOnly } from "./target.ts";
@@ -121,7 +122,7 @@ function isAskedFor(nodeUpdate: NodeUpdate): boolean {
   return askedReboot(nodeUpdate) !== undefined || nodeUpdate.status?.grant?.asked !== undefined;
 }
 
-/** What stops a node before its commit, whoever planned it: deletion, a person, or the group. */
+/** What stops a node before its commit, whoever planned it: deletion, a person, the group, or who takes the Node away. */
 export function stoppedBecause({
   nodeUpdate,
   node,
@@ -138,6 +139,8 @@ export function stoppedBecause({
     return say("Deleting", `UpdateGroup ${name} is being deleted.`);
   const held = heldBecause(nodeUpdate, node);
   if (held !== undefined) return say("Held", `A person holds the node${held === "" ? "" : `: ${held}`}.`);
+  if (node !== undefined && isDoomed(node))
+    return say("BeingRemoved", "cluster-autoscaler is about to delete the Node.");
   if (group.spec.paused) return say("Paused", `UpdateGroup ${name} is paused.`);
   if (stagesOnly(group, nodeUpdate) && !isAskedFor(nodeUpdate)) {
     return say(

@@ -56,12 +56,12 @@ const certificates = object(
 const manager = object(
   {
     replicas: z.int().min(1).max(5).default(2).describe("One leads, the others wait for its Lease"),
-    webhookKeys: z
+    webhookKeysSecret: z
       .string()
       .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
       .default("")
       .describe(
-        "Secret whose entries are the keys that groups name as `signingKey`: notifications and calls of hooks are signed with them",
+        "Secret of this namespace whose entries are the keys that groups name as `signingKey`: notifications and calls of hooks are signed with them",
       ),
     ...placed,
     resources: resources(
@@ -194,6 +194,11 @@ const networkPolicy = object(
       .default([])
       .describe(
         "Peers that may reach the gateways' port; all where it is empty, as agents come from the nodes' addresses",
+      ),
+    managerEgress: passed()
+      .default([])
+      .describe(
+        "Egress rules for what groups name: Prometheus, hooks, webhooks. With one, the manager reaches these, etcd, the API server and DNS, and nothing else; where it is empty, everything",
       ),
   },
   "NetworkPolicies.",

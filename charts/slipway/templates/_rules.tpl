@@ -29,6 +29,17 @@
 - apiGroups: [""]
   resources: [pods/eviction]
   verbs: [create]
+# A manager that is newer than they are does not lead.
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [get]
+  resourceNames:
+    - channels.slipway.dev
+    - nodeupdates.slipway.dev
+    - rebootbudgets.slipway.dev
+    - rebootwindows.slipway.dev
+    - releases.slipway.dev
+    - updategroups.slipway.dev
 {{- end }}
 
 {{- define "slipway.managerOwnRules" -}}
@@ -39,6 +50,10 @@
   resources: [leases]
   verbs: [get, update]
   resourceNames: [slipway-manager]
+# Of the Lease, where etcd is away.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
 {{- end }}
 
 {{- define "slipway.managerLeaseRules" -}}
