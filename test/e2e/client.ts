@@ -29,7 +29,7 @@ interface EndpointSlice extends KubeObject {
 /** Between two requests, ms. */
 const INTERVAL = 50;
 /** A request that takes longer has failed, ms: a loaded machine is slow. */
-const PATIENCE = 10_000;
+const PATIENCE = 30_000;
 
 export class Client {
   /** Answers with status 200. */
