@@ -97,6 +97,7 @@ async function run(flags: Flags): Promise<void> {
     rate: API_RATE,
     burst: API_BURST,
     userAgent: "slipway-manager",
+    onAnswer: (method, status) => metrics.apiAnswered(method, status),
   });
   const { etcd, observe } = meterEtcd(openEtcd(flags), clock);
   observe(metrics.registry);

@@ -1,10 +1,10 @@
 /** What is right and wrong with an installation. Each check gives at least one line. */
-import { GROUP } from "../../api/meta.ts";
+import { GROUP, timestamp } from "../../api/meta.ts";
 import { leaderOf } from "../explain/subject.ts";
-import { count, names, span, when } from "../explain/words.ts";
+import { clause, count, names, span, when } from "../explain/words.ts";
 import { checkCertificates } from "./certificates.ts";
 import { checkCrds } from "./crds.ts";
-import type { DoctorFacts } from "./facts.ts";
+import type { DoctorFacts, Event } from "./facts.ts";
 import { fail, type Level, type Line, ok, unread, warn } from "./line.ts";
 import { checkInfrastructure, checkPods } from "./pods.ts";
 import { checkRivals } from "./rivals.ts";
@@ -15,7 +15,7 @@ export function examine(facts: DoctorFacts, now: number): Line[] {
     ...checkCrds(facts),
     ...checkLeader(facts, now),
     ...checkPods(facts),
-    ...checkEtcd(facts),
+    ...checkEtcd(facts, now),
     ...checkAgents(facts),
     ...checkDeclared(facts),
     ...checkInfrastructure(facts),
@@ -51,11 +51,30 @@ function checkLeader({ lease, namespace }: DoctorFacts, now: number): Line[] {
 /** On the leader Lease, by the manager: which data etcd has. */
 const INCARNATION = `${GROUP}/etcd-incarnation`;
 
-function checkEtcd({ lease, nodeUpdates }: DoctorFacts): Line[] {
+/** So long what a manager said of etcd is repeated, ms. */
+const NEWS = 10 * 60_000;
+
+function checkEtcd(facts: DoctorFacts, now: number): Line[] {
+  const { etcdEvents } = facts;
+  const todo = "check the manager's --etcd endpoints and certificates, and etcd's own health";
+  const said = typeof etcdEvents === "string" ? [] : etcdEvents.filter((event) => now - saidAt(event) < NEWS);
+  const latest = said.toSorted((a, b) => saidAt(b) - saidAt(a))[0];
+  const lines = etcdData(facts, todo);
+  if (latest === undefined) return lines;
+  const { note = "", reportingInstance = "", eventTime = "" } = latest;
+  const since = when(timestamp(Date.parse(eventTime)), now);
+  const found = `manager ${reportingInstance} said at ${since}: ${clause(note)}`;
+  return [...lines, warn("etcd", found, todo)];
+}
+
+function saidAt({ eventTime = "" }: Event): number {
+  return Date.parse(eventTime);
+}
+
+function etcdData({ lease, nodeUpdates }: DoctorFacts, todo: string): Line[] {
   const check = "etcd";
   if (typeof lease === "string") return [];
   const incarnation = lease[0]?.metadata.annotations?.[INCARNATION];
-  const todo = "check the manager's --etcd endpoints and certificates, and etcd's own health";
   if (incarnation === undefined) return [fail(check, "no manager has ever read or written etcd", todo)];
   if (typeof nodeUpdates === "string") return [unread(check, nodeUpdates)];
   const waiting = nodeUpdates.filter(({ status }) =>

@@ -51,6 +51,7 @@ function well(): { -readonly [K in keyof DoctorFacts]: DoctorFacts[K] } {
       pod("agent-0", "agent", "node-04"),
     ],
     secrets: [],
+    etcdEvents: [],
     daemonSets: [],
     deployments: [],
     nodeUpdates: snapshot.nodeUpdates,
@@ -95,6 +96,22 @@ test("nothing is wrong", () => {
   const all = examine(well(), NOW);
   expect(text(all)).toMatch(/^ok {4}crds {12}all 6 kinds are there/);
   expect(summary(all, 12_000)).toBe(`${all.length} ok, 0 to look at, 0 wrong (after 12s)\n`);
+});
+
+test("what a manager said of etcd is repeated while it is news", () => {
+  const said = (eventTime: string) => ({
+    apiVersion: "events.k8s.io/v1",
+    kind: "Event",
+    metadata: { name: "x" },
+    note: "etcd gave no answer to a read: https://etcd-0:2379: its certificate has expired (…)",
+    eventTime,
+    reportingInstance: "manager-0",
+  });
+  const news = [said("2026-01-05T11:00:00.000000Z"), said("2026-01-05T11:58:00.000000Z")];
+  expect(lines((facts) => (facts.etcdEvents = news))).toEqual([
+    "warn etcd: manager manager-0 said at 2026-01-05T11:58:00Z (2m ago): etcd gave no answer to a read: https://etcd-0:2379: its certificate has expired (…)",
+  ]);
+  expect(lines((facts) => (facts.etcdEvents = news.slice(0, 1)))).toEqual([]);
 });
 
 describe("the CRDs", () => {

@@ -7,7 +7,7 @@ import type { Declared } from "../../api/meta.ts";
 import { GROUP, type KubeObject } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import { isApiError, type KubeClient, type ListOptions } from "../../runtime/client.ts";
-import { LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
+import { EVENTS, LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
 
 const CRDS: Resource = {
   group: "apiextensions.k8s.io",
@@ -46,6 +46,14 @@ export interface Secret extends KubeObject {
   data?: Record<string, string>;
 }
 
+/** As far as it is read. */
+export interface Event extends KubeObject {
+  reason?: string;
+  note?: string;
+  eventTime?: string;
+  reportingInstance?: string;
+}
+
 export type Read<T> = readonly T[] | string;
 
 export interface DoctorFacts {
@@ -57,6 +65,8 @@ export interface DoctorFacts {
   /** Of Slipway's namespace. */
   pods: Read<Pod>;
   secrets: Read<Secret>;
+  /** Of Slipway's namespace: what managers said of etcd. */
+  etcdEvents: Read<Event>;
   /** Of all namespaces. */
   daemonSets: Read<Workload>;
   deployments: Read<Workload>;
@@ -91,11 +101,12 @@ export async function readFacts(
   });
   const found = typeof lease === "string" ? undefined : lease[0]?.metadata.namespace;
   const namespace = wanted ?? found ?? USUAL_NAMESPACE;
-  const [crds, nodes, pods, secrets, daemonSets, deployments, ...ours] = await Promise.all([
+  const [crds, nodes, pods, secrets, etcdEvents, daemonSets, deployments, ...ours] = await Promise.all([
     list<Crd>(CRDS),
     list<Node>(NODES),
     list<Pod>(PODS, { namespace }),
     list<Secret>(SECRETS, { namespace }),
+    list<Event>(EVENTS, { namespace, fieldSelector: "reason=EtcdUnavailable" }),
     list<Workload>(DAEMON_SETS),
     list<Workload>(DEPLOYMENTS),
     ...kinds.map((kind) => list<Declared<unknown, { conditions?: Condition[] }>>(kind)),
@@ -116,6 +127,7 @@ export async function readFacts(
     nodes,
     pods,
     secrets,
+    etcdEvents,
     daemonSets,
     deployments,
     nodeUpdates: readable.filter(({ kind }) => kind === "NodeUpdate") as unknown as NodeUpdate[],

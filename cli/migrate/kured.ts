@@ -1,12 +1,14 @@
 /** kured's DaemonSet (flags of kured 1.23) as a group of driver sentinel and a reboot window. */
 import { blockersOf } from "./kured-blockers.ts";
-import { goSeconds, HOOKS, inDuration, type Manifest, type Plan, within } from "./plan.ts";
+import { goSeconds, inDuration, type Manifest, type Plan, within } from "./plan.ts";
 import { containersOf, Flags, type Loose, nameOf } from "./workload.ts";
 
 const SWITCHES = ["force-reboot", "alert-filter-match-only", "alert-firing-only", "annotate-nodes"];
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"] as const;
 const DAY_SECONDS = 86_400;
 const LOCK = "weave.works/kured-node-lock";
+const LABELS =
+  "a label is set by a hook only while others answer it by an annotation; write spec.hooks for what reads this one, by label, job or http.";
 /** What has no counterpart because nothing is lost without it. */
 const IMMATERIAL = [
   ...["node-id", "metrics-host", "metrics-port", "ds-namespace", "ds-name", "lock-annotation", "log-format"],
@@ -224,7 +226,7 @@ function notificationsOf(
 
 function missing(flags: Flags, lost: string[]): void {
   for (const flag of ["pre-reboot-node-labels", "post-reboot-node-labels"])
-    for (const value of flags.all(flag)) lost.push(`--${flag} ${value}: ${HOOKS}`);
+    for (const value of flags.all(flag)) lost.push(`--${flag} ${value}: ${LABELS}`);
   if (flags.has("annotate-nodes"))
     lost.push("--annotate-nodes: `kubectl get nodeupdates` shows what the annotations did.");
 }

@@ -21,10 +21,6 @@ export interface Plan {
   todo: string[];
 }
 
-/** What becomes of what others do before and after a reboot. */
-export const HOOKS =
-  "nothing runs before or after a reboot; hold nodes back by spec.blockers, and judge a boot by spec.health.bootChecks.";
-
 /** The plan as YAML that `kubectl apply` takes. */
 export function planText({ source, manifests, lost, todo }: Plan): string {
   const head = [`From ${source}. Read it, then: kubectl apply -f FILE, and remove what it replaces.`];

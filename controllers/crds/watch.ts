@@ -16,7 +16,7 @@ const CRDS: Resource = {
   namespaced: false,
 };
 /** Milliseconds between two looks. */
-const PERIOD = { right: 30_000, wrong: 2_000 } as const;
+const PERIOD = { right: 10_000, wrong: 2_000 } as const;
 
 export interface CrdWatchDeps {
   client: Pick<KubeClient, "get">;

@@ -6,7 +6,7 @@
 import { parseDuration } from "../../api/duration.ts";
 import type { Hook } from "../../api/hook.ts";
 import { HOOK_RUN_ANNOTATION } from "../../api/labels.ts";
-import type { Clock } from "../../ports/clock.ts";
+import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
 import { CRON_JOBS, type CronJob, JOBS, type Job } from "../../runtime/core.ts";
@@ -26,6 +26,8 @@ const LOOK_AT_MOST = 15_000;
 /** A call that was not done is repeated after this, ms; one call takes at most so long, and its answer has so many bytes. */
 const CALL_AGAIN = 5000;
 const CALL_DEADLINE = 10_000;
+/** A look waits so long for a call, ms; a later one finds what it said. */
+const PATIENCE = 1000;
 const MOST_WORDS = 4096;
 /** Characters of an answer that are shown. */
 const SHOWN = 300;
@@ -40,7 +42,8 @@ export interface HookRunnerDeps {
 
 /** What is known of a run: what it answers, and for how long this manager has looked, ms. */
 export interface HookLook {
-  answer: Answer;
+  /** Undefined while this manager's first call is under way, which its own deadline ends. */
+  answer: Answer | undefined;
   watched: number;
 }
 
@@ -52,6 +55,8 @@ interface Watch {
   refused?: Answer;
   /** What the last call said, and when (monotonic, ms). */
   called?: { answer: Answer; at: number };
+  /** The call that is under way. */
+  calling?: Promise<void>;
 }
 
 export class HookRunner {
@@ -71,7 +76,7 @@ export class HookRunner {
     const answer = await this.#answer(asker, watch, signal);
     const { refused } = watch;
     delete watch.refused;
-    const told = answer.kind === "unasked" && refused !== undefined ? refused : answer;
+    const told = answer?.kind === "unasked" && refused !== undefined ? refused : answer;
     return { answer: told, watched: watch.watched };
   }
 
@@ -144,7 +149,7 @@ export class HookRunner {
     return watch;
   }
 
-  async #answer(asker: Asker, watch: Watch, signal: AbortSignal): Promise<Answer> {
+  async #answer(asker: Asker, watch: Watch, signal: AbortSignal): Promise<Answer | undefined> {
     const { hook, node, nodeUpdate } = asker;
     if (hook.label !== undefined) {
       if (nodeUpdate.spec.nodeName === undefined)
@@ -198,16 +203,34 @@ export class HookRunner {
     }
   }
 
+  /** A call that is slow goes on while the worker does other things: one group's endpoint must not hold up the nodes of all. */
   async #call(
     asker: Asker,
-    { url, signingKey }: NonNullable<Hook["http"]>,
+    hook: NonNullable<Hook["http"]>,
     watch: Watch,
     signal: AbortSignal,
-  ): Promise<Answer> {
-    const { clock, http, keys } = this.#deps;
+  ): Promise<Answer | undefined> {
+    const { clock } = this.#deps;
     const { called } = watch;
-    if (called !== undefined && clock.monotonic() - called.at < CALL_AGAIN) return called.answer;
-    let answer: Answer;
+    const due = called === undefined || clock.monotonic() - called.at >= CALL_AGAIN;
+    if (due && watch.calling === undefined) {
+      watch.calling = this.#post(asker, hook, signal).then((answer) => {
+        watch.called = { answer, at: clock.monotonic() };
+        delete watch.calling;
+      });
+    }
+    if (watch.calling !== undefined) await soon(clock, PATIENCE, watch.calling);
+    signal.throwIfAborted();
+    return watch.called?.answer;
+  }
+
+  /** Never rejects. */
+  async #post(
+    asker: Asker,
+    { url, signingKey }: NonNullable<Hook["http"]>,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    const { http, keys } = this.#deps;
     try {
       const body = JSON.stringify(toldOf(asker));
       const key = signingKey === undefined ? undefined : await keys(signingKey);
@@ -221,12 +244,10 @@ export class HookRunner {
       };
       const deadline = Math.min(CALL_DEADLINE, parseDuration(asker.hook.timeout));
       const request = { method: "POST", url, headers, body, deadline, limit: MOST_WORDS } as const;
-      answer = answerOfCall(await http(request, signal));
+      return answerOfCall(await http(request, signal));
     } catch (error) {
-      answer = silent(error, signal);
+      return { kind: "silent", cause: causeOf(error) };
     }
-    watch.called = { answer, at: clock.monotonic() };
-    return answer;
   }
 
   async #read<T extends Job | CronJob>(
@@ -254,6 +275,19 @@ function answerOfCall({ status, body }: { status: number; body: string }): Answe
 /** Rejects where it was us who gave up. */
 function silent(error: unknown, signal: AbortSignal): Answer {
   signal.throwIfAborted();
-  const cause = error instanceof Error ? error.message : String(error);
-  return { kind: "silent", cause: cause.slice(0, SHOWN) };
+  return { kind: "silent", cause: causeOf(error) };
+}
+
+function causeOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).slice(0, SHOWN);
+}
+
+/** Waits for `work`, but not longer than `patience`, ms. */
+async function soon(clock: Clock, patience: number, work: Promise<void>): Promise<void> {
+  let cancel: Cancel = () => undefined;
+  const enough = new Promise<void>((resolve) => {
+    cancel = clock.after(patience, resolve);
+  });
+  await Promise.race([work, enough]);
+  cancel();
 }

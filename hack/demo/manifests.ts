@@ -9,7 +9,7 @@ export const GROUP = "harbor";
 /** At most 2 nodes down, at most 1 per zone; one canary first. Deadlines are short, so that the demo is. */
 export function updateGroup(
   servicePort: number,
-  bootDeadline = "8s",
+  { bootDeadline, rebootTime } = { bootDeadline: "8s", rebootTime: "10s" },
 ): KubeObject & { spec: Record<string, unknown> & { health: object } } {
   return {
     apiVersion: "slipway.dev/v1alpha1",
@@ -26,7 +26,7 @@ export function updateGroup(
       health: {
         bootChecks: [{ name: "harbor", http: `http://localhost:${servicePort}/healthz`, timeout: "2s" }],
         bootDeadline,
-        rebootTime: "10s",
+        rebootTime,
         releaseDeadline: "60s",
       },
       failureThreshold: 2,

@@ -18,7 +18,7 @@ import type { Stage } from "./play.ts";
 
 const MACHINES = ["east", "north", "west"].map((zone, index) => ({ name: `node-${index + 1}`, zone }));
 /** A container runtime and a kubelet start before the agent. */
-const BOOT_DEADLINE = "40s";
+const DEADLINES = { bootDeadline: "40s", rebootTime: "30s" };
 
 /** Runs the demo in a box of its own; gives its exit code. Throws `ToolError` where this machine can't have one. */
 export function inBox(args: readonly string[], onProgress: (line: string) => void): Promise<number> {
@@ -48,7 +48,7 @@ export async function realStage(onProgress: (line: string) => void): Promise<Sta
   return {
     machines: cluster.machines,
     foundry: cluster.foundry,
-    declared: [...workloads(6, PAUSE_IMAGE), rebootWindow, updateGroup(SERVICE_PORT, BOOT_DEADLINE)],
+    declared: [...workloads(6, PAUSE_IMAGE), rebootWindow, updateGroup(SERVICE_PORT, DEADLINES)],
     // Each has a member of etcd, of which one may be away.
     limit: { total: 1, perZone: 1 },
     // No release has an agent that never starts: here it is a Pod.

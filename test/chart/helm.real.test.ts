@@ -6,6 +6,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { CHART, FIRST_CHART, helm, NAMESPACE } from "../../hack/chart/golden.ts";
 import { type Plane, startPlane } from "../../hack/plane/plane.ts";
 
+/** Seven calls of Helm on a busy machine, ms. */
+const LONG = 180_000;
+
 /** A control plane of its own: the shared one has the CRDs already. */
 let plane: Plane;
 let home: string;
@@ -88,16 +91,20 @@ test("installed again, it finds its CRDs and their objects", async () => {
   expect(await names("updategroups")).toHaveLength(1);
 });
 
-test("an upgrade from the first version brings the CRDs of this one, a rollback those of then; objects stay", async () => {
-  await run("uninstall", "slipway", "--wait=false", "--cascade=background");
-  await plane.kubectl(["delete", "crd", "-l", "app.kubernetes.io/part-of=slipway"]);
-  await install(FIRST_CHART);
-  await plane.kubectl(["apply", "-f", "-"], JSON.stringify(group));
-  expect(await differences()).toMatch(/exit code 1/);
-  await run("upgrade", "slipway", CHART, "--wait=false");
-  expect(await differences()).toBe("");
-  expect(await names("updategroups")).toHaveLength(1);
-  await run("rollback", "slipway", "1", "--wait=false");
-  expect(await differences()).toMatch(/exit code 1/);
-  expect(await names("updategroups")).toHaveLength(1);
-});
+test(
+  "an upgrade from the first version brings the CRDs of this one, a rollback those of then; objects stay",
+  async () => {
+    await run("uninstall", "slipway", "--wait=false", "--cascade=background");
+    await plane.kubectl(["delete", "crd", "-l", "app.kubernetes.io/part-of=slipway"]);
+    await install(FIRST_CHART);
+    await plane.kubectl(["apply", "-f", "-"], JSON.stringify(group));
+    expect(await differences()).toMatch(/exit code 1/);
+    await run("upgrade", "slipway", CHART, "--wait=false");
+    expect(await differences()).toBe("");
+    expect(await names("updategroups")).toHaveLength(1);
+    await run("rollback", "slipway", "1", "--wait=false");
+    expect(await differences()).toMatch(/exit code 1/);
+    expect(await names("updategroups")).toHaveLength(1);
+  },
+  LONG,
+);

@@ -90,6 +90,7 @@ export function watching(fleet: () => Fleet, prometheus: () => Prometheus): void
       if (excused === undefined) without.push(`${where}: ${query}`);
       else say(`${where} has no data: ${excused}`);
     }
+    for (const each of without) say(`no data: ${each}`);
     expect(without).toEqual([]);
     const critical = await prometheus().history('ALERTS{alertstate="firing",severity="critical"}');
     expect([...new Set(critical.map(({ metric }) => metric["alertname"]))]).toEqual([ALERT]);
