@@ -1,11 +1,13 @@
-/** What Slipway itself stands on: the chart's gateways and members of etcd (design, rule 12). */
+/** What Slipway itself stands on: the chart's managers, gateways and members of etcd (design, rule 12). */
 import type { Pod } from "../runtime/core.ts";
 
 /** Labels of their Pods, as the chart sets them. */
 export const GATEWAY_LABEL = { key: "app.kubernetes.io/name", value: "slipway-gateway" } as const;
 export const ETCD_LABEL = { key: "app.kubernetes.io/name", value: "slipway-etcd" } as const;
 
-type Label = typeof GATEWAY_LABEL | typeof ETCD_LABEL;
+export const MANAGER_LABEL = { key: "app.kubernetes.io/name", value: "slipway-manager" } as const;
+
+type Label = typeof GATEWAY_LABEL | typeof ETCD_LABEL | typeof MANAGER_LABEL;
 
 export function selectorOf({ key, value }: Label): string {
   return `${key}=${value}`;

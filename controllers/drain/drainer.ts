@@ -5,7 +5,7 @@ import type { UpdateGroupSpec } from "../../api/update-group.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
 import { PODS, type Pod } from "../../runtime/core.ts";
-import { GATEWAY_LABEL, selectorOf } from "../foundation.ts";
+import { GATEWAY_LABEL, MANAGER_LABEL, selectorOf } from "../foundation.ts";
 import {
   type DrainDecision,
   type DrainView,
@@ -142,14 +142,16 @@ export class Drainer {
   async #look(
     node: string,
     signal: AbortSignal,
-  ): Promise<Pick<DrainView, "pods" | "gateways" | "gatewayNamespace">> {
+  ): Promise<Pick<DrainView, "pods" | "foundation" | "namespace">> {
     const namespace = this.#namespace;
-    const labelSelector = selectorOf(GATEWAY_LABEL);
-    const [pods, gateways] = await Promise.all([
+    const own = (label: typeof GATEWAY_LABEL | typeof MANAGER_LABEL) =>
+      this.#client.list<Pod>(PODS, { namespace, labelSelector: selectorOf(label), signal });
+    const [pods, gateways, managers] = await Promise.all([
       this.#client.list<Pod>(PODS, { fieldSelector: `spec.nodeName=${node}`, signal }),
-      this.#client.list<Pod>(PODS, { namespace, labelSelector, signal }),
+      own(GATEWAY_LABEL),
+      own(MANAGER_LABEL),
     ]);
-    return { pods: pods.items, gateways: gateways.items, gatewayNamespace: namespace };
+    return { pods: pods.items, foundation: [...gateways.items, ...managers.items], namespace };
   }
 
   #follow(uid: string, left: readonly Pod[] | undefined): Course {

@@ -4,7 +4,7 @@ import { timestamp } from "../../api/meta.ts";
 import type { Why } from "../../api/reasons.ts";
 import type { Pod } from "../../runtime/core.ts";
 import { NOW, pod } from "../fixtures.ts";
-import { ETCD_LABEL, GATEWAY_LABEL } from "../foundation.ts";
+import { ETCD_LABEL, GATEWAY_LABEL, MANAGER_LABEL } from "../foundation.ts";
 import {
   type DrainView,
   decideDrain,
@@ -22,8 +22,8 @@ function view(changes: Partial<DrainView> = {}): DrainView {
   return {
     node: "a",
     pods: [],
-    gateways: [],
-    gatewayNamespace: SYSTEM,
+    foundation: [],
+    namespace: SYSTEM,
     policy: { enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" },
     startedAt: NOW,
     now: NOW + 1000,
@@ -122,14 +122,26 @@ test("a member of etcd stays until the reboot, and one of somebody else's leaves
   expect(leaving(view({ pods: [member] }))).toEqual([]);
 });
 
+test("the last manager stays: its Pod might find no other place than the node that it cordoned", () => {
+  const manager = { labels: { [MANAGER_LABEL.key]: MANAGER_LABEL.value }, namespace: SYSTEM };
+  const gateway = pod("gw-1", "b", { labels: gatewayLabels, namespace: SYSTEM });
+  const own = pod("manager-1", "a", manager);
+  const names = (pods: Pod[], foundation: Pod[]): string[] =>
+    leaving(view({ pods, foundation })).map(({ metadata }) => metadata.name);
+  expect(names([own, pod("web", "a")], [own])).toEqual(["web"]);
+  expect(names([own], [own, gateway])).toEqual([]);
+  expect(names([own], [own, pod("manager-2", "b", { ...manager, ready: false })])).toEqual([]);
+  expect(names([own], [own, pod("manager-2", "b", manager)])).toEqual(["manager-1"]);
+});
+
 test("gateways leave last, and the last one that is Ready stays", () => {
   const gateway = { labels: gatewayLabels, namespace: SYSTEM };
   const own = pod("gw-1", "a", gateway);
   const other = pod("gw-2", "b", gateway);
   const sick = pod("gw-2", "b", { ...gateway, ready: false });
   const impostor = pod("gw-2", "b", { labels: gatewayLabels });
-  const names = (pods: Pod[], gateways: Pod[]): string[] =>
-    leaving(view({ pods, gateways })).map(({ metadata }) => metadata.name);
+  const names = (pods: Pod[], foundation: Pod[]): string[] =>
+    leaving(view({ pods, foundation })).map(({ metadata }) => metadata.name);
   expect(names([own, pod("web", "a")], [own, other])).toEqual(["web"]);
   expect(names([own], [own, other])).toEqual(["gw-1"]);
   expect(names([own], [own, sick])).toEqual([]);

@@ -7,7 +7,7 @@ import { timestamp } from "../../api/meta.ts";
 import type { Reason, Why } from "../../api/reasons.ts";
 import type { UpdateGroupSpec } from "../../api/update-group.ts";
 import type { Pod } from "../../runtime/core.ts";
-import { carries, ETCD_LABEL, GATEWAY_LABEL } from "../foundation.ts";
+import { carries, ETCD_LABEL, GATEWAY_LABEL, MANAGER_LABEL } from "../foundation.ts";
 
 /** Evictions asked for in one pass: the rest follows in the next. */
 const PASS = 50;
@@ -22,10 +22,10 @@ export interface DrainView {
   node: string;
   /** Pods that the API server says are on the node. */
   pods: readonly Pod[];
-  /** All Pods of gateways, wherever they are. */
-  gateways: readonly Pod[];
-  /** Namespace of the gateways and of etcd: a Pod elsewhere is none, whatever its labels say. */
-  gatewayNamespace: string;
+  /** All Pods of gateways and managers, wherever they are. */
+  foundation: readonly Pod[];
+  /** Their namespace, and etcd's: a Pod elsewhere is none of them, whatever its labels say. */
+  namespace: string;
   policy: UpdateGroupSpec["drain"];
   /** Wall clock, ms. */
   startedAt: number;
@@ -142,30 +142,34 @@ export function isStuck(idleFor: number, blocked: number): boolean {
 }
 
 /**
- * Pods that must leave. Gateways leave when nothing else is left, and only if another one
- * is Ready elsewhere: the last one stays, or no agent could commit. Members of etcd stay: elsewhere
- * they would be without their data, and a commit needs them until the reboot.
+ * Pods that must leave. Gateways and managers leave when nothing else is left, and only if another one of their
+ * kind is Ready elsewhere. Without a gateway no agent could commit; a manager whose Pod finds no other place would
+ * leave a cordoned node that nobody looks after. Members of etcd stay: elsewhere they would be without their data,
+ * and a commit needs them until the reboot.
  */
 export function leaving({
   pods,
   node,
-  gateways,
-  gatewayNamespace,
-}: Pick<DrainView, "pods" | "node" | "gateways" | "gatewayNamespace">): Pod[] {
+  foundation,
+  namespace,
+}: Pick<DrainView, "pods" | "node" | "foundation" | "namespace">): Pod[] {
   const bound = pods.filter(
-    (pod) => pod.spec?.nodeName === node && mustLeave(pod) && !carries(pod, ETCD_LABEL, gatewayNamespace),
+    (pod) => pod.spec?.nodeName === node && mustLeave(pod) && !carries(pod, ETCD_LABEL, namespace),
   );
-  const others = bound.filter((pod) => !carries(pod, GATEWAY_LABEL, gatewayNamespace));
+  const kindOf = (pod: Pod) => LAST_STAYS.find((label) => carries(pod, label, namespace));
+  const others = bound.filter((pod) => kindOf(pod) === undefined);
   if (others.length > 0) return others;
-  const another = gateways.some(
-    (pod) =>
-      carries(pod, GATEWAY_LABEL, gatewayNamespace) &&
-      pod.spec?.nodeName !== node &&
-      pod.metadata.deletionTimestamp === undefined &&
-      isReadyPod(pod),
+  const elsewhere = foundation.filter(
+    (pod) => pod.spec?.nodeName !== node && pod.metadata.deletionTimestamp === undefined && isReadyPod(pod),
   );
-  return bound.filter((pod) => another || pod.metadata.deletionTimestamp !== undefined);
+  return bound.filter(
+    (pod) =>
+      pod.metadata.deletionTimestamp !== undefined ||
+      elsewhere.some((other) => kindOf(other) === kindOf(pod)),
+  );
 }
+
+const LAST_STAYS = [GATEWAY_LABEL, MANAGER_LABEL] as const;
 
 function mustLeave({ metadata, status }: Pod): boolean {
   const owner = metadata.ownerReferences?.find(({ controller }) => controller === true);

@@ -30,6 +30,8 @@ export interface Block {
   text: string;
   /** What it needs that no test has; undefined where it is run. */
   untested: string | undefined;
+  /** Whether it says that the test on a real node runs it. */
+  e2e: boolean;
 }
 
 /** In the paragraph that follows a block. */
@@ -46,6 +48,7 @@ export function blocksOf(page: string, content = textOf(page)): Block[] {
       language,
       text: text.replaceAll(new RegExp(`^${indent}`, "gm"), ""),
       untested: MARK.exec(paragraph)?.[1],
+      e2e: paragraph.startsWith("<!-- run: e2e -->"),
     };
   });
 }
@@ -64,7 +67,16 @@ export function isRunByCi({ text }: Block): boolean {
     .every((line) => new RegExp(` ${line}$`, "m").test(ci));
 }
 
+/** The blocks of docs/getting-started.md that pages.e2e.test.ts runs: each by words that no other has. */
+export function e2eBlocks(): Block[] {
+  const words = [...textOf("test/e2e/pages.e2e.test.ts").matchAll(/ run\("([^"]+)"\)/g)];
+  const blocks = blocksOf("docs/getting-started.md").filter(({ language }) => language === "sh");
+  return words.flatMap(([, word = ""]) =>
+    blocks.filter(({ text }) => text.includes(word.replaceAll("\\n", "\n"))),
+  );
+}
+
 /** What blocks.real.test.ts runs. */
 export function runnableBlocks(): Block[] {
-  return commandBlocks().filter((block) => block.untested === undefined && !isRunByCi(block));
+  return commandBlocks().filter((block) => block.untested === undefined && !block.e2e && !isRunByCi(block));
 }
