@@ -3,7 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import type { Gauge as GaugeType } from "prom-client";
+import type { Gauge as GaugeType, Registry } from "prom-client";
 import type { Agent } from "./agent.ts";
 
 export interface MetricsServer {
@@ -11,9 +11,12 @@ export interface MetricsServer {
   close(): Promise<void>;
 }
 
-export interface MetricsOptions {
+export interface MetricsOptions extends RegistryOptions {
   /** `:PORT` or `HOST:PORT`. */
   address: string;
+}
+
+interface RegistryOptions {
   agent: Pick<Agent, "connected" | "observed">;
   version: string;
   /** File with the machine's own client certificate, PEM; absent where tokens are used. */
@@ -25,6 +28,35 @@ export async function serveMetrics(options: MetricsOptions): Promise<MetricsServ
   const { address, agent } = options;
   const [, host, port] = /^(.*):(\d{1,5})$/.exec(address) ?? [];
   if (port === undefined) throw new Error(`${address}: [HOST]:PORT expected`);
+  const registry = await agentRegistry(options);
+  const server = createServer((request, response) => {
+    const answer = async (): Promise<void> => {
+      if (request.url === "/healthz") response.writeHead(200).end("ok\n");
+      else if (request.url === "/readyz") response.writeHead(agent.connected ? 200 : 503).end("\n");
+      else if (request.url === "/metrics") {
+        response.writeHead(200, { "content-type": registry.contentType }).end(await registry.metrics());
+      } else response.writeHead(404).end();
+    };
+    answer().catch(() => response.destroy());
+  });
+  server.requestTimeout = 10_000;
+  server.maxConnections = 32;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(Number(port), host === "" ? undefined : host, resolve);
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+/** What an agent tells Prometheus, read from `agent` at each scrape. */
+export async function agentRegistry({ agent, version, identity }: RegistryOptions): Promise<Registry> {
   const { Counter, Gauge, Registry } = await import("prom-client");
   const registry = new Registry();
   const registers = [registry];
@@ -47,7 +79,7 @@ export async function serveMetrics(options: MetricsOptions): Promise<MetricsServ
     labelNames: ["role", "version", "node"],
     registers,
   });
-  build.set({ role: "agent", version: options.version, node: process.version }, 1);
+  build.set({ role: "agent", version, node: process.version }, 1);
   gauge("slipway_agent_connected", "1 while the agent has a session with a gateway.", () =>
     agent.connected ? 1 : 0,
   );
@@ -86,7 +118,6 @@ export async function serveMetrics(options: MetricsOptions): Promise<MetricsServ
       cpu.inc((user + system) / 1e6);
     },
   });
-  const { identity } = options;
   if (identity !== undefined) {
     const told = (name: string, help: string, timeOf: (certificate: X509Certificate) => Date): void => {
       const own: GaugeType = new Gauge({
@@ -113,30 +144,7 @@ export async function serveMetrics(options: MetricsOptions): Promise<MetricsServ
       ({ validFromDate }) => validFromDate,
     );
   }
-  const server = createServer((request, response) => {
-    const answer = async (): Promise<void> => {
-      if (request.url === "/healthz") response.writeHead(200).end("ok\n");
-      else if (request.url === "/readyz") response.writeHead(agent.connected ? 200 : 503).end("\n");
-      else if (request.url === "/metrics") {
-        response.writeHead(200, { "content-type": registry.contentType }).end(await registry.metrics());
-      } else response.writeHead(404).end();
-    };
-    answer().catch(() => response.destroy());
-  });
-  server.requestTimeout = 10_000;
-  server.maxConnections = 32;
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(Number(port), host === "" ? undefined : host, resolve);
-  });
-  return {
-    port: (server.address() as AddressInfo).port,
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+  return registry;
 }
 
 /** The first certificate in `file`; undefined where there is none. */

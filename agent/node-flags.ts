@@ -9,6 +9,8 @@ export const nodeFlags: readonly string[] = [
   "--no-maglev",
   "--v8-pool-size=1",
   "--max-semi-space-size=1",
+  // Collects before it grows: 5 MiB less.
+  "--optimize-for-size",
 ];
 
 /**

@@ -49,3 +49,5 @@ export const KURED_ANNOTATION = "weave.works/kured-reboot-in-progress";
 export const MANAGER_LEASE = "slipway-manager";
 /** On an UpdateGroup: `slipway uninstall` paused it, and unpauses it when nothing is under way any more. */
 export const UNINSTALL_ANNOTATION = `${GROUP}/paused-for-uninstall`;
+/** On a Job: the run of a hook that it is of, `nonce of the grant/phase/name of the hook`. */
+export const HOOK_RUN_ANNOTATION = `${GROUP}/hook-run`;

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { ObjectName } from "./channel.ts";
 import { Duration } from "./duration.ts";
+import { HookRun, Hooks } from "./hook.ts";
 import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { exactlyOne, validations } from "./rules.ts";
@@ -91,6 +92,7 @@ export const FrozenPolicy = z.object({
   releaseDeadline: Duration,
   holderTTL: Duration.optional(),
   excludeFromLoadBalancers: LoadBalancers.optional(),
+  hooks: Hooks.optional(),
 });
 
 /** What is needed to rebuild a holder when etcd lost it (design, rule 9). */
@@ -104,6 +106,11 @@ export const GrantStatus = z.object({
   since: z.iso.datetime(),
   policy: FrozenPolicy.optional(),
   asked: z.string().max(253).optional().meta({ description: "Why a person asked for this reboot." }),
+  hooks: z
+    .array(HookRun)
+    .max(16)
+    .optional()
+    .meta({ description: "Hooks that ran or run, oldest first.", "x-kubernetes-list-type": "atomic" }),
 });
 
 export const NodeUpdateStatus = z.object({

@@ -221,6 +221,16 @@ export const reasons = {
   ),
   DrainYielded: entry("normal", "Two drains blocked each other; the younger gave way."),
   WindowClosing: entry("normal", "The window closes before this can end; the slot is given back."),
+  HookRunning: entry(
+    "normal",
+    "A hook of the group runs, before the reboot or after it.",
+    "The message says which, and what it waits for.",
+  ),
+  HookFailed: entry(
+    "warning",
+    "A hook of the group failed, or was not done in time: with `onFailure: Stop` the slot is given back, or the node counts as failed.",
+    "The message says which and why; docs/hooks.md says what to look at.",
+  ),
   Drained: entry("normal", "The node is drained; its agent may commit."),
   Committed: entry("normal", "The agent may flip and reboot now."),
   Rebooting: entry("normal", "The machine reboots."),

@@ -3,6 +3,7 @@ import * as z from "zod";
 import { Blockers, HttpUrl } from "./blocker.ts";
 import { ObjectName } from "./channel.ts";
 import { Duration } from "./duration.ts";
+import { Hooks } from "./hook.ts";
 import { IntOrPercent } from "./int-or-percent.ts";
 import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
@@ -197,6 +198,9 @@ export const UpdateGroupSpec = z
     }),
     drain: Drain.default({ enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" }),
     health: Health.default({ bootChecks: [], bootDeadline: "5m", rebootTime: "1m", releaseDeadline: "10m" }),
+    hooks: Hooks.optional().meta({
+      description: "What others do between the drain and the reboot, and before the node works again.",
+    }),
     failureThreshold: z
       .int()
       .min(1)

@@ -167,10 +167,13 @@ function fateOf(snapshot: Snapshot, update: NodeUpdate, release: Release, stage:
   return step;
 }
 
-/** Drain, a reboot that fails until its deadline, and the fallback's: what must fit into an opening. */
+/** Drain, hooks, a reboot that fails until its deadline, and the fallback's: what must fit into an opening. */
 function deadlinesOf({ spec }: UpdateGroup): number {
   const drain = spec.drain.enabled ? parseDuration(spec.drain.timeout) : 0;
-  return drain + 2 * (parseDuration(spec.health.rebootTime) + parseDuration(spec.health.bootDeadline));
+  const hooks = (spec.hooks?.before ?? []).reduce((sum, { timeout }) => sum + parseDuration(timeout), 0);
+  return (
+    drain + hooks + 2 * (parseDuration(spec.health.rebootTime) + parseDuration(spec.health.bootDeadline))
+  );
 }
 
 /** From the grant to the end of verification, as it was lately; by the deadlines where nothing was seen. */

@@ -4,6 +4,7 @@ import {
   APPLY_ANNOTATION,
   HOLD_ANNOTATION,
   REBOOT_ANNOTATION,
+  REBOOT_IN_FREEZE_ANNOTATION,
   RETRIED_ANNOTATION,
   RETRY_ANNOTATION,
 } from "../api/labels.ts";
@@ -50,17 +51,27 @@ export function nodeCommand(io: Io): Command {
     .command("reboot")
     .description("Reboot a node once, as soon as its budgets allow.")
     .argument("<node>")
-    .requiredOption("--now", "do not wait for a reboot window; budgets and the drain still bind")
+    .requiredOption(
+      "--now",
+      "do not wait for a reboot window; budgets, the drain and change freezes still bind",
+    )
     .requiredOption("--reason <text>", "why; it is written to the NodeUpdate and its history")
+    .option("--in-freeze", "in a change freeze too")
     .action(async (name: string, _: unknown, self: Command) => {
-      const { reason, ...flags } = self.optsWithGlobals<GlobalFlags & { reason: string }>();
+      const { reason, inFreeze, ...flags } = self.optsWithGlobals<
+        GlobalFlags & { reason: string; inFreeze?: boolean }
+      >();
       await withClient(flags, io, async (client) => {
         const update = await needUpdate(client, name);
         await refuseHeld(client, name);
         const word = oneLine(reason);
         if (word === update.status?.rebooted)
           throw new Failure(`"${word}" rebooted ${name} before: give another reason, or nothing happens`);
-        await annotate(client, nodeUpdate, update.metadata.name, { [REBOOT_ANNOTATION]: word });
+        await annotate(client, nodeUpdate, update.metadata.name, {
+          [REBOOT_ANNOTATION]: word,
+          // One that was left by an earlier request must not speak for this one.
+          [REBOOT_IN_FREEZE_ANNOTATION]: inFreeze === true ? "yes" : null,
+        });
         io.out(`nodeupdate/${update.metadata.name} reboot asked\n`);
       });
     });

@@ -36,10 +36,16 @@ test("hold and unhold", async () => {
 
 test("a reboot is asked for, with a reason, and only with --now", async () => {
   expect((await plugin.slipway("node", "reboot", "pen-1", "--reason", "x")).code).toBe(1);
-  await plugin.slipway("node", "reboot", "pen-1", "--now", "--reason", "new firmware");
-  expect(
-    (await plugin.get<NodeUpdate>("nodeupdate", "pen-1")).metadata.annotations?.["slipway.dev/reboot"],
-  ).toBe("new firmware");
+  const asked = async (...more: string[]): Promise<NodeUpdate["metadata"]["annotations"]> => {
+    await plugin.slipway("node", "reboot", "pen-1", "--now", "--reason", "new firmware", ...more);
+    return (await plugin.get<NodeUpdate>("nodeupdate", "pen-1")).metadata.annotations;
+  };
+  expect(await asked("--in-freeze")).toMatchObject({
+    "slipway.dev/reboot": "new firmware",
+    "slipway.dev/reboot-in-freeze": "yes",
+  });
+  // Asked again without it, what was said before does not count.
+  expect(await asked()).not.toHaveProperty(["slipway.dev/reboot-in-freeze"]);
   await plugin.done("annotate", "nodeupdate", "pen-1", "slipway.dev/reboot-");
 });
 

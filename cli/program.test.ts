@@ -165,11 +165,12 @@ test("the version is that of package.json", () => {
 });
 
 test("the reference names every command and option", () => {
-  const page = cliPage(program);
+  const page = cliPage(program, "0 or 1.");
   for (const line of [
     "## kubectl slipway why",
     "## kubectl slipway rollout promote",
-    "| `--reason <text>` |",
+    "Exit codes: 0 or 1.",
+    "| `--reason <text>` (required) |",
     "(json, yaml, wide, name)",
   ])
     expect(page).toContain(line);

@@ -1,22 +1,21 @@
-/** The reference page of the plugin, from the commands' own definitions. */
-import type { Command } from "commander";
+/** The reference pages of the programs, from their commands' own definitions. */
+import type { Command, Option } from "commander";
 
-const HEADER = "<!-- Generated from cli/ by `npm run generate`: do not edit. -->\n";
+const HEADER = "<!-- Generated from the commands by `npm run generate`: do not edit. -->\n";
 
-/** Markdown of `program` and all that is below it. */
-export function cliPage(program: Command): string {
+/** Markdown of `program` and all that is below it. `ends`: what its exit codes say. */
+export function cliPage(program: Command, ends: string): string {
   const globals = options(program);
+  const shared =
+    globals.length === 0 ? [] : ["Every command takes these, before or after its name:", "", ...globals, ""];
   const lines = [
     HEADER,
     `# ${program.name()}`,
     "",
     program.description(),
     "",
-    "Every command takes these, before or after its name:",
-    "",
-    ...globals,
-    "",
-    "Exit codes: 0 done; 1 an error, whose cause and remedy stand on standard error, or, from `doctor` and `rollout status --wait`, something that is wrong.",
+    ...shared,
+    `Exit codes: ${ends}`,
     "",
     ...program.commands.flatMap((command) => section(command, program.name())),
   ];
@@ -53,8 +52,13 @@ function options(command: Command): string[] {
     "|---|---|",
     ...shown.map((option) => {
       const choices = option.argChoices === undefined ? "" : ` (${option.argChoices.join(", ")})`;
-      const must = option.mandatory ? " Required." : "";
-      return `| \`${option.flags.replaceAll("|", "\\|")}\` | ${option.description.replaceAll("|", "\\|")}${choices}${must} |`;
+      const must = option.mandatory ? " (required)" : "";
+      return `| \`${option.flags.replaceAll("|", "\\|")}\`${must} | ${option.description.replaceAll("|", "\\|")}${choices}${fallback(option)} |`;
     }),
   ];
+}
+
+function fallback({ defaultValue, defaultValueDescription }: Option): string {
+  const told = defaultValueDescription ?? (typeof defaultValue === "boolean" ? undefined : defaultValue);
+  return typeof told === "string" || typeof told === "number" ? ` (default: ${told})` : "";
 }

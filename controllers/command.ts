@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import * as z from "zod";
 import { MANAGER_LEASE } from "../api/labels.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
@@ -21,7 +21,7 @@ import { createMetrics, observeProcess } from "../runtime/metrics.ts";
 import { createRestClient } from "../runtime/rest-client.ts";
 import { CrdWatch } from "./crds/watch.ts";
 import { createFleetManager } from "./manager.ts";
-import type { WebhookKeys } from "./notify/notifier.ts";
+import type { WebhookKeys } from "./notify/signature.ts";
 import { RivalWatch } from "./rivals/watch.ts";
 
 /** Calls of the API server per second, and at once after a quiet time: a fleet's statuses are written one by one. */
@@ -71,7 +71,12 @@ export function managerCommand(): Command {
       "--webhook-keys <dir>",
       "directory with a file for each key that notices of groups are signed with",
     )
-    .option("--identity <name>", "unique name of this process", `${hostname()}_${systemRandom.uuid()}`)
+    .addOption(
+      new Option("--identity <name>", "unique name of this process").default(
+        `${hostname()}_${systemRandom.uuid()}`,
+        "host name and a random id",
+      ),
+    )
     .action(async (options: unknown) => {
       const flags = Flags.safeParse(options);
       if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));
@@ -92,6 +97,7 @@ async function run(flags: Flags): Promise<void> {
     rate: API_RATE,
     burst: API_BURST,
     userAgent: "slipway-manager",
+    onAnswer: (method, status) => metrics.apiAnswered(method, status),
   });
   const { etcd, observe } = meterEtcd(openEtcd(flags), clock);
   observe(metrics.registry);

@@ -33,13 +33,15 @@ import { FleetCache } from "./fleet-cache.ts";
 import { GatesController } from "./gates/controller.ts";
 import { Planner } from "./grants/planner.ts";
 import type { Plan } from "./grants/policy.ts";
+import { HookRunner } from "./hooks/runner.ts";
 import { Housekeeper } from "./housekeeper.ts";
 import { type HttpCaller, httpCaller } from "./http/caller.ts";
 import { FleetLeadership } from "./leadership.ts";
 import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
-import { Notifier, type WebhookKeys } from "./notify/notifier.ts";
+import { Notifier } from "./notify/notifier.ts";
+import type { WebhookKeys } from "./notify/signature.ts";
 import { createReleaseReconciler, releaseWatches } from "./release/controller.ts";
 import type { RivalWatch } from "./rivals/watch.ts";
 import { createRolloutReconciler } from "./rollout/controller.ts";
@@ -61,9 +63,9 @@ export interface FleetManagerOptions {
   identity: string;
   /** Leader election's times, where not client-go's. */
   election?: Pick<LeaderElectionOptions, "leaseDuration" | "renewDeadline" | "retryPeriod">;
-  /** Calls to blockers and webhooks; the process's own fetch if absent. */
+  /** Calls to blockers, hooks and webhooks; the process's own fetch if absent. */
   http?: HttpCaller;
-  /** Keys that notices are signed with; none if absent, and then none are sent. */
+  /** Keys that notices and calls of hooks are signed with; none if absent, and then nothing that must be signed is sent. */
   webhookKeys?: WebhookKeys;
   /** Looks for others that reboot nodes; nobody looks if absent. */
   rivals?: RivalWatch;
@@ -134,6 +136,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     check: (fleet, floor) => leadership.check(fleet, floor),
   });
   const http = options.http ?? httpCaller(clock);
+  const keys = options.webhookKeys ?? (() => Promise.resolve(undefined));
   const prober = new Prober({ client, http, clock, log: log.with({ part: "blockers" }) });
   const planner = new Planner(clock, () => prober.readings());
   let latest: { world: World; fleet: FleetSnapshot; plan: Plan } | undefined;
@@ -148,6 +151,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       planner,
       drainer: new Drainer(client, clock, namespace),
       prober,
+      hooks: new HookRunner({ client, http, keys, clock, log: log.with({ part: "hooks" }) }),
       random,
       onTransition: (step, why) => fleetMetrics?.transition(step, why),
     }),
@@ -209,7 +213,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     groups: stores.groups,
     nodeUpdates: stores.nodeUpdates,
     http,
-    keys: options.webhookKeys ?? (() => Promise.resolve(undefined)),
+    keys,
     recorder,
     clock,
     log: log.with({ part: "notifications" }),

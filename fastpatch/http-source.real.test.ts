@@ -86,6 +86,23 @@ describe("one request", () => {
     await expect(read(url, { offset: 1, length: 100 })).rejects.toMatchObject({ kind: "rangeIgnored" });
   });
 
+  test("asks once more where a kept connection ends as it is used again", async () => {
+    const used = new WeakSet<object>();
+    let resets = 0;
+    const url = await serve((request, response) => {
+      if (used.has(request.socket)) {
+        resets++;
+        request.socket.resetAndDestroy();
+        return;
+      }
+      used.add(request.socket);
+      ranged(bytes)(request, response);
+    });
+    expect((await read(url, { offset: 10, length: 20 })).length).toBe(20);
+    expect((await read(url, { offset: 10, length: 20 })).length).toBe(20);
+    expect(resets).toBe(1);
+  });
+
   test.each<[string, Answer, object]>([
     ["an error", (_request, response) => void response.writeHead(503).end(), { kind: "status" }],
     ["an object that is too small", ranged(bytes.subarray(1)), { kind: "tooShort" }],

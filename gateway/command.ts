@@ -1,7 +1,7 @@
 /** `slipway gateway`: the flags, and the process's own implementations of the ports. */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import * as z from "zod";
 import { createCoordination } from "../coordination/create.ts";
 import { EtcdHealth } from "../coordination/etcd-health.ts";
@@ -56,7 +56,12 @@ export function gatewayCommand(): Command {
     )
     .requiredOption("--service-account <list>", "NAMESPACE:NAME that agents run as, comma-separated")
     .option("--audience <name>", "audience of the agents' tokens", "slipway")
-    .option("--name <name>", "name of this gateway in records and logs", hostname());
+    .addOption(
+      new Option("--name <name>", "name of this gateway in records and logs").default(
+        hostname(),
+        "host name",
+      ),
+    );
   return addEtcdFlags(command).action(async (options: unknown) => {
     const flags = Flags.safeParse(options);
     if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));

@@ -71,6 +71,15 @@ async function bundleAll(folder: string): Promise<void> {
   await writeFile(join(folder, "sbom.cdx.json"), `${JSON.stringify(sbom, null, 2)}\n`);
 }
 
+/** By which the agent runs the systemctl of its host (agent/systemd-host.ts); a distroless image has none. */
+export const CHROOT = "/usr/sbin/chroot";
+
+async function copyChroot(root: string): Promise<void> {
+  await mkdir(join(root, dirname(CHROOT)), { recursive: true });
+  await cp(CHROOT, join(root, CHROOT), { dereference: true });
+  await chmod(join(root, CHROOT), 0o755);
+}
+
 /** The Node.js that runs this, with the one library of its own that a distroless image lacks. */
 async function copyNode(root: string): Promise<void> {
   const bin = join(root, "usr/local/bin");
@@ -95,5 +104,8 @@ if (import.meta.main) {
   const folder = values.root === undefined ? positionals[0] : join(values.root, "usr/lib/slipway");
   if (folder === undefined) throw new Error("usage: node hack/bundle.ts FOLDER, or --root FOLDER");
   await bundleAll(resolve(folder));
-  if (values.root !== undefined) await copyNode(resolve(values.root));
+  if (values.root !== undefined) {
+    await copyNode(resolve(values.root));
+    await copyChroot(resolve(values.root));
+  }
 }

@@ -1,6 +1,7 @@
 /**
  * Writes what is generated and checked in: proto/gen/ from the protocol, crds/ and docs/reference/
- * from api/ and from the commands of cli/, of the chart what hack/chart/ has, then the chart's renders.
+ * from api/, from the commands, and from what hack/reference/ has, of the chart what hack/chart/ has,
+ * then the chart's renders.
  * `npm run generate`; with `--check` nothing is written and stale files are named, without the
  * renders: those need helm, and a test compares them.
  */
@@ -20,6 +21,7 @@ try {
   run("buf", ["generate", "--output", join(fresh, "proto")], join(root, "proto"));
   run(process.execPath, [join(root, "api/generate.ts"), fresh], root);
   run(process.execPath, [join(root, "cli/generate.ts"), fresh], root);
+  run(process.execPath, [join(root, "hack/reference/generate.ts"), fresh], root);
   run(process.execPath, [join(root, "hack/chart/generate.ts"), fresh], root);
   if (process.argv.includes("--check")) check();
   else {

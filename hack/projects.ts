@@ -6,15 +6,19 @@ import { type Report, type Summary, summarize } from "./summary.ts";
 
 export const VITEST = resolve(import.meta.dirname, "../node_modules/vitest/vitest.mjs");
 
-/** `filters` choose files; `vitest` runs VITEST with these arguments and gives its exit code. */
+/**
+ * `filters` choose files; `vitest` runs VITEST with these arguments and gives its exit code. The reporter `verbose`
+ * says how long each test took.
+ */
 export async function runProjects(
   projects: readonly string[],
   filters: readonly string[],
   vitest: (args: readonly string[]) => Promise<number>,
+  reporter: "dot" | "verbose" = "dot",
 ): Promise<Summary> {
   const directory = mkdtempSync(join(tmpdir(), "slipway-test-"));
   const report = join(directory, "report.json");
-  const args = ["run", "--reporter=dot", "--reporter=json", `--outputFile.json=${report}`];
+  const args = ["run", `--reporter=${reporter}`, "--reporter=json", `--outputFile.json=${report}`];
   // A filter may leave a project without files.
   if (filters.length > 0) args.push("--passWithNoTests");
   try {

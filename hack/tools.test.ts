@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { cacheDirectory, readPins, ToolError } from "./tools/cache.ts";
-import { diagnose, GO_TOOLS, goEnvironment, linkerFlags } from "./tools/go.ts";
+import { diagnose, GO_TOOLS, goEnvironment, recipeOf } from "./tools/go.ts";
 import { withLock } from "./tools/lock.ts";
 import { tool, tools } from "./tools.ts";
 
@@ -142,8 +142,5 @@ test("a lock lets one in at a time, and a failure gives it back", async () => {
 });
 
 function readHash(): string {
-  return readPins(
-    ".",
-    linkerFlags(".", () => "1.2.3"),
-  ).hash;
+  return readPins(".", recipeOf(".")).hash;
 }

@@ -16,7 +16,7 @@ import {
   TEMPORARY,
 } from "./tools/cache.ts";
 import { DEBIAN_TOOLS, type DebianTool, unpackDebianTool } from "./tools/debian.ts";
-import { buildGoTools, GO_TOOLS, type GoTool, linkerFlags } from "./tools/go.ts";
+import { buildGoTools, GO_TOOLS, type GoTool, recipeOf } from "./tools/go.ts";
 import { withLock } from "./tools/lock.ts";
 
 export type Tool = GoTool | DebianTool;
@@ -63,10 +63,7 @@ export async function tools<Name extends Tool>(
   const cache = cacheDirectory(env);
   const paths: Partial<Record<Tool, string>> = {};
   for (const [module, members] of byModule(names)) {
-    const pins = readPins(
-      module,
-      linkerFlags(module, () => "1.2.3"),
-    );
+    const pins = readPins(module, recipeOf(module));
     const directory = join(cache, "tools", pins.hash);
     const look = async (name: Tool): Promise<string | undefined> => {
       const key = [name, directory, env.KUBEBUILDER_ASSETS, env.PATH].join("\0");

@@ -1,22 +1,12 @@
 /** Every kubectl command in the pages for people is run against the real API server; paths and scripts that they name exist. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { tool } from "../hack/tools.ts";
+import { PAGES, ROOT as root, textOf } from "./docs/page.ts";
 
-const root = join(import.meta.dirname, "..");
-const pages = [
-  "README.md",
-  "CONTRIBUTING.md",
-  "charts/slipway/README.md",
-  ...["docs", "docs/runbooks"].flatMap((folder) =>
-    readdirSync(join(root, folder))
-      .filter((file) => file.endsWith(".md"))
-      .map((file) => `${folder}/${file}`),
-  ),
-];
-const text = new Map(pages.map((page) => [page, readFileSync(join(root, page), "utf8")]));
+const text = new Map(PAGES.map((page) => [page, textOf(page)]));
 const kubectl = await tool("kubectl");
 
 function run(args: string[], input = ""): string {
@@ -111,10 +101,22 @@ describe("commands", () => {
   });
 });
 
+/** Of the headings, as GitHub makes them. */
+function anchorsOf(content: string): string[] {
+  return [...content.matchAll(/^#+ (.+)$/gm)].map(([, title = ""]) =>
+    title
+      .toLowerCase()
+      .replaceAll(/[^\w\- ]/g, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
 describe("links and paths", () => {
   test.each([...text])("%s points only at what exists", (page, content) => {
-    for (const [, target = ""] of content.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)) {
-      expect(existsSync(join(root, dirname(page), target)), target).toBe(true);
+    for (const [, target = "", anchor = ""] of content.matchAll(/\]\(([^)#:]*)(?:#([^)]*))?\)/g)) {
+      const path = target === "" ? page : join(dirname(page), target);
+      expect(existsSync(join(root, path)), target).toBe(true);
+      if (anchor !== "") expect(anchorsOf(textOf(path)), `${target}#${anchor}`).toContain(anchor);
     }
     for (const [, path = ""] of content.matchAll(
       /`((?:api|agent|controllers|coordination|fastpatch|gateway|hack|test|docs|proto|runtime|ports|cli)\/[\w./-]+\.(?:ts|md|proto|yaml))`/g,

@@ -13,9 +13,7 @@ export type Situation =
   /** What was asked is newer than what the manager looked at. */
   | "NotObservedYet"
   /** A person asked for its slot, and the manager has not done it yet. */
-  | "StealAsked"
-  /** A person asked for a reboot. */
-  | "RebootAsked";
+  | "StealAsked";
 
 /** A command that changes something, and what it does. */
 export interface Advice {
@@ -56,6 +54,10 @@ export const commands = {
   group: (group: string) => advise(`kubectl slipway rollout status ${group}`, "shows the whole group"),
   windows: (group: string) => advise(`kubectl slipway windows next ${group}`, "lists its next openings"),
   editGroup: (group: string, what: string) => advise(`kubectl edit updategroup ${group}`, what),
+  webhooks: advise(
+    "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations",
+    "lists what may refuse evictions; the message says who did",
+  ),
   locks: advise("kubectl slipway locks list", "shows every holder and what waits for it"),
   steal: (name: string) =>
     advise(

@@ -1,6 +1,8 @@
 /** Nodes that hold a slot: a recorded moment, changed. */
 import { expect, test } from "vitest";
+import type { Step } from "../../api/node-update.ts";
 import { adviceIsSound, all, type Case, explained, grant, groupSpec, held, says } from "./cases.ts";
+import type { Situation } from "./finding.ts";
 
 const cases: Record<string, Case> = {
   "a slot is asked for": {
@@ -98,6 +100,18 @@ const cases: Record<string, Case> = {
     situation: "WindowClosing",
     sentence:
       "node-01 gives its slot back: the window closes at 2026-01-05T12:05:00Z, and 1 Pod had not left: default/a.",
+  },
+  "load balancers are given time": {
+    file: "window-closed",
+    change: says(
+      "Draining",
+      "LeavingLoadBalancers",
+      "Load balancers have until 2026-01-05T12:00:20Z to let go of the node.",
+      grant("Granted"),
+    ),
+    situation: "LeavingLoadBalancers",
+    sentence:
+      "node-01 is cordoned, and Pods leave once load balancers had time to let go of it: load balancers have until 2026-01-05T12:00:20Z (in 20s) to let go of the node.",
   },
   "held while it drains": {
     file: "window-closed",
@@ -219,6 +233,58 @@ const cases: Record<string, Case> = {
       "node-01 came back from its reboot on 1.0.0, which did not go well: the boot ended without a verdict.",
   },
 };
+
+/** How a slot is given back before the reboot: the manager's words, or the agent's. */
+const ends: readonly [Situation, string][] = [
+  ["DrainTimedOut", "after 10m 1 Pod had not left: default/a"],
+  ["CommitRefused", "the grant is gone"],
+  ["CommitExpired", "the agent did not ask to reboot within five minutes after the drain"],
+  ["Withdrawn", "the slot was given back before the reboot"],
+  ["DeadManUnavailable", "slipway-deadman.service does not run"],
+  ["FlipFailed", "the disk is read-only"],
+  ["RebootRefused", "a backup inhibits it"],
+  ["NothingStaged", "1.1.0-calm is not in the passive slot"],
+  ["RebootNotRequired", "nothing asks for a reboot"],
+  ["StaleToken", "the token names no living grant"],
+];
+
+test.each(ends)("a slot that is given back: %s", (situation, message) => {
+  // A grant that was committed and then withdrawn keeps its phase until its slot is free.
+  for (const phase of ["Granted", "Committed"] as const) {
+    const change = says(
+      "Draining",
+      situation,
+      `${message.charAt(0).toUpperCase()}${message.slice(1)}.`,
+      grant(phase),
+    );
+    const found = explained({ file: "window-closed", change });
+    expect(found).toMatchObject({ situation, sentence: `node-01 gives its slot back: ${message}.` });
+    adviceIsSound(found);
+  }
+});
+
+test.each<[Situation, Step]>([
+  ["Stolen", "Draining"],
+  ["HolderExpired", "Suspect"],
+])("a slot that is taken away: %s", (situation, step) => {
+  const change = says(step, situation, "A person frees the slot: its disk is gone.", grant("Committed"));
+  const found = explained({ file: "window-closed", change });
+  expect(found).toMatchObject({
+    situation,
+    sentence: "node-01 loses its slot: a person frees the slot: its disk is gone.",
+  });
+});
+
+test.each<Situation>(["FellBack", "ReleaseChecksFailed", "StillRequired"])(
+  "a reboot that did not go well: %s",
+  (situation) => {
+    const change = says("Verifying", situation, "The node is not Ready.", grant("Returned"));
+    expect(explained({ file: "window-closed", change })).toMatchObject({
+      situation,
+      sentence: "node-01 came back from its reboot on 1.0.0, which did not go well: the node is not Ready.",
+    });
+  },
+);
 
 test.each(Object.entries(cases))("%s", (_name, one) => {
   const found = explained(one);

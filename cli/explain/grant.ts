@@ -4,8 +4,9 @@ import { parseDuration } from "../../api/duration.ts";
 import { APPLY_ANNOTATION } from "../../api/labels.ts";
 import { reasons } from "../../api/reasons.ts";
 import { advise, commands, type Finding, finding, type Situation } from "./finding.ts";
+import { hooked } from "./hooks.ts";
 import { holds, type Subject } from "./subject.ts";
-import { clause, span, when } from "./words.ts";
+import { clause, dated, span, when } from "./words.ts";
 
 /** Undefined where it holds none. `now`: wall clock, ms. */
 export function underGrant(subject: Subject, now: number): Finding | undefined {
@@ -14,10 +15,14 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
   const grant = status?.grant;
   if (status === undefined || grant === undefined) return undefined;
   const { step = "Granting", reason = "", message = "", since = grant.since } = status;
+  if (FREED.includes(reason))
+    return finding(situationOf(reason), `loses its slot: ${clause(message)}`, commands.locks);
   if (step === "Suspect") return suspect(subject, now);
   const lasts = span(now - Date.parse(since));
-  if (grant.phase === "Returned" || step === "Verifying") return verifying(subject, now);
-  if (grant.phase === "Committed") return committed(subject, now);
+  if (grant.phase === "Returned" || step === "Verifying")
+    return hooked(subject, now) ?? verifying(subject, now);
+  // One that was withdrawn after its commit is shown as Draining until its slot is free.
+  if (grant.phase === "Committed" && step !== "Draining") return committed(subject, now);
   const stop = stopped(subject);
   if (stop !== undefined) return stop;
   if (status.connected === false) {
@@ -31,6 +36,8 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
   if (grant.phase === "Drained" || reason === "Drained") {
     return finding("Drained", `is drained, and its agent asks to reboot next`, commands.locks);
   }
+  const hook = hooked(subject, now);
+  if (hook !== undefined) return hook;
   if (reason === "BlockedByDisruptionBudget") return blocked(subject, now);
   if (reason === "Draining") {
     return finding(
@@ -43,13 +50,27 @@ export function underGrant(subject: Subject, now: number): Finding | undefined {
     );
   }
   if (reason === "EvictionRefused" || reason === "PodsNotEnding") return stuck(subject, reason, now);
-  const does =
-    GOES_ON.includes(reason) || !Object.hasOwn(reasons, reason) ? "holds a slot" : "gives its slot back";
-  return finding(situationOf(reason, "Granting"), `${does}: ${clause(message)}`, commands.locks);
+  if (reason === "LeavingLoadBalancers") {
+    return finding(
+      reason,
+      `is cordoned, and Pods leave once load balancers had time to let go of it: ${dated(clause(message), now)}`,
+      commands.editGroup(update?.spec.group ?? "", "changes spec.excludeFromLoadBalancers.wait"),
+    );
+  }
+  const goesOn = reason === "Granting" || !Object.hasOwn(reasons, reason);
+  const logs = OF_THE_HOST.includes(reason) && subject.node !== undefined ? [commands.agentLogs(name)] : [];
+  return finding(
+    situationOf(reason, "Granting"),
+    `${goesOn ? "holds a slot" : "gives its slot back"}: ${clause(message)}`,
+    ...logs,
+    commands.locks,
+  );
 }
 
-/** Steps under a slot that are no ends of it. */
-const GOES_ON = ["Granting", "LeavingLoadBalancers"];
+/** Ends of a slot that nobody asked the agent about. */
+const FREED: readonly string[] = ["Stolen", "HolderExpired"];
+/** Why an agent could not reboot its machine. */
+const OF_THE_HOST: readonly string[] = ["DeadManUnavailable", "FlipFailed", "RebootRefused"];
 
 function blocked(subject: Subject, now: number): Finding {
   const { name, update } = subject;
@@ -78,7 +99,7 @@ function stuck(subject: Subject, reason: "EvictionRefused" | "PodsNotEnding", no
     reason,
     `can't be drained: ${message}${givesUp(subject, now)}`,
     reason === "EvictionRefused"
-      ? webhooks
+      ? commands.webhooks
       : advise(
           `kubectl get pods -A --field-selector spec.nodeName=${name} -o custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name,FINALIZERS:.metadata.finalizers`,
           "shows what keeps them; whoever set a finalizer must take it off",
@@ -87,11 +108,6 @@ function stuck(subject: Subject, reason: "EvictionRefused" | "PodsNotEnding", no
     advise(`kubectl slipway node hold ${name} --reason "..."`, "gives the slot back and keeps the node out"),
   );
 }
-
-export const webhooks = advise(
-  "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations",
-  "lists the webhooks that may refuse an eviction, and where they run",
-);
 
 /** The API server says `The disruption budget NAME needs ...` (registry/core/pod/storage/eviction.go). */
 export function disruptionBudgetOf(message: string): string | undefined {
@@ -177,6 +193,7 @@ const FAILURES: readonly string[] = [
   "FellBack",
   "BootChecksFailed",
   "ReleaseChecksFailed",
+  "HookFailed",
   "PowerLost",
   "StillRequired",
 ];

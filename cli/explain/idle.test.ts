@@ -146,6 +146,13 @@ const cases: Record<string, Case> = {
     sentence:
       "node-01 runs 1.0.0 and does not fetch 1.1.0-calm yet: the running slot is not marked good: unit harbor.service is not active.",
   },
+  "no gateway has told it anything yet": {
+    file: "window-closed",
+    change: says("Staging", "WaitingForGateway", "No gateway has told yet what this machine should run."),
+    situation: "WaitingForGateway",
+    sentence:
+      "node-01 runs 1.0.0 and does not fetch 1.1.0-calm yet: no gateway has told yet what this machine should run.",
+  },
   "its memory can't be written": {
     file: "window-closed",
     change: says("Staging", "StateNotWritten", "SLIPWAY-STATE is full."),

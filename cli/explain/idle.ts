@@ -107,6 +107,8 @@ function image(member: Member, snapshot: Snapshot, now: number): Finding | undef
   }
   const { release } = target;
   if (isImageOf(release, update.status?.runningRootHash)) return current(member);
+  // The reboot that a person asked for waits for no rollout.
+  if (rebootAskedFor(update) !== undefined && update.status?.step === "Staged") return undefined;
   return (
     withheld(member) ??
     quarantined(member, running) ??

@@ -1,6 +1,7 @@
 /** Nodes that have everything but their turn: a recorded moment, changed. */
 import { expect, test } from "vitest";
-import { adviceIsSound, type Case, explained, says } from "./cases.ts";
+import { REBOOT_ANNOTATION } from "../../api/labels.ts";
+import { adviceIsSound, all, annotated, type Case, explained, says } from "./cases.ts";
 
 const cases: Record<string, Case> = {
   "a topology limit": {
@@ -138,6 +139,88 @@ const cases: Record<string, Case> = {
     situation: "TooManyBudgets",
     sentence:
       "node-01 has 1.1.0-calm staged and is bound by too much: 40 budgets bind the node; at most 32 may.",
+  },
+  "an alert fires": {
+    file: "window-closed",
+    change: says(
+      "Staged",
+      "Blocked",
+      "Blocker alerts of UpdateGroup calm: alert DiskFull fires since 2026-01-05T11:50:00Z, and 2 more.",
+    ),
+    situation: "Blocked",
+    sentence:
+      "node-01 has 1.1.0-calm staged and is held back: blocker alerts of UpdateGroup calm: alert DiskFull fires since 2026-01-05T11:50:00Z (10m ago), and 2 more.",
+  },
+  "a blocker gives no answer": {
+    file: "window-closed",
+    change: says(
+      "Staged",
+      "BlockerFailed",
+      "Blocker desk of UpdateGroup calm gives no answer since 2026-01-05T11:58:00Z, which blocks: https://desk.example.org answered 500.",
+    ),
+    situation: "BlockerFailed",
+    sentence:
+      "node-01 has 1.1.0-calm staged and is held back: blocker desk of UpdateGroup calm gives no answer since 2026-01-05T11:58:00Z (2m ago), which blocks: https://desk.example.org answered 500.",
+  },
+  "asking failed half-way": {
+    file: "window-closed",
+    change: says(
+      "Staged",
+      "SlotNotAsked",
+      "Asking for a slot failed: the API server answered 409 (Conflict).",
+    ),
+    situation: "SlotNotAsked",
+    sentence:
+      "node-01 has 1.1.0-calm staged and asks for a slot again within a minute: asking for a slot failed: the API server answered 409 (Conflict).",
+  },
+  "what it should run changed while it asked": {
+    file: "window-closed",
+    change: says("Staged", "DesiredChanged", "what node-01 should run is no longer what the plan rests on"),
+    situation: "DesiredChanged",
+    sentence:
+      "node-01 has 1.1.0-calm staged and asks for a slot again: what node-01 should run is no longer what the plan rests on.",
+  },
+  "it holds a slot already": {
+    file: "window-closed",
+    change: says("Staged", "AlreadyGranted", "node-01 holds a slot already"),
+    situation: "AlreadyGranted",
+    sentence: "node-01 has 1.1.0-calm staged and asks for a slot again: node-01 holds a slot already.",
+  },
+  "another manager leads": {
+    file: "window-closed",
+    change: says("Staged", "LeaderChanged", "epoch 8 leads, not 7"),
+    situation: "LeaderChanged",
+    sentence: "node-01 has 1.1.0-calm staged and can't be given a slot now: epoch 8 leads, not 7.",
+  },
+  "too many starts to find an opening": {
+    file: "window-closed",
+    change: says(
+      "Staged",
+      "OpeningNotFound",
+      "Windows are searched until 2026-01-12T12:00:00Z; there is no opening.",
+    ),
+    situation: "OpeningNotFound",
+    sentence:
+      "node-01 has 1.1.0-calm staged and waits for a reboot window: windows are searched until 2026-01-12T12:00:00Z (in 7d); there is no opening.",
+  },
+  "a person asked for a reboot, and it is ready": {
+    file: "window-closed",
+    change: all(
+      annotated(REBOOT_ANNOTATION, "new firmware"),
+      says("Staged", "RebootAsked", "A person asked for a reboot: new firmware."),
+    ),
+    situation: "RebootAsked",
+    sentence: "node-01 was asked to reboot (new firmware) and asks for a slot next.",
+  },
+  "a person asked for a reboot before its stage": {
+    file: "stage-not-reached",
+    change: all(
+      annotated(REBOOT_ANNOTATION, "new firmware"),
+      says("Staged", "WaitingForBudget", "Budget group/stages allows 1 down: node-04 is not Ready."),
+    ),
+    situation: "WaitingForBudget",
+    sentence:
+      "node-05 was asked to reboot (new firmware) and waits for room: budget group/stages allows 1 down: node-04 is not Ready.",
   },
   "the window closed twice": {
     file: "window-closed",

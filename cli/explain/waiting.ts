@@ -3,7 +3,7 @@ import { parseDuration } from "../../api/duration.ts";
 import { reasons } from "../../api/reasons.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { advise, commands, type Finding, finding } from "./finding.ts";
-import { disruptionBudgetOf, webhooks } from "./grant.ts";
+import { disruptionBudgetOf } from "./grant.ts";
 import { type Member, rebootAskedFor } from "./subject.ts";
 import { clause, dated } from "./words.ts";
 
@@ -22,6 +22,7 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
   const because = `${dated(clause(message), now)}${passed(message, now)}`;
   switch (reason) {
     case "WaitingForWindow":
+    case "OpeningNotFound":
       return finding(reason, `${has} and waits for a reboot window: ${because}`, commands.windows(groupName));
     case "ChangeFreeze":
       return finding(
@@ -74,8 +75,36 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
       return finding(
         reason,
         `${has} and takes no slot, because no Pod of it may be evicted: ${because}`,
-        webhooks,
+        commands.webhooks,
       );
+    case "Blocked":
+    case "BlockerFailed":
+      return finding(
+        reason,
+        `${has} and is held back: ${because}`,
+        commands.editGroup(
+          groupName,
+          reason === "Blocked"
+            ? "changes spec.blockers"
+            : "mends spec.blockers, or sets onFailure: Allow there",
+        ),
+        advise(
+          `kubectl slipway node reboot ${name} --now --reason "..."`,
+          "reboots it once, whatever blocks",
+        ),
+      );
+    case "RebootAsked":
+      return finding(reason, `${has} and asks for a slot next`, commands.locks);
+    case "SlotNotAsked":
+      return finding(
+        reason,
+        `${has} and asks for a slot again within a minute: ${because}`,
+        commands.why(name),
+        commands.doctor,
+      );
+    case "AlreadyGranted":
+    case "DesiredChanged":
+      return finding(reason, `${has} and asks for a slot again: ${because}`, commands.why(name));
     case "BeingRemoved":
       return finding(
         reason,

@@ -7,6 +7,8 @@ const LABELS = { "slipway.dev/from": "brupop" };
 /** Nodes that brupop's agents run on. */
 const INTERFACE = "bottlerocket.aws/updater-interface-version";
 const ALL = 100_000;
+/** Seconds that load balancers may be given at most, as our schema has it. */
+const LONGEST_WAIT = 1800;
 /** A one-shot trigger has no length: what was in flight ran to completion. */
 const TRIGGER_HOURS = 4;
 
@@ -36,6 +38,7 @@ export function fromBrupop(objects: readonly Loose[]): Plan {
   if (concurrent === "unlimited")
     comments.push("MAX_CONCURRENT_UPDATE was unlimited: every node may be down at once. Choose a limit.");
   const window = windowOf(flags, lost);
+  const wait = Number(flags.get("EXCLUDE_FROM_LB_WAIT_TIME_IN_SEC", "0")) || 0;
   const group: Manifest = {
     kind: "UpdateGroup",
     name: NAME,
@@ -45,6 +48,7 @@ export function fromBrupop(objects: readonly Loose[]): Plan {
       driver: "sentinel",
       maxUnavailable: concurrent === "unlimited" ? "100%" : within(Number(concurrent) || 1, 1, ALL),
       windows: window === undefined ? "Always" : "OnlyInWindows",
+      ...(wait > 0 ? { excludeFromLoadBalancers: { wait: inDuration(within(wait, 1, LONGEST_WAIT)) } } : {}),
       drain: { timeout: "24h", onTimeout: "Abort", onWindowClose: window === undefined ? "Abort" : "Finish" },
     },
     comments: [
@@ -55,12 +59,6 @@ export function fromBrupop(objects: readonly Loose[]): Plan {
         : ["onWindowClose: Finish, because brupop ended outside of the window what it had begun."]),
     ],
   };
-  const wait = flags.get("EXCLUDE_FROM_LB_WAIT_TIME_IN_SEC", "0");
-  if (wait !== "0") {
-    lost.push(
-      `EXCLUDE_FROM_LB_WAIT_TIME_IN_SEC ${wait}: the label node.kubernetes.io/exclude-from-external-load-balancers is not set; let readiness of the Pods take them out of the balancer.`,
-    );
-  }
   lost.push(
     "Updating itself: there is no driver for Bottlerocket's update API. Let its own updater stage (apiclient update), and this group reboot.",
     "BottlerocketShadow objects: NodeUpdates take their place; the crash count has no counterpart, failures halt the group instead.",

@@ -9,6 +9,9 @@ const NAME = "flatcar";
 const LABELS = { "slipway.dev/from": "fluo" };
 /** The agent's default for -grace-period: the drain's time. */
 const GRACE = 600;
+/** FLUO has no timeout for hooks; as many annotations as a hook of ours takes. */
+const HOOK_TIMEOUT = "15m";
+const MOST_ANSWERS = 8;
 const DAY_SECONDS = 86_400;
 /** Longest window that our schema takes. */
 const WEEK_SECONDS = 7 * DAY_SECONDS;
@@ -31,6 +34,7 @@ export function fromFluo(objects: readonly Loose[], nodes: readonly Loose[]): Pl
   const agentFlags = flagsOf(agent);
   const window = windowOf(operatorFlags, lost);
   const grace = goSeconds(agentFlags?.get("grace-period", String(GRACE)) ?? String(GRACE)) ?? GRACE;
+  const hooks = hooksOf(operatorFlags, lost);
   const selector = agent?.spec?.template?.spec?.nodeSelector ?? { "kubernetes.io/os": "linux" };
   const group: Manifest = {
     kind: "UpdateGroup",
@@ -46,10 +50,16 @@ export function fromFluo(objects: readonly Loose[], nodes: readonly Loose[]): Pl
         onTimeout: "Force",
         onWindowClose: "Abort",
       },
+      ...(hooks === undefined ? {} : { hooks }),
     },
     comments: [
       "One node at a time, as FLUO does (its limit is no flag).",
       "onTimeout: Force, because FLUO's agent reboots although Pods remain; Abort gives the slot back instead.",
+      ...(hooks === undefined
+        ? []
+        : [
+            `FLUO waits for its hooks for ever, and before the drain; here they come after it, and fail after ${HOOK_TIMEOUT}, which must fit into a window too.`,
+          ]),
     ],
   };
   todo.push(
@@ -64,7 +74,6 @@ export function fromFluo(objects: readonly Loose[], nodes: readonly Loose[]): Pl
     if (is("reboot-in-progress") || is("reboot-ok"))
       todo.push(`Wait until FLUO is done with ${metadata.name}, which it reboots now.`);
   }
-  hooks(operatorFlags, lost);
   if (agentFlags?.has("force-drain") === true)
     lost.push("-force-drain: Pods without a controller are evicted like all others.");
   lost.push(
@@ -125,12 +134,16 @@ function windowOf(flags: Flags | undefined, lost: string[]): Manifest | undefine
   };
 }
 
-function hooks(flags: Flags | undefined, lost: string[]): void {
-  for (const flag of ["before-reboot-annotations", "after-reboot-annotations"]) {
-    const value = flags?.get(flag, "") ?? "";
-    if (value === "") continue;
-    lost.push(
-      `-${flag} ${value}: hooks that set annotations; write spec.blockers or a boot check (spec.health.bootChecks) with a deadline instead.`,
-    );
-  }
+/** What FLUO's hooks are here: DaemonSets that its labels select go on as they are. */
+function hooksOf(flags: Flags | undefined, lost: string[]): Record<string, object[]> | undefined {
+  const lists = ["before", "after"].flatMap((when): [string, object[]][] => {
+    const keys = (flags?.get(`${when}-reboot-annotations`, "") ?? "").split(",").map((key) => key.trim());
+    const answers = [...new Set(keys.filter((key) => key !== ""))];
+    if (answers.length === 0) return [];
+    if (answers.length > MOST_ANSWERS)
+      lost.push(`-${when}-reboot-annotations: those after the ${MOST_ANSWERS}th; a hook has no more.`);
+    const label = { key: `${PREFIXES[0]}${when}-reboot`, answers: answers.slice(0, MOST_ANSWERS) };
+    return [[when, [{ name: "fluo", label, timeout: HOOK_TIMEOUT, onFailure: "Stop" }]]];
+  });
+  return lists.length === 0 ? undefined : Object.fromEntries<object[]>(lists);
 }

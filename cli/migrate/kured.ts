@@ -1,4 +1,5 @@
 /** kured's DaemonSet (flags of kured 1.23) as a group of driver sentinel and a reboot window. */
+import { blockersOf } from "./kured-blockers.ts";
 import { goSeconds, inDuration, type Manifest, type Plan, within } from "./plan.ts";
 import { containersOf, Flags, type Loose, nameOf } from "./workload.ts";
 
@@ -6,6 +7,8 @@ const SWITCHES = ["force-reboot", "alert-filter-match-only", "alert-firing-only"
 const DAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"] as const;
 const DAY_SECONDS = 86_400;
 const LOCK = "weave.works/kured-node-lock";
+const LABELS =
+  "a label is set by a hook only while others answer it by an annotation; write spec.hooks for what reads this one, by label, job or http.";
 /** What has no counterpart because nothing is lost without it. */
 const IMMATERIAL = [
   ...["node-id", "metrics-host", "metrics-port", "ds-namespace", "ds-name", "lock-annotation", "log-format"],
@@ -37,6 +40,9 @@ export function fromKured(daemonSet: Loose): Plan {
   const todo: string[] = [];
   const { name } = daemonSet.metadata;
   const labels = { "slipway.dev/from": name.slice(0, 63) };
+  const comments = [
+    "maxUnavailable counts every node that is unavailable, for whatever reason; kured's concurrency counted its own locks only.",
+  ];
   const windows = windowOf(flags, name, labels, lost);
   const group: Manifest = {
     kind: "UpdateGroup",
@@ -50,12 +56,13 @@ export function fromKured(daemonSet: Loose): Plan {
       maxUnavailable: within(Number(flags.get("concurrency", "1")) || 1, 1, 100_000),
       windows: windows === undefined ? "Always" : "OnlyInWindows",
       ...settleOf(flags),
+      ...blockersOf(flags, comments, lost),
+      ...notificationsOf(flags, name, todo, lost),
+      ...(flags.has("prefer-no-schedule-taint") ? { preferNoSchedule: true } : {}),
       drain: drainOf(flags, lost),
       ...ttlOf(flags, lost),
     },
-    comments: [
-      "maxUnavailable counts every node that is unavailable, for whatever reason; kured's concurrency counted its own locks only.",
-    ],
+    comments,
   };
   sentinel(flags, todo, lost);
   missing(flags, lost);
@@ -194,32 +201,34 @@ function sentinel(flags: Flags, todo: string[], lost: string[]): void {
     lost.push("--reboot-delay: a drained node reboots as soon as its commit is answered.");
   if (flags.has("period"))
     lost.push(
-      "--period: there is none, a marker is seen within seconds; so a window shorter than the period is not missed any more.",
+      "--period: there is none, a marker is seen within half a minute; so a window shorter than the period is not missed any more.",
     );
 }
 
+/** A webhook that takes JSON with `text`; the services that kured speaks to otherwise have no counterpart. */
+function notificationsOf(
+  flags: Flags,
+  name: string,
+  todo: string[],
+  lost: string[],
+): { notifications?: { url: string; signingKey: string } } {
+  const slack = flags.get("slack-hook-url", "");
+  for (const url of flags.all("notify-url"))
+    lost.push(
+      `--notify-url ${url.replace(/:.*$/s, "://...")}: spec.notifications sends JSON to one http or https URL. Rely on Slipway's alerts, or write the URL of a webhook that takes a JSON body with \`text\`.`,
+    );
+  if (!/^https?:\/\/[^\s@]+$/.test(slack)) return {};
+  todo.push(
+    `Give the manager a key by the name ${name} (--webhook-keys): notices are signed with it. Halts, Suspects, stages and the end are told, not each reboot.`,
+  );
+  return { notifications: { url: slack, signingKey: name } };
+}
+
 function missing(flags: Flags, lost: string[]): void {
-  if (
-    ["prometheus-url", "alert-filter-regexp", "alert-filter-match-only", "alert-firing-only"].some((flag) =>
-      flags.has(flag),
-    )
-  ) {
-    lost.push(
-      `--prometheus-url and --alert-filter-*: write spec.blockers where this version has them (kubectl explain updategroup.spec.blockers); until then pause the group while alerts fire. The filter was: ${flags.get("alert-filter-regexp", "none")}`,
-    );
-  }
-  for (const selector of flags.all("blocking-pod-selector"))
-    lost.push(`--blocking-pod-selector ${selector}: write spec.blockers where this version has them.`);
-  if (flags.has("prefer-no-schedule-taint"))
-    lost.push("--prefer-no-schedule-taint: nodes that wait carry no taint.");
-  if (flags.has("pre-reboot-node-labels") || flags.has("post-reboot-node-labels"))
-    lost.push(
-      "--pre-reboot-node-labels, --post-reboot-node-labels: no label is set; the NodeUpdate's step says the same.",
-    );
+  for (const flag of ["pre-reboot-node-labels", "post-reboot-node-labels"])
+    for (const value of flags.all(flag)) lost.push(`--${flag} ${value}: ${LABELS}`);
   if (flags.has("annotate-nodes"))
     lost.push("--annotate-nodes: `kubectl get nodeupdates` shows what the annotations did.");
-  if (flags.has("notify-url") || flags.has("slack-hook-url"))
-    lost.push("--notify-url, --slack-hook-url: alert on Slipway's metrics and events instead.");
 }
 
 /** Who holds kured's lock now, from the DaemonSet's annotation; one lock, or with concurrency a list. */

@@ -7,6 +7,7 @@ import { parseStart } from "../../controllers/window/start.ts";
 import { fromBrupop } from "./brupop.ts";
 import { fromFluo } from "./fluo.ts";
 import { fromKured, isKured } from "./kured.ts";
+import { patternsOf, selectorOf } from "./kured-blockers.ts";
 import { goSeconds, type Plan, planText } from "./plan.ts";
 import { type Loose, readManifests } from "./workload.ts";
 
@@ -64,11 +65,16 @@ describe("kured", () => {
       timeZone: "Europe/Berlin",
     });
     expect(plan.lost).toEqual([
+      expect.stringContaining("--notify-url slack://...:"),
       expect.stringContaining("--period"),
-      expect.stringContaining("The filter was: ^RebootRequired$"),
-      expect.stringContaining("--blocking-pod-selector runtime=long,cost=expensive"),
-      expect.stringContaining("--blocking-pod-selector name=temperamental"),
-      expect.stringContaining("--notify-url"),
+    ]);
+    expect(group.blockers).toMatchObject([
+      {
+        name: "alerts",
+        alerts: { url: "http://prometheus.monitoring", ignore: ["RebootRequired"], pending: true },
+      },
+      { name: "pods-1", pods: { selector: { matchLabels: { runtime: "long", cost: "expensive" } } } },
+      { name: "pods-2", pods: { selector: { matchLabels: { name: "temperamental" } } } },
     ]);
     expect(plan.todo).toContain(
       "Start the agents with --driver sentinel --sentinel-file /var/run/reboot-required.",
@@ -116,6 +122,89 @@ describe("kured", () => {
     expect(parsed(kured(flag)).group).toMatchObject(spec);
   });
 
+  test("alerts that alone block, the taint, a webhook of Slack, and labels that nobody sets", () => {
+    const plan = kured(
+      "--prometheus-url=https://prometheus:9090",
+      "--alert-filter-regexp=^(Ceph.*|DiskFull)$",
+      "--alert-filter-match-only",
+      "--alert-firing-only=true",
+      "--prefer-no-schedule-taint=reboot-pending",
+      "--slack-hook-url=https://hooks.slack.test/T/B/X",
+      "--pre-reboot-node-labels=state=down",
+    );
+    expect(parsed(plan).group).toMatchObject({
+      blockers: [
+        {
+          name: "alerts",
+          alerts: { url: "https://prometheus:9090", only: ["Ceph*", "DiskFull"], pending: false },
+        },
+      ],
+      preferNoSchedule: true,
+      notifications: { url: "https://hooks.slack.test/T/B/X", signingKey: "kured" },
+    });
+    expect(plan.lost).toContainEqual(
+      expect.stringContaining("--pre-reboot-node-labels state=down: a label is set by a hook only while"),
+    );
+    expect(plan.todo).toContainEqual(expect.stringContaining("--webhook-keys"));
+  });
+
+  test("a filter that is no list of names, a Prometheus with a password, and too many selectors", () => {
+    const filtered = kured("--prometheus-url=http://p", "--alert-filter-regexp=^(?i)watchdog$");
+    expect(parsed(filtered).group.blockers).toMatchObject([{ alerts: { pending: true } }]);
+    expect(filtered.lost).toContainEqual(expect.stringContaining("every alert blocks"));
+    const open = kured("--prometheus-url=http://me:secret@p");
+    expect(parsed(open).group.blockers).toBeUndefined();
+    expect(open.lost).toContainEqual(expect.stringContaining("without a password"));
+    const many = kured(...Array.from({ length: 9 }, (_, index) => `--blocking-pod-selector=app=a${index}`));
+    expect(parsed(many).group.blockers).toHaveLength(8);
+    expect(many.lost).toContain("Blocker pods-9: a group has 8 blockers at most.");
+    expect(kured("--blocking-pod-selector=a in (b").lost).toContainEqual(
+      expect.stringContaining("can't be read"),
+    );
+  });
+
+  test.each([
+    ["^RebootRequired$", ["RebootRequired"]],
+    ["^Watchdog$|^Info", ["Watchdog", "Info*"]],
+    ["Disk.*Full", ["*Disk*Full*"]],
+    ["^(?:A|B)$", ["A", "B"]],
+    ["^.*$", ["*"]],
+    ["Node[0-9]", undefined],
+    ["^9Lives$", undefined],
+    ["(A|B)C", undefined],
+    ["", undefined],
+  ])("the filter %j names %j", (expression, names) => {
+    expect(patternsOf(expression)).toEqual(names);
+  });
+
+  test.each([
+    ["a=b,c==d", { matchLabels: { a: "b", c: "d" } }],
+    [
+      "x.io/a!=b, tier in (x, y),  tier notin (z)",
+      {
+        matchExpressions: [
+          { key: "x.io/a", operator: "NotIn", values: ["b"] },
+          { key: "tier", operator: "In", values: ["x", "y"] },
+          { key: "tier", operator: "NotIn", values: ["z"] },
+        ],
+      },
+    ],
+    [
+      "job,!done",
+      {
+        matchExpressions: [
+          { key: "job", operator: "Exists" },
+          { key: "done", operator: "DoesNotExist" },
+        ],
+      },
+    ],
+    ["a=b,a=c", undefined],
+    ["", undefined],
+    ["a in (b", undefined],
+  ])("the selector %j", (text, selector) => {
+    expect(selectorOf(text)).toEqual(selector);
+  });
+
   test("what is not known is named", () => {
     expect(kured("--brand-new=1", "--start-time=dawn").lost).toEqual([
       expect.stringContaining("--start-time and --end-time: they can't be read"),
@@ -143,10 +232,23 @@ describe("FLUO", () => {
     expect(plan.todo).toContain('kubectl slipway node hold worker-2 --reason "reboot-paused of FLUO"');
     expect(plan.todo).toContain("Wait until FLUO is done with worker-5, which it reboots now.");
     expect(plan.todo.join()).not.toContain("hold worker-5");
-    expect(plan.lost).toEqual([
-      expect.stringContaining("-before-reboot-annotations backup.example.org/done"),
-      expect.stringContaining("kube-system"),
-    ]);
+    expect(group).toMatchObject({
+      hooks: {
+        before: [
+          {
+            label: {
+              key: "flatcar-linux-update.v1.flatcar-linux.net/before-reboot",
+              value: "true",
+              answers: ["backup.example.org/done"],
+              done: "true",
+            },
+            onFailure: "Stop",
+          },
+        ],
+        after: [],
+      },
+    });
+    expect(plan.lost).toEqual([expect.stringContaining("kube-system")]);
   });
 
   test("without a window, and with one that can't be read", () => {
@@ -165,9 +267,12 @@ describe("brupop", () => {
   test("a controller with a window and a balancer", () => {
     const plan = fromBrupop(read("brupop"));
     const { group, window } = parsed(plan);
-    expect(group).toMatchObject({ maxUnavailable: 3, drain: { timeout: "24h", onWindowClose: "Finish" } });
+    expect(group).toMatchObject({
+      maxUnavailable: 3,
+      excludeFromLoadBalancers: { wait: "1m30s" },
+      drain: { timeout: "24h", onWindowClose: "Finish" },
+    });
     expect(window).toMatchObject({ start: "0 22 * * Sat,Sun", duration: "2h", timeZone: "UTC" });
-    expect(plan.lost[0]).toContain("EXCLUDE_FROM_LB_WAIT_TIME_IN_SEC 90");
     expect(plan.source).toBe(
       "Deployment brupop-bottlerocket-aws/brupop-controller-deployment and DaemonSet brupop-bottlerocket-aws/brupop-agent",
     );

@@ -1,16 +1,21 @@
 import { expect, test } from "vitest";
 import { crd } from "../../api/crd.ts";
 import { type Crd, crdName } from "../../api/crd-fields.ts";
+import type { Kind } from "../../api/kind.ts";
 import { kinds } from "../../api/kinds.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
+import { updateGroup } from "../../api/update-group.ts";
 import { crdsRefusal } from "./policy.ts";
 
 type Schema = { properties: Record<string, Schema> };
 
-/** Those of this build, with a change of NodeUpdate's. */
-function cluster(change: (schema: Schema, crd: Crd) => void = () => {}): Map<string, Crd> {
-  const found = new Map(kinds.map((kind) => [crdName(kind), structuredClone(crd(kind)) as Crd]));
-  const changed = found.get(crdName(nodeUpdate));
+/** Those of this build, with a change of one. */
+function cluster(
+  change: (schema: Schema, crd: Crd) => void = () => {},
+  kind: Kind = nodeUpdate,
+): Map<string, Crd> {
+  const found = new Map(kinds.map((each) => [crdName(each), structuredClone(crd(each)) as Crd]));
+  const changed = found.get(crdName(kind));
   const schema = changed?.spec.versions[0]?.schema?.openAPIV3Schema;
   if (changed !== undefined) change(schema as Schema, changed);
   return found;
@@ -37,6 +42,21 @@ test("older ones don't, and the sentence names the field", () => {
     delete schema.properties["status"];
   });
   expect(crdsRefusal(kinds, much)).toMatch(/lacks status, status\.\S+, status\.\S+ and \d+ more: apply/);
+});
+
+test("what only people write may be missing, what the manager writes may not", () => {
+  const without = (field: "spec" | "status", name: string) =>
+    cluster((schema) => {
+      delete schema.properties[field]?.properties[name];
+    }, updateGroup);
+  expect(crdsRefusal(kinds, without("spec", "hooks"))).toBeUndefined();
+  expect(crdsRefusal(kinds, without("status", "failures"))).toMatch(
+    /updategroups\.slipway\.dev is older than this manager, for it lacks status\.failures/,
+  );
+  const machineless = cluster((schema) => {
+    delete schema.properties["spec"]?.properties["machineRef"];
+  });
+  expect(crdsRefusal(kinds, machineless)).toMatch(/lacks spec\.machineRef/);
 });
 
 test("one that is missing, or that serves another version only, is named", () => {

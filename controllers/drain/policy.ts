@@ -118,8 +118,15 @@ export function decideDrain(view: DrainView): DrainDecision {
   return { act: "evict", pods, left: left.length, why };
 }
 
-/** Whether the window closes too soon for what is left to do, and that ends the drain. */
-function mustStop({ policy, now, open, closes, bootNeeds, frozen }: DrainView): boolean {
+/** Whether the window closes too soon for what is left to do, and that ends the drain, or what follows it before the commit. */
+export function mustStop({
+  policy,
+  now,
+  open,
+  closes,
+  bootNeeds,
+  frozen,
+}: Pick<DrainView, "policy" | "now" | "open" | "closes" | "bootNeeds" | "frozen">): boolean {
   const closing = !open || (closes !== null && now + bootNeeds > closes);
   return closing && (policy.onWindowClose === "Abort" || frozen);
 }

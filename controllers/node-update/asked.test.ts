@@ -3,7 +3,7 @@ import { REBOOT_ANNOTATION, STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Phase } from "../../coordination/records.ts";
-import { group, live, NOW, node, nodeUpdate, observed, release } from "../fixtures.ts";
+import { group, live, NOW, node, nodeUpdate, nodeView, observed, release } from "../fixtures.ts";
 import { groupOpening } from "../window/policy.ts";
 import { type NodeView, stoppedBecause } from "./decision.ts";
 import { desiredOf } from "./desired.ts";
@@ -20,26 +20,7 @@ function asking(status: NodeUpdateStatus = {}, more: Record<string, string> = {}
 }
 
 function view(update: NodeUpdate, changes: Partial<NodeView> = {}): NodeView {
-  return {
-    nodeUpdate: update,
-    node: node("a"),
-    nodeGone: false,
-    group: group("pool"),
-    releases,
-    live: undefined,
-    observed: observed("1.1.0", undefined),
-    present: true,
-    absentFor: 0,
-    connected: 1,
-    take: undefined,
-    waiting: undefined,
-    mayStage: true,
-    drain: undefined,
-    look: undefined,
-    othersVerified: false,
-    nonce: "fresh",
-    ...changes,
-  };
+  return nodeView({ nodeUpdate: update, observed: observed("1.1.0", undefined), ...changes });
 }
 
 function under(update: NodeUpdate, phase: Partial<Phase> & Pick<Phase, "phase">): NodeView {

@@ -29,10 +29,13 @@ import type { DrainDecision } from "../drain/policy.ts";
 import { isLost } from "../fleet-cache.ts";
 import type { Planner } from "../grants/planner.ts";
 import type { TakePlan } from "../grants/policy.ts";
+import { askerOf, runningAsker, unfinishedJobs } from "../hooks/asker.ts";
+import type { HookRunner } from "../hooks/runner.ts";
 import { planCordon } from "./cordon.ts";
 import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision.ts";
 import { desiredOf } from "./desired.ts";
-import { drainOf } from "./drain-view.ts";
+import { closingOf, drainOf } from "./drain-view.ts";
+import { hindranceOf } from "./hindrance.ts";
 import { nodeOf, uidOf } from "./identity.ts";
 import { withLostVerdict } from "./lost-verdict.ts";
 import { NodeMemory } from "./memory.ts";
@@ -60,6 +63,7 @@ export interface NodeUpdateDeps {
   planner: Planner;
   drainer: Drainer;
   prober: Pick<Prober, "ask">;
+  hooks: HookRunner;
   recorder: EventRecorder;
   clock: Clock;
   random: Random;
@@ -104,6 +108,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const uid = nodeUpdate === undefined ? undefined : uidOf(nodeUpdate);
     if (nodeUpdate === undefined || uid === undefined) {
       this.#memory.forget(key);
+      this.#deps.hooks.forget(key);
       return {};
     }
     const take = planner.claim(uid);
@@ -185,7 +190,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const present = newest.present.has(uid);
     let asks = take;
     if (take !== undefined && live === undefined && nodeUpdate.status?.grant === undefined) {
-      const blocked = await this.#hindrance(nodeUpdate, node, take, signal);
+      const blocked = await hindranceOf(this.#deps, nodeUpdate, node, take, signal);
       if (blocked !== undefined) {
         planner.block(uid, blocked, BLOCKED);
         asks = undefined;
@@ -206,6 +211,8 @@ export class NodeUpdateReconciler implements Reconciler {
       waiting: planner.waiting(uid),
       mayStage: planner.mayStage(uid),
       drain: undefined,
+      closing: undefined,
+      hook: undefined,
       look: undefined,
       othersVerified: this.#othersVerified(key, live),
       nonce: random.uuid(),
@@ -215,6 +222,9 @@ export class NodeUpdateReconciler implements Reconciler {
       view.look = this.#memory.look(key, live.token.revision, heartbeatOf(node, lease));
     }
     view.drain = await this.#drain(uid, view, newest, signal);
+    view.closing = closingOf(view, stores.windows.list(), this.#deps.clock.now());
+    const asker = runningAsker(view);
+    view.hook = asker && (await this.#deps.hooks.look(asker, signal));
     return { view, desired };
   }
 
@@ -258,7 +268,7 @@ export class NodeUpdateReconciler implements Reconciler {
 
   /** Whether to look again at once. */
   async #perform(work: Work, seen: Seen, { act }: NodeDecision): Promise<"again" | "refused" | "wait"> {
-    const { coordination, leader, drainer } = this.#deps;
+    const { coordination, leader, drainer, hooks } = this.#deps;
     const { uid, signal } = work;
     const { live } = seen.view;
     switch (act.do) {
@@ -290,8 +300,16 @@ export class NodeUpdateReconciler implements Reconciler {
       case "evict":
         await drainer.evict(uid, act.pods, policyOf(seen.view).drain, signal);
         return "wait";
+      case "beginHook":
+        drainer.forget(uid);
+        await hooks.begin(askerOf(seen.view, live, act.hook, act.phase), signal);
+        return "wait";
+      case "endHook":
+        await hooks.end(askerOf(seen.view, live, act.hook, act.phase), signal);
+        return "again";
       case "markDrained":
         drainer.forget(uid);
+        await hooks.quiet(seen.view, signal);
         await coordination.markDrained(leader(), uid, token);
         return "again";
       case "revoke":
@@ -299,37 +317,15 @@ export class NodeUpdateReconciler implements Reconciler {
         return "again";
       case "finish":
         drainer.forget(uid);
+        for (const asker of unfinishedJobs(seen.view, live)) await hooks.end(asker, signal);
         await this.#nodes.uncordon(work.nodeUpdate, signal);
         await coordination.release(leader(), uid, token);
         return "again";
       case "free":
         drainer.forget(uid);
+        for (const asker of unfinishedJobs(seen.view, live)) await hooks.end(asker, signal);
         return (await coordination.free(leader(), uid, token, act.cause)) === "done" ? "again" : "wait";
     }
-  }
-
-  /** Why no slot is asked for after all: a blocker of the group, or Pods that may not leave. */
-  async #hindrance(
-    nodeUpdate: NodeUpdate,
-    node: Node | undefined,
-    { release, asked }: TakePlan,
-    signal: AbortSignal,
-  ): Promise<Why | undefined> {
-    const { prober, stores } = this.#deps;
-    const group = stores.groups.get(nodeUpdate.spec.group);
-    const { name } = nodeUpdate.metadata;
-    const asker = { name, node: nodeUpdate.spec.nodeName, release };
-    const barred =
-      group === undefined || asked !== undefined ? undefined : await prober.ask(group, asker, signal);
-    if (barred !== undefined || node === undefined) return barred;
-    return this.#dryRun(nodeUpdate, node, signal);
-  }
-
-  /** Why a slot would be held in vain: every eviction was tried dry and refused (rule 13). */
-  async #dryRun(nodeUpdate: NodeUpdate, node: Node, signal: AbortSignal): Promise<Why | undefined> {
-    const drain = this.#deps.stores.groups.get(nodeUpdate.spec.group)?.spec.drain;
-    if (drain?.enabled !== true || drain.onTimeout === "Force") return undefined;
-    return this.#deps.drainer.dryRun(node.metadata.name, signal);
   }
 
   /** False where the slot was not given. */
@@ -367,6 +363,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const body = { metadata: { resourceVersion, finalizers: left } };
     await client.patch(kind, { name: key }, { type: "merge", body }, { signal });
     this.#memory.forget(key);
+    this.#deps.hooks.forget(key);
   }
 }
 

@@ -16,6 +16,15 @@ const Cordon = z.object({
   excluded: z.boolean().optional(),
   /** Wall clock, ms: when we set that label. */
   excludedAt: z.number().optional(),
+  /** The run of a hook that asks by a label, what stood there before (null: nothing), and the annotations that answer. */
+  ask: z
+    .object({
+      run: z.string(),
+      label: z.string(),
+      before: z.string().nullable(),
+      answers: z.array(z.string()),
+    })
+    .optional(),
 });
 type Cordon = z.output<typeof Cordon>;
 
@@ -42,6 +51,7 @@ export function planCordon(node: Node, token: Token, exclude?: number): Patch | 
   if (now && mine && (exclude === undefined || label !== undefined)) return undefined;
   const cordon: Cordon = { token, unschedulable: ours?.unschedulable ?? now };
   if (ours?.excluded !== undefined) cordon.excluded = ours.excluded;
+  if (ours?.ask !== undefined) cordon.ask = ours.ask;
   if (exclude === undefined) return compared(node, cordon, true, {});
   cordon.excluded ??= label !== undefined;
   cordon.excludedAt = mine ? (ours?.excludedAt ?? exclude) : exclude;
@@ -55,8 +65,62 @@ export function planCordon(node: Node, token: Token, exclude?: number): Patch | 
 export function planUncordon(node: Node, live: readonly Token[]): Patch | undefined {
   const ours = cordonOf(node);
   if (ours === undefined || live.some((token) => sameToken(token, ours.token))) return undefined;
-  const labels: Record<string, null> = ours.excluded === false ? { [EXCLUDE_LABEL]: null } : {};
-  return compared(node, null, ours.unschedulable ? true : null, labels);
+  const excluded: Record<string, null> = ours.excluded === false ? { [EXCLUDE_LABEL]: null } : {};
+  const { labels, answers } = undone(ours);
+  return compared(node, null, ours.unschedulable ? true : null, { ...excluded, ...labels }, answers);
+}
+
+/** What a hook asks a node by. */
+export interface Ask {
+  run: string;
+  label: string;
+  value: string;
+  answers: readonly string[];
+}
+
+/**
+ * What asks `node`, for the grant of `token`: the label, in place of another run's, and old answers taken off; undefined
+ * where it asks so already. It lies beside the cordon, so that whatever undoes that undoes this too.
+ */
+export function planAsk(node: Node, token: Token, { run, label, value, answers }: Ask): Patch | undefined {
+  const ours = cordonOf(node);
+  const stands = node.metadata.labels?.[label];
+  const mine = sameToken(ours?.token, token) && ours?.ask?.run === run;
+  if (mine && stands === value) return undefined;
+  const former = ours === undefined ? { labels: {}, answers: {} } : undone(ours);
+  const before = ours?.ask?.label === label ? ours.ask.before : (stands ?? null);
+  const unschedulable = node.spec?.unschedulable === true;
+  const cordon: Cordon = {
+    ...(ours ?? { unschedulable }),
+    token,
+    ask: { run, label, before, answers: [...answers] },
+  };
+  // A label that somebody took off while it asks is set again; what was answered meanwhile stays.
+  const cleared = mine ? {} : { ...former.answers, ...none(answers) };
+  return compared(node, cordon, unschedulable || null, { ...former.labels, [label]: value }, cleared);
+}
+
+/** What takes back how a hook asks, and its answers; undefined where none does. */
+export function planUnask(node: Node): Patch | undefined {
+  const ours = cordonOf(node);
+  if (ours?.ask === undefined) return undefined;
+  const { ask: _ask, ...cordon } = ours;
+  const { labels, answers } = undone(ours);
+  return compared(node, cordon, node.spec?.unschedulable === true || null, labels, answers);
+}
+
+/** As it was before a hook asked. */
+function undone({ ask }: Cordon): {
+  labels: Record<string, string | null>;
+  answers: Record<string, null>;
+} {
+  return ask === undefined
+    ? { labels: {}, answers: {} }
+    : { labels: { [ask.label]: ask.before }, answers: none(ask.answers) };
+}
+
+function none(keys: readonly string[]): Record<string, null> {
+  return Object.fromEntries(keys.map((key) => [key, null]));
 }
 
 function compared(
@@ -64,9 +128,10 @@ function compared(
   cordon: Cordon | null,
   unschedulable: true | null,
   labels: Record<string, string | null>,
+  taken: Record<string, null> = {},
 ): Patch {
   const { uid, resourceVersion } = node.metadata;
-  const annotations = { [CORDON_ANNOTATION]: cordon === null ? null : JSON.stringify(cordon) };
+  const annotations = { ...taken, [CORDON_ANNOTATION]: cordon === null ? null : JSON.stringify(cordon) };
   const metadata = { uid, resourceVersion, annotations, labels };
   return { type: "merge", body: { metadata, spec: { unschedulable } } };
 }

@@ -2,11 +2,12 @@
 import { parseDuration } from "../../api/duration.ts";
 import type { FrozenPolicy, NodeUpdate } from "../../api/node-update.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
+import { hookNeeds } from "../hooks/policy.ts";
 import { isPlain } from "./identity.ts";
 
 /** The part of a group's policy that a grant freezes. */
 export function freeze(group: UpdateGroup): FrozenPolicy {
-  const { drain, health, holderTTL, excludeFromLoadBalancers } = group.spec;
+  const { drain, health, holderTTL, excludeFromLoadBalancers, hooks } = group.spec;
   const { bootDeadline, rebootTime, releaseDeadline } = health;
   return {
     drain,
@@ -15,6 +16,7 @@ export function freeze(group: UpdateGroup): FrozenPolicy {
     releaseDeadline,
     ...(holderTTL === undefined ? {} : { holderTTL }),
     ...(excludeFromLoadBalancers === undefined ? {} : { excludeFromLoadBalancers }),
+    ...(hooks === undefined ? {} : { hooks }),
   };
 }
 
@@ -45,5 +47,6 @@ export function drainNeeds(
 export function needsOf(group: UpdateGroup, nodeUpdate: NodeUpdate): { all: number; boot: number } {
   const policy = freeze(group);
   const boot = bootNeeds(policy);
-  return { all: boot + drainNeeds(policy, isPlain(nodeUpdate)), boot };
+  const drain = drainNeeds(policy, isPlain(nodeUpdate));
+  return { all: drain + hookNeeds(policy.hooks, "Before") + boot, boot };
 }

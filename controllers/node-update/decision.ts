@@ -1,4 +1,5 @@
 /** What is known of one node, and what is decided for it. */
+import type { Hook, HookPhase } from "../../api/hook.ts";
 import type { FrozenPolicy, NodeUpdate, NodeUpdateStatus, Step } from "../../api/node-update.ts";
 import { type Reason, type Why } from "../../api/reasons.ts";
 import type { Release } from "../../api/release.ts";
@@ -9,6 +10,7 @@ import type { Node, Pod } from "../../runtime/core.ts";
 import type { DrainDecision } from "../drain/policy.ts";
 import { isHalted } from "../gates/policy.ts";
 import type { TakePlan } from "../grants/policy.ts";
+import type { HookLook } from "../hooks/runner.ts";
 import { freeze } from "./deadlines.ts";
 import { askedReboot, heldBecause } from "./identity.ts";
 import { isDoomed } from "./others.ts";
@@ -38,6 +40,10 @@ export interface NodeView {
   mayStage: boolean;
   /** Of a node under a grant that is not drained yet. */
   drain: DrainDecision | undefined;
+  /** Of a node with hooks, before its commit: why the window lets it wait no longer. */
+  closing: Why | undefined;
+  /** Of a node under a grant of which a hook runs. */
+  hook: HookLook | undefined;
   /** Of a node that came back. */
   look: ReleaseLook | undefined;
   /** Whether other nodes were verified on the granted release: then a power cut is forgiven once. */
@@ -53,6 +59,8 @@ export type Act =
   /** `exclude`: wall clock, ms, of now, where load balancers are to let go of the node too. */
   | { do: "cordon"; exclude: number | undefined }
   | { do: "evict"; pods: readonly Pod[] }
+  | { do: "beginHook"; hook: Hook; phase: HookPhase }
+  | { do: "endHook"; hook: Hook; phase: HookPhase }
   | { do: "markDrained" }
   | { do: "revoke"; why: Why }
   /** Undo the cordon, then free the places. */
@@ -89,6 +97,11 @@ export function decided(
   again?: number,
 ): NodeDecision {
   return { status: withStep(nodeUpdate, status, step, why, now), act, step, why, again };
+}
+
+/** What tells a grant from the others of its node, also after a rebuild of etcd. */
+export function nameOf({ grant, token }: LiveGrant): string {
+  return grant.nonce === "" ? `${token.incarnation}/${token.revision}`.slice(-64) : grant.nonce;
 }
 
 /** The frozen policy of a grant; that of the group where a grant was found without status. */

@@ -1,15 +1,19 @@
 /** What the drain of a node under a grant is decided by, as far as the manager's own copies tell it. */
+import { timestamp } from "../../api/meta.ts";
+import type { Why } from "../../api/reasons.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { Grant } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";
 import type { DrainRequest } from "../drain/drainer.ts";
+import { mustStop } from "../drain/policy.ts";
+import { hasBegun, hookNeeds } from "../hooks/policy.ts";
 import { freezesWithin, type GroupOpening, groupOpening } from "../window/policy.ts";
 import { cordonOf } from "./cordon.ts";
 import { bootNeeds, exclusionWait } from "./deadlines.ts";
 import { type NodeView, policyOf } from "./decision.ts";
 
-/** Undefined where there is nothing to drain now: no grant, drained already, or not cordoned by us yet. */
+/** Undefined where there is nothing to drain now: no grant, drained already, or not cordoned by us yet. A Pod of a hook must stay, so nothing leaves once one has begun. */
 export function drainOf(
   uid: string,
   view: NodeView,
@@ -20,6 +24,7 @@ export function drainOf(
   const { live, node, group } = view;
   const ours = node !== undefined && cordonOf(node) !== undefined;
   if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined) return undefined;
+  if (hasBegun(view.nodeUpdate.status?.grant?.hooks, "Before")) return undefined;
   const policy = policyOf(view);
   const excludedUntil = untilLetGo(node, exclusionWait(policy), now);
   return {
@@ -58,4 +63,20 @@ export function whileOpen(
   return frozen && inFreeze !== true
     ? { open: false, closes: null, frozen }
     : { open: true, closes: null, frozen: false };
+}
+
+/** Why hooks before the reboot may not go on, as a drain may not; undefined where they may, or there are none. */
+export function closingOf(view: NodeView, windows: readonly RebootWindow[], now: number): Why | undefined {
+  const { live, group } = view;
+  const policy = policyOf(view);
+  if (live?.phase.phase !== "Granted" || group === undefined) return undefined;
+  if (hookNeeds(policy.hooks, "Before") === 0) return undefined;
+  const needs = bootNeeds(policy);
+  const { open, closes, frozen } = whileOpen(groupOpening(group, windows, now), live.grant, needs, now);
+  if (!mustStop({ policy: policy.drain, now, open, closes, bootNeeds: needs, frozen })) return undefined;
+  const when = closes === null || !open ? "has closed" : `closes at ${timestamp(closes)}`;
+  return {
+    reason: "WindowClosing",
+    message: `The window ${when}, and the hooks before the reboot are not done.`,
+  };
 }

@@ -8,9 +8,19 @@ import type { LiveGrant } from "../../coordination/coordination.ts";
 import type { Phase } from "../../coordination/records.ts";
 import { downBecause } from "../budget/policy.ts";
 import { isBarred } from "../gates/policy.ts";
+import { hasBegun, hookNeeds } from "../hooks/policy.ts";
 import { cordonOf, planCordon } from "./cordon.ts";
 import { bootNeeds, exclusionWait } from "./deadlines.ts";
-import { type Act, decided, type NodeDecision, type NodeView, policyOf, stoppedBecause } from "./decision.ts";
+import {
+  type Act,
+  decided,
+  type NodeDecision,
+  type NodeView,
+  nameOf,
+  policyOf,
+  stoppedBecause,
+} from "./decision.ts";
+import { hookStep } from "./hook-step.ts";
 import { reasonOf } from "./idle.ts";
 import { missing } from "./release-check.ts";
 import { withFailure } from "./status.ts";
@@ -88,6 +98,7 @@ function grantStatus(view: NodeView, { grant, token, phase }: LiveGrant): GrantS
   };
   if (grant.release !== "") status.release = grant.release;
   if (grant.asked !== undefined) status.asked = grant.asked;
+  if (before?.hooks !== undefined && before.nonce === grant.nonce) status.hooks = before.hooks;
   return status;
 }
 
@@ -107,8 +118,10 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
     const why: Why = { reason: "Drained", message: "The node is drained; its agent may ask to reboot." };
     return decided(view, status, "Rebooting", why, none, now, LOOK);
   }
-  const verdict = node === undefined ? undefined : drain;
-  if (node !== undefined && verdict === undefined) {
+  // What hooks were told of a node that is drained is not taken back, and their own Pods stay on it.
+  const begun = hasBegun(status.grant?.hooks, "Before");
+  const verdict = node === undefined || begun ? undefined : drain;
+  if (node !== undefined && !begun && verdict === undefined) {
     const why: Why = { reason: "Draining", message: "Pods leave the node." };
     return decided(view, status, "Draining", why, none, now, LOOK);
   }
@@ -119,7 +132,20 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
   if (verdict?.act === "evict") {
     return decided(view, status, "Draining", verdict.why, { do: "evict", pods: verdict.pods }, now, LOOK);
   }
-  const why: Why = verdict?.why ?? { reason: "Drained", message: "A plain machine has nothing to drain." };
+  const hooks = hookStep(view, live, status, "Before", now);
+  if (hooks.is === "stopped") {
+    return decided(view, status, "Draining", hooks.why, { do: "revoke", why: hooks.why }, now);
+  }
+  if (hooks.is === "running") {
+    const { closing } = view;
+    if (closing === undefined) return hooks.decision;
+    return decided(view, status, "Draining", closing, { do: "revoke", why: closing }, now);
+  }
+  const why: Why =
+    verdict?.why ??
+    (begun
+      ? { reason: "Drained", message: "The node is drained, and its hooks are done." }
+      : { reason: "Drained", message: "A plain machine has nothing to drain." });
   const grant = status.grant === undefined ? {} : { grant: { ...status.grant, phase: "Drained" as const } };
   return decided(view, { ...status, ...grant }, "Rebooting", why, { do: "markDrained" }, now);
 }
@@ -296,15 +322,27 @@ function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now
     const message = "etcd was rebuilt; what came of the reboot shows when the agent reports.";
     return decided(view, status, "Verifying", { reason: "VerifyingRelease", message }, none, now, LOOK);
   }
-  const lacks = missing(view.node, view.observed, view.present, phase, view.look);
-  const late = (view.look?.askedFor ?? 0) >= parseDuration(policy.releaseDeadline);
+  // Hooks ask a node that was well; whether it still is, is looked at once more when they are done.
+  const hooks = hookStep(view, live, status, "After", now);
+  const begun = hasBegun(status.grant?.hooks, "After");
+  const lacks =
+    begun && hooks.is !== "over"
+      ? undefined
+      : missing(view.node, view.observed, view.present, phase, view.look);
+  const deadline = parseDuration(policy.releaseDeadline) + (begun ? hookNeeds(policy.hooks, "After") : 0);
+  const late = (view.look?.askedFor ?? 0) >= deadline;
   if (lacks !== undefined && !late) {
     const why: Why = failed
       ? cause
       : { reason: "VerifyingRelease", message: `The boot is good, but the node ${lacks}.` };
     return decided(view, status, "Verifying", why, none, now, LOOK);
   }
+  if (lacks === undefined && hooks.is === "running") return hooks.decision;
   if (failed) return decided(view, status, "Verifying", cause, { do: "finish" }, now);
+  if (hooks.is === "stopped") {
+    status = withFailure(status, nameOf(live), targetOf(view, live), hooks.why, now);
+    return decided(view, status, "Verifying", hooks.why, { do: "finish" }, now);
+  }
   if (lacks !== undefined) {
     const why: Why = {
       reason: "ReleaseChecksFailed",
@@ -327,9 +365,4 @@ function isForgiven({ othersVerified, nodeUpdate }: NodeView, cause: Why): boole
   // Newest first: what came before this grant was asked for. Clocks are set back, so times don't tell.
   const begun = transitions.findIndex(({ step }) => step === "Granting");
   return begun < 0 || !transitions.slice(begun).some(({ reason }) => reason === "PowerLost");
-}
-
-/** What tells this grant from the others of its node, also after a rebuild of etcd. */
-function nameOf({ grant, token }: LiveGrant): string {
-  return grant.nonce === "" ? `${token.incarnation}/${token.revision}`.slice(-64) : grant.nonce;
 }

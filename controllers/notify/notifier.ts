@@ -3,7 +3,7 @@
  * nothing but events. It is a courtesy: what happens while no manager leads is not told, a
  * queue that is full forgets its oldest. Alerts are what to rely on.
  */
-import { createHash, createHmac } from "node:crypto";
+import { createHash } from "node:crypto";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import { type Clock, sleep } from "../../ports/clock.ts";
@@ -12,15 +12,13 @@ import type { EventRecorder } from "../../runtime/events.ts";
 import type { Store } from "../../runtime/store.ts";
 import type { HttpCaller } from "../http/caller.ts";
 import { groupNews, type Notice, nodeNews, retryAfter } from "./policy.ts";
+import { signatureOf, type WebhookKeys } from "./signature.ts";
 
 /** Notices of one group that wait at most. */
 const QUEUE = 64;
 /** Milliseconds for one call; bytes of its answer. */
 const DEADLINE = 10_000;
 const MOST_WORDS = 4096;
-
-/** The key of that name, or undefined; read anew for each notice: it may be rotated. */
-export type WebhookKeys = (name: string) => Promise<string | undefined>;
 
 export type NotificationOutcome = "sent" | "failed" | "dropped";
 
@@ -156,11 +154,6 @@ export class Notifier {
       await sleep(clock, wait, signal);
     }
   }
-}
-
-/** The signature of a body, as the header `Slipway-Signature` has it. */
-export function signatureOf(body: string, key: string): string {
-  return `sha256=${createHmac("sha256", key).update(body).digest("hex")}`;
 }
 
 /** `text` is what chat programs show. The id is the same whoever sends it, and however often. */

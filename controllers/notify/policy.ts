@@ -80,6 +80,10 @@ const RETRIES = [1_000, 5_000, 25_000, 120_000] as const;
 
 /** Milliseconds until the next try, after `tries` that failed; undefined where none follows. */
 export function retryAfter(tries: number, status: number | undefined): number | undefined {
-  const hopeless = status !== undefined && status >= 300 && status < 500 && status !== 408 && status !== 429;
-  return hopeless ? undefined : RETRIES[tries - 1];
+  return status !== undefined && isHopeless(status) ? undefined : RETRIES[tries - 1];
+}
+
+/** Whether an HTTP status says that the same call won't be answered better later. */
+export function isHopeless(status: number): boolean {
+  return status >= 300 && status < 500 && status !== 408 && status !== 429;
 }

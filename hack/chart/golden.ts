@@ -7,6 +7,8 @@ import { tool } from "../tools.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 export const CHART = join(ROOT, "charts/slipway");
+/** The chart as it first was, with the CRDs of then: what an upgrade begins with. */
+export const FIRST_CHART = join(ROOT, "test/charts/slipway-0.1.0.tgz");
 export const NAMESPACE = "slipway-system";
 const DEADLINE = 60_000;
 

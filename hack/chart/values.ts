@@ -56,6 +56,13 @@ const certificates = object(
 const manager = object(
   {
     replicas: z.int().min(1).max(5).default(2).describe("One leads, the others wait for its Lease"),
+    webhookKeysSecret: z
+      .string()
+      .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
+      .default("")
+      .describe(
+        "Secret of this namespace whose entries are the keys that groups name as `signingKey`: notifications and calls of hooks are signed with them",
+      ),
     ...placed,
     resources: resources(
       { cpu: "50m", memory: "128Mi" },
@@ -64,6 +71,19 @@ const manager = object(
     ),
   },
   "The manager decides what each node runs and when it reboots.",
+);
+
+const hooks = object(
+  {
+    jobNamespaces: z
+      .array(z.string().regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/))
+      .max(32)
+      .default([])
+      .describe(
+        "Namespaces in which hooks of groups may make Jobs of suspended CronJobs; they must exist. Whoever may write an UpdateGroup can have each suspended CronJob there run, so take namespaces for hooks alone",
+      ),
+  },
+  "Hooks before and after a reboot.",
 );
 
 const gateway = object(
@@ -175,6 +195,11 @@ const networkPolicy = object(
       .describe(
         "Peers that may reach the gateways' port; all where it is empty, as agents come from the nodes' addresses",
       ),
+    managerEgress: passed()
+      .default([])
+      .describe(
+        "Egress rules for what groups name: Prometheus, hooks, webhooks. With one, the manager reaches these, etcd, the API server and DNS, and nothing else; where it is empty, everything",
+      ),
   },
   "NetworkPolicies.",
 );
@@ -201,6 +226,7 @@ export const Values = z.strictObject({
   image,
   certificates,
   manager,
+  hooks,
   gateway,
   agent,
   etcd,

@@ -2,6 +2,8 @@
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { CHROOT } from "../bundle.ts";
+import { debianTree } from "../tools/tree.ts";
 import { makeBase } from "./base.ts";
 import { Buildah } from "./buildah.ts";
 
@@ -29,8 +31,13 @@ export async function buildImage(options: ImageOptions): Promise<BuiltImage> {
   return await Buildah.with(onProgress, async (buildah) => {
     if (!pull) await makeBases(buildah, onProgress);
     onProgress(`building ${tag}`);
-    // The dependencies are there: the build stage need not fetch them again.
-    const modules = pull ? [] : ["--volume", `${join(ROOT, "node_modules")}:/src/node_modules:ro`];
+    // The dependencies are there, so the build stage need not fetch them again; and it has no coreutils.
+    const modules = pull
+      ? []
+      : [
+          ...["--volume", `${join(ROOT, "node_modules")}:/src/node_modules:ro`],
+          ...["--volume", `${await debianTree("coreutils", { onProgress })}${CHROOT}:${CHROOT}:ro`],
+        ];
     await buildah.run(
       "build",
       ...["--quiet", "--format", "docker", "--timestamp", "0"],

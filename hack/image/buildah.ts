@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { cacheDirectory, ToolError } from "../tools/cache.ts";
+import { withLock } from "../tools/lock.ts";
 import { debianTree } from "../tools/tree.ts";
 
 const exec = promisify(execFile);
@@ -29,7 +30,7 @@ export class Buildah {
     this.#storage = ["--storage-driver", "overlay", "--root", storage, "--runroot", join(settings, "run")];
   }
 
-  /** `use` gets a buildah whose images are kept in the cache between calls. */
+  /** `use` gets a buildah whose images are kept in the cache between calls; it alone has them, because it names them. */
   static async with<T>(
     onProgress: (line: string) => void,
     use: (buildah: Buildah) => Promise<T>,
@@ -46,7 +47,8 @@ export class Buildah {
       writeFileSync(join(settings, "policy.json"), JSON.stringify(trustAll));
       writeFileSync(join(settings, "registries.conf"), "");
       writeFileSync(join(settings, "storage.conf"), '[storage]\ndriver = "overlay"\n');
-      return await use(new Buildah(tree, settings, storage));
+      const onWait = (): void => onProgress("waiting for another process that makes images");
+      return await withLock(`${storage}.lock`, onWait, () => use(new Buildah(tree, settings, storage)));
     } finally {
       rmSync(settings, { recursive: true, force: true, maxRetries: 3 });
     }

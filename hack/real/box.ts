@@ -20,11 +20,17 @@ import { onPath } from "../plane/process.ts";
 import { waitUntil, within } from "../plane/wait.ts";
 import { ToolError } from "../tools/cache.ts";
 import { debianTree } from "../tools/tree.ts";
+import { type Tool, tools } from "../tools.ts";
 
 const SCRIPT = join(import.meta.dirname, "box.sh");
 const CGROUPS = "/sys/fs/cgroup";
 /** Of cgroup v1, what runc and kubelet ask for. */
 const HIERARCHIES = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"];
+/** What runs in every box. A box has no network: what is missing is made before. */
+const PROGRAMS: readonly Tool[] = [
+  ...(["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"] as const),
+  ...(["kubelet", "kube-proxy", "containerd", "containerd-shim-runc-v2", "ctr", "coredns"] as const),
+];
 const READY_WITHIN = 20_000;
 const GONE_WITHIN = 30_000;
 const PREFIX = "slipway-box-";
@@ -66,13 +72,17 @@ export class Box {
     this.facts = facts;
   }
 
-  /** `images` are archives of the images that its nodes will have; they can get no others. */
+  /** `images` are archives of the images that its nodes will have; they can get no others. `tools`: what else will run in it. */
   static async start(options: {
     images: readonly string[];
+    tools?: readonly Tool[];
     onProgress?: (line: string) => void;
   }): Promise<Box> {
     checkMachine();
-    const tree = await debianTree("node", options);
+    const { onProgress } = options;
+    const quiet = onProgress === undefined ? {} : { onProgress };
+    await tools([...PROGRAMS, ...(options.tools ?? [])], quiet);
+    const tree = await debianTree("node", quiet);
     const directory = mkdtempSync(join(tmpdir().length > 40 ? "/tmp" : tmpdir(), PREFIX));
     const facts = {
       cgroup: basename(directory),
@@ -149,8 +159,8 @@ export class Box {
   }
 }
 
-/** One sentence about what is missing. */
-function checkMachine(): void {
+/** Throws `ToolError`: one sentence about what is missing for real nodes. */
+export function checkMachine(): void {
   if (process.getuid?.() !== 0) {
     throw new ToolError("Real nodes need namespaces, mounts and cgroups: run this as root.");
   }

@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { saveImage } from "../image/build.ts";
+import { buildImage, saveImage } from "../image/build.ts";
 import { Buildah } from "../image/buildah.ts";
+import { removeAtExit } from "../plane/process.ts";
 import { cacheDirectory } from "../tools/cache.ts";
 import { debianTree } from "../tools/tree.ts";
 import { tools } from "../tools.ts";
@@ -13,6 +14,8 @@ export const PAUSE_IMAGE = "slipway.test/pause:1";
 /** busybox: `httpd`, `sh` and the like. */
 export const WEB_IMAGE = "slipway.test/web:1";
 export const ETCD_IMAGE = "slipway.test/etcd:1";
+/** What is built of the Dockerfile. */
+export const SLIPWAY_IMAGE = "slipway.test/slipway:e2e";
 
 interface Recipe {
   image: string;
@@ -50,6 +53,27 @@ export async function harnessImages(onProgress: (line: string) => void): Promise
   return archives;
 }
 
+/**
+ * `use` gets archives of the harness's images and of the Dockerfile's. The latter is this checkout's alone:
+ * another one may be tested at the same time.
+ */
+export async function withImages<T>(
+  onProgress: (line: string) => void,
+  use: (archives: string[]) => Promise<T>,
+): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), "slipway-images-"));
+  const cleanup = removeAtExit(folder);
+  const output = join(folder, "slipway.tar");
+  try {
+    const harness = await harnessImages(onProgress);
+    await buildImage({ tag: SLIPWAY_IMAGE, output, pull: false, onProgress });
+    return await use([...harness, output]);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+    cleanup.forget();
+  }
+}
+
 /** Named by what it is made of: paths in the cache carry hashes of what made them. */
 async function archiveOf(
   { image, files, config }: Recipe,
@@ -68,6 +92,7 @@ async function archiveOf(
       cpSync(source, join(root, path), { dereference: true });
     }
     await Buildah.with(onProgress, async (buildah) => {
+      if (existsSync(archive)) return;
       await buildah.fromFolder(image, root, config);
       await saveImage(buildah, image, archive);
       await buildah.run("rmi", image);

@@ -22,12 +22,14 @@ import { promisify } from "node:util";
 import { Child } from "../plane/process.ts";
 import { waitUntil } from "../plane/wait.ts";
 import { cacheDirectory, TEMPORARY } from "../tools/cache.ts";
+import { withLock } from "../tools/lock.ts";
 import { tools } from "../tools.ts";
 
 const exec = promisify(execFile);
 
-/** Seeds that are kept, newest first. */
+/** Seeds that are kept, newest first; and all that were asked for so lately, ms, that they may not be planted yet. */
 const KEPT = 3;
+const IN_USE = 10 * 60_000;
 const READY_WITHIN = 20_000;
 const IMPORT_WITHIN = 120_000;
 
@@ -43,21 +45,28 @@ export async function seed(archives: readonly string[], onProgress: (line: strin
   for (const archive of archives) await pipeline(createReadStream(archive), hash, { end: false });
   const seeds = join(cacheDirectory(process.env), "seeds");
   const folder = join(seeds, hash.digest("hex").slice(0, 16));
-  if (!existsSync(folder)) {
-    onProgress("importing images");
-    mkdirSync(seeds, { recursive: true });
-    const making = mkdtempSync(join(seeds, TEMPORARY));
-    try {
-      await importAll(archives, making);
-      renameSync(join(making, "root"), folder);
-    } finally {
-      rmSync(making, { recursive: true, force: true, maxRetries: 3 });
+  mkdirSync(seeds, { recursive: true });
+  const onWait = (): void => onProgress("waiting for another process that imports images");
+  await withLock(join(seeds, ".lock"), onWait, async () => {
+    if (!existsSync(folder)) {
+      onProgress("importing images");
+      await make(archives, seeds, folder);
+      removeOld(seeds, folder);
     }
-    removeOld(seeds, folder);
-  }
-  const now = new Date();
-  utimesSync(folder, now, now);
+    const now = new Date();
+    utimesSync(folder, now, now);
+  });
   return folder;
+}
+
+async function make(archives: readonly string[], seeds: string, folder: string): Promise<void> {
+  const making = mkdtempSync(join(seeds, TEMPORARY));
+  try {
+    await importAll(archives, making);
+    renameSync(join(making, "root"), folder);
+  } finally {
+    rmSync(making, { recursive: true, force: true, maxRetries: 3 });
+  }
 }
 
 /** Lays a seed into a node's /var/lib/containerd. */
@@ -124,5 +133,7 @@ function removeOld(seeds: string, but: string): void {
     .map((name) => join(seeds, name))
     .filter((path) => path !== but)
     .toSorted((a, b) => age(b) - age(a));
-  for (const path of old.slice(KEPT - 1)) rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+  for (const path of old.slice(KEPT - 1)) {
+    if (age(path) < Date.now() - IN_USE) rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+  }
 }

@@ -93,8 +93,16 @@ const MEMORY_FOR_TWO_LINKS = 7 * GIBIBYTE;
 const PROGRESS_EVERY = 30_000;
 const BUILD_DEADLINE = 40 * 60_000;
 
+/** Build tags: Prometheus finds targets in two dozen clouds, whose libraries are most of it; we ask Kubernetes alone. */
+const TAGS: Partial<Record<GoModule, string>> = { prometheus: "remove_all_sd,enable_kubernetes_sd" };
+
+/** The way a module is built, as text: what is built otherwise is another file. */
+export function recipeOf(module: GoModule): string {
+  return `${linkerFlags(module, () => "1.2.3")}${TAGS[module] ?? ""}`;
+}
+
 /** Linker flags: what calls itself v0.0.0-master otherwise. `version` is that of `Pins`. */
-export function linkerFlags(module: GoModule, version: (module: string) => string): string {
+function linkerFlags(module: GoModule, version: (module: string) => string): string {
   const stamps: Record<GoModule, () => Record<string, string>> = {
     ".": () => {
       const release = version("k8s.io/kubernetes");
@@ -147,6 +155,7 @@ export async function buildGoTools(
   }, PROGRESS_EVERY);
   try {
     const packages = names.map((name) => GO_TOOLS[name].package);
+    const tags = TAGS[module] === undefined ? [] : ["-tags", TAGS[module]];
     const serial = totalmem() < MEMORY_FOR_TWO_LINKS ? ["-p", "1"] : [];
     await run(
       go,
@@ -154,6 +163,7 @@ export async function buildGoTools(
         "build",
         "-buildvcs=false",
         ...serial,
+        ...tags,
         "-ldflags",
         linkerFlags(module, pins.version),
         "-o",

@@ -34,6 +34,8 @@ const DEBIAN_TREES = {
   base: ["base-files", "netbase", "tzdata", "ca-certificates", "libc6", "libgcc-s1", "libstdc++6"],
   /** What Node.js needs besides. */
   atomic: ["libatomic1"],
+  /** chroot, by which an agent in a container runs the host's systemctl. */
+  coreutils: ["coreutils"],
   /** The process that holds a Pod's namespaces, statically linked. */
   pause: ["catatonit"],
   /** A web server and a shell, statically linked. */

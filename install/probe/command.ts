@@ -1,6 +1,6 @@
 /** `slipway probe`: the flags. */
 import { readFile } from "node:fs/promises";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import * as z from "zod";
 import { systemClock } from "../../ports/clock.ts";
 import { jsonLogger } from "../../ports/log.ts";
@@ -28,7 +28,9 @@ export function probeCommand(): Command {
     .requiredOption("--namespace <name>", "namespace of the installation")
     .requiredOption("--gateway <address>", "HOST:PORT")
     .requiredOption("--ca <file>", "PEM: who may sign the gateway's certificate")
-    .option("--deadline <duration>", "how long it waits", milliseconds, 180_000)
+    .addOption(
+      new Option("--deadline <duration>", "how long it waits").argParser(milliseconds).default(180_000, "3m"),
+    )
     .action(async (options: unknown) => {
       const flags = Flags.safeParse(options);
       if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));

@@ -1,5 +1,5 @@
 /** `slipway uninstall`: the flags. Run by Helm before it deletes anything. */
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import * as z from "zod";
 import { Duration, parseDuration } from "../../api/duration.ts";
 import { systemClock } from "../../ports/clock.ts";
@@ -23,7 +23,11 @@ export function uninstallCommand(): Command {
     .option("--kubeconfig <file>", "kubeconfig (default: the Pod's own service account)")
     .requiredOption("--namespace <name>", "namespace of the installation")
     .option("--fullname <name>", "first part of the names of its objects", "slipway")
-    .option("--deadline <duration>", "how long nodes have to end what is under way", milliseconds, 240_000)
+    .addOption(
+      new Option("--deadline <duration>", "how long nodes have to end what is under way")
+        .argParser(milliseconds)
+        .default(240_000, "4m"),
+    )
     .option("--force", "go on after the deadline all the same", false)
     .action(async (options: unknown) => {
       await run(Flags.parse(options));

@@ -188,6 +188,8 @@ describe("a manager whose clock jumps", () => {
           waiting: undefined,
           mayStage: true,
           drain: undefined,
+          closing: undefined,
+          hook: undefined,
           look: undefined,
           othersVerified: false,
           nonce: "",

@@ -1,6 +1,6 @@
 /** Results of benchmarks: bench/NAME.json, with the date and the machine, newest last. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { cpus, release, totalmem } from "node:os";
+import { cpus, loadavg, release, totalmem } from "node:os";
 import { join } from "node:path";
 
 /** Results that a file keeps. */
@@ -19,6 +19,8 @@ export function record(name: string, result: object): object {
       memoryGiB: Math.round(totalmem() / 2 ** 30),
       kernel: release(),
       node: process.version,
+      // Processes that wanted to run, over the last minute: above the cores, something else took its time.
+      load: Math.round((loadavg()[0] ?? 0) * 10) / 10,
     },
     ...result,
   };

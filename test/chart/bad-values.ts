@@ -9,6 +9,13 @@ export const badValues: readonly { sets: readonly string[]; message: RegExp }[] 
   { sets: ["fullname=Slipway"], message: /\/fullname.*does not match pattern/ },
   { sets: ["manager.replicas=0"], message: /\/manager\/replicas.*minimum/ },
   { sets: ["manager.replicas=two"], message: /\/manager\/replicas.*got string, want integer/ },
+  {
+    sets: ["manager.webhookKeysSecret=Keys"],
+    message: /\/manager\/webhookKeysSecret.*does not match pattern/,
+  },
+  { sets: ["networkPolicy.managerEgress=all"], message: /\/networkPolicy\/managerEgress.*want array/ },
+  { sets: ["hooks.jobNamespaces[0]=Ops"], message: /\/hooks\/jobNamespaces\/0.*does not match pattern/ },
+  { sets: ["hooks.namespaces[0]=ops"], message: /\/hooks.*additional properties 'namespaces'/ },
   { sets: ["gateway.replicas=21"], message: /\/gateway\/replicas.*maximum/ },
   { sets: ["etcd.replicas=2"], message: /\/etcd\/replicas.*1, 3, 5/ },
   { sets: ["etcd.quotaBytes=1"], message: /\/etcd\/quotaBytes.*minimum/ },

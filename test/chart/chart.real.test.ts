@@ -153,6 +153,18 @@ test("rules and dashboards are in it as they are, whatever braces they have", as
   }
 });
 
+test("monitors leave the label `instance` as Prometheus makes it, by which rules and dashboards join", async () => {
+  const own = ["serviceMonitor", "podMonitor"].map((name) => `monitoring.${name}.enabled=true`);
+  const monitors = (await rendered(...own)).filter(({ apiVersion }) =>
+    apiVersion.startsWith("monitoring.coreos.com/"),
+  );
+  expect(monitors).toHaveLength(4);
+  for (const { spec } of monitors) {
+    const [endpoint] = Object.values({ ...spec }).find((value) => Array.isArray(value)) as object[];
+    expect(endpoint).toEqual({ port: "metrics", interval: "30s" });
+  }
+});
+
 describe("what must not drift", () => {
   test("the images of the defaults", async () => {
     const images = new Set(
@@ -203,7 +215,11 @@ describe("what must not drift", () => {
   test("every flag that a role is given, from those that it knows", async () => {
     const help = new Map<string, string>();
     for (const { args } of containers(
-      await rendered("agent.driver=fastpatch", "agent.fastpatch.disk=/dev/sda"),
+      await rendered(
+        "agent.driver=fastpatch",
+        "agent.fastpatch.disk=/dev/sda",
+        "manager.webhookKeysSecret=keys",
+      ),
     )) {
       const [role = "", ...flags] = args[0]?.startsWith("--") ? ["agent", ...args] : args;
       const text =

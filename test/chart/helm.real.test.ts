@@ -1,10 +1,13 @@
 /** What Helm does to a cluster with the chart, but for the hooks, which need kubelets. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { CHART, helm, NAMESPACE } from "../../hack/chart/golden.ts";
+import { CHART, FIRST_CHART, helm, NAMESPACE } from "../../hack/chart/golden.ts";
 import { type Plane, startPlane } from "../../hack/plane/plane.ts";
+
+/** Seven calls of Helm on a busy machine, ms. */
+const LONG = 180_000;
 
 /** A control plane of its own: the shared one has the CRDs already. */
 let plane: Plane;
@@ -25,8 +28,17 @@ function run(...args: string[]): Promise<string> {
   });
 }
 
-const install = (...more: string[]): Promise<string> =>
-  run("install", "slipway", CHART, "--create-namespace", "--wait=false", ...more);
+const install = (chart = CHART, ...more: string[]): Promise<string> =>
+  run("install", "slipway", chart, "--create-namespace", "--wait=false", ...more);
+
+const CRDS = resolve(import.meta.dirname, "../../crds");
+
+/** In what the cluster's CRDs differ from those of this version. */
+const differences = (): Promise<string> =>
+  plane.kubectl(["diff", "--server-side", "--force-conflicts", "--filename", CRDS]).then(
+    () => "",
+    (error: unknown) => String(error),
+  );
 
 async function names(kind: string): Promise<string[]> {
   const text = await plane.kubectl(["get", kind, "--all-namespaces", "-o", "name"]);
@@ -51,7 +63,7 @@ const group = {
 test("CRDs that somebody applied by hand are taken over when Helm is told to", async () => {
   await plane.applyCrds();
   await expect(install()).rejects.toThrow(/CustomResourceDefinition "\w+\.slipway\.dev".*cannot be imported/);
-  expect(await install("--take-ownership")).toContain("kubectl get updategroups,nodeupdates");
+  expect(await install(CHART, "--take-ownership")).toContain("kubectl get updategroups,nodeupdates");
   await plane.kubectl(["apply", "-f", "-"], JSON.stringify(group));
 });
 
@@ -78,3 +90,21 @@ test("installed again, it finds its CRDs and their objects", async () => {
   await install();
   expect(await names("updategroups")).toHaveLength(1);
 });
+
+test(
+  "an upgrade from the first version brings the CRDs of this one, a rollback those of then; objects stay",
+  async () => {
+    await run("uninstall", "slipway", "--wait=false", "--cascade=background");
+    await plane.kubectl(["delete", "crd", "-l", "app.kubernetes.io/part-of=slipway"]);
+    await install(FIRST_CHART);
+    await plane.kubectl(["apply", "-f", "-"], JSON.stringify(group));
+    expect(await differences()).toMatch(/exit code 1/);
+    await run("upgrade", "slipway", CHART, "--wait=false");
+    expect(await differences()).toBe("");
+    expect(await names("updategroups")).toHaveLength(1);
+    await run("rollback", "slipway", "1", "--wait=false");
+    expect(await differences()).toMatch(/exit code 1/);
+    expect(await names("updategroups")).toHaveLength(1);
+  },
+  LONG,
+);

@@ -42,10 +42,8 @@ export class Client {
   #next = 0;
 
   /** Asks without a pause for breath, until `stop`. `service` lies in the namespace default. */
-  static start(kubeconfig: string, service: string): Client {
-    const client = new Client();
-    client.#done = client.#run(kubeconfig, service);
-    return client;
+  start(kubeconfig: string, service: string): void {
+    this.#done = this.#run(kubeconfig, service);
   }
 
   async stop(): Promise<void> {

@@ -28,7 +28,7 @@ function differences(now: number): Record<string, object> {
           { name: "proxy", http: "http://127.0.0.1:10256/healthz" },
           { name: "harbor", http: `http://localhost:${SERVICE_PORT}/healthz`, timeout: "5s" },
         ],
-        bootDeadline: "90s",
+        bootDeadline: "60s",
         releaseDeadline: "10m",
       },
     },

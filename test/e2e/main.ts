@@ -2,17 +2,14 @@
  * `npm run e2e [-- FILTER...]`: builds the image, and runs the tests on real nodes. Needs root.
  * The last line is `N passed, N failed`. With RECORD=1 memory and times go to bench/e2e.json.
  */
-
-import { join } from "node:path";
-import { buildImage } from "../../hack/image/build.ts";
 import { runProjects, VITEST } from "../../hack/projects.ts";
-import { Box } from "../../hack/real/box.ts";
-import { harnessImages } from "../../hack/real/images.ts";
-import { cacheDirectory, ToolError } from "../../hack/tools/cache.ts";
-import { SLIPWAY_IMAGE } from "./installation.ts";
+import { withEquippedBox } from "../../hack/real/equipped-box.ts";
+import { ToolError } from "../../hack/tools/cache.ts";
 
 const filters = process.argv.slice(2);
-const onProgress = (line: string): void => void process.stderr.write(`slipway: ${line}\n`);
+const begin = performance.now();
+const seconds = (): number => Math.round((performance.now() - begin) / 1000);
+const onProgress = (line: string): void => void process.stderr.write(`slipway: ${seconds()} s: ${line}\n`);
 
 try {
   process.exitCode = await run();
@@ -26,23 +23,15 @@ try {
 }
 
 async function run(): Promise<number> {
-  const images = [...(await harnessImages(onProgress)), await slipwayImage()];
-  const box = await Box.start({ images, onProgress });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => void box.stop());
-  try {
+  let summary = { passed: 0, failed: 0, lines: [] as string[] };
+  await withEquippedBox({ tools: ["helm", "prometheus"], onProgress }, async (box) => {
+    onProgress("the box is there");
     const inBox = (args: readonly string[]): Promise<number> => box.run(process.execPath, [VITEST, ...args]);
-    const { lines, passed, failed } = await runProjects(["e2e"], filters, inBox);
-    for (const line of lines) process.stdout.write(`${line}\n`);
-    process.stdout.write(`${passed} passed, ${failed} failed\n`);
-    return failed === 0 ? 0 : 1;
-  } finally {
-    await box.stop();
-  }
-}
-
-/** The Dockerfile's image, in a file. */
-async function slipwayImage(): Promise<string> {
-  const output = join(cacheDirectory(process.env), "archives", "slipway-e2e.tar");
-  await buildImage({ tag: SLIPWAY_IMAGE, output, pull: false, onProgress });
-  return output;
+    summary = await runProjects(["e2e"], filters, inBox, "verbose");
+    onProgress("the tests are done");
+  });
+  const { lines, passed, failed } = summary;
+  for (const line of lines) process.stdout.write(`${line}\n`);
+  process.stdout.write(`${passed} passed, ${failed} failed\n`);
+  return failed === 0 ? 0 : 1;
 }

@@ -19,8 +19,12 @@ const Rule = z.strictObject({
 const Rules = z.object({ groups: z.array(z.object({ name: z.string(), rules: z.array(Rule) })) });
 export type Rule = z.output<typeof Rule>;
 
+export function readRuleGroups(): { name: string; rules: Rule[] }[] {
+  return Rules.parse(parse(readFileSync(RULES_FILE, "utf8"))).groups;
+}
+
 export function readRules(): Rule[] {
-  return Rules.parse(parse(readFileSync(RULES_FILE, "utf8"))).groups.flatMap(({ rules }) => rules);
+  return readRuleGroups().flatMap(({ rules }) => rules);
 }
 
 const Panel = z.object({
@@ -44,9 +48,18 @@ export function readDashboards(): { file: string; dashboard: Dashboard }[] {
   }));
 }
 
+/** The queries of all dashboards, each with where it is. */
+export function dashboardQueries(): { where: string; expr: string }[] {
+  return readDashboards().flatMap(({ file, dashboard }) =>
+    dashboard.panels.flatMap(({ title, targets }) =>
+      targets.map(({ expr }) => ({ where: `${file}: ${title}`, expr })),
+    ),
+  );
+}
+
 /** A dashboard's query as Prometheus gets it. */
-export function expand(expr: string): string {
-  return expr.replaceAll("$__rate_interval", "5m").replaceAll("$group", "pool|harbor");
+export function expand(expr: string, groups = "pool|harbor"): string {
+  return expr.replaceAll("$__rate_interval", "5m").replaceAll("$group", groups);
 }
 
 const OPERATORS = new Set(["and", "or", "unless", "bool", "offset", "inf", "nan"]);

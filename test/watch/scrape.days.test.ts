@@ -27,6 +27,7 @@ test("a rollout shows in the metrics, and all of them are sound", async () => {
   expect(fleet).toMatch(/slipway_node_steps_total\{step="Rebooting",reason="\w+"\} [1-9]/);
   expect(fleet).toMatch(/slipway_gates_age_seconds \d/);
   expect(fleet).toMatch(/slipway_etcd_request_duration_seconds_count\{operation="txn",outcome="ok"\} [1-9]/);
+  expect(fleet).toMatch(/rest_client_requests_total\{[^}]*code="200"[^}]*\} [1-9]/);
   await today.waitFor("the manager sees both agents", async () =>
     (await manager()).includes(`slipway_agents_connected{group="${GROUP}"} 2\n`),
   );

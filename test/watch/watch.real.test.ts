@@ -9,18 +9,14 @@ import { systemClock } from "../../ports/clock.ts";
 import { systemRandom } from "../../ports/random.ts";
 import { exposition, seriesNames } from "./exposed.ts";
 import { promtool } from "./promtool.ts";
-import { expand, namesIn, RULES_FILE, readDashboards, readRules } from "./queries.ts";
+import { dashboardQueries, expand, namesIn, RULES_FILE, readDashboards, readRules } from "./queries.ts";
 
 const root = join(import.meta.dirname, "../..");
 const rules = readRules();
 const alerts = rules.filter(({ alert }) => alert !== undefined);
 const recorded = new Set(rules.flatMap(({ record }) => record ?? []));
 const dashboards = readDashboards();
-const queries = dashboards.flatMap(({ file, dashboard }) =>
-  dashboard.panels.flatMap(({ title, targets }) =>
-    targets.map(({ expr }) => ({ where: `${file}: ${title}`, expr })),
-  ),
-);
+const queries = dashboardQueries();
 
 let etcd: EtcdPort;
 let directory: string;

@@ -162,6 +162,47 @@ affinity:
 {{- end }}
 {{- end }}
 
+{{/* Keys of webhooks are read anew for each notice, so they may be changed in place. */}}
+{{- define "slipway.managerMounts" -}}
+{{- include "slipway.etcdMount" . }}
+{{- if .root.Values.manager.webhookKeysSecret }}
+- name: webhook-keys
+  mountPath: /etc/slipway/webhook-keys
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "slipway.managerVolumes" -}}
+{{- include "slipway.etcdVolume" . }}
+{{- with .root.Values.manager.webhookKeysSecret }}
+- name: webhook-keys
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0400
+{{- end }}
+{{- end }}
+
+{{/* What manager and gateway need of etcd: its members, or the ports of one of yours. */}}
+{{- define "slipway.etcdEgress" -}}
+{{- if include "slipway.etcdEmbedded" . }}
+- ports:
+    - { protocol: TCP, port: 2379 }
+  to:
+    - podSelector:
+        matchLabels:
+          {{- include "slipway.selector" (dict "root" .root "component" "etcd") | nindent 10 }}
+{{- else }}
+- ports:
+    {{- $ports := list }}
+    {{- range .root.Values.etcd.external.endpoints }}
+    {{- $ports = append $ports (regexFind "[0-9]+$" .) }}
+    {{- end }}
+    {{- range uniq $ports }}
+    - { protocol: TCP, port: {{ . }} }
+    {{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Arguments of `slipway certificates`. */}}
 {{- define "slipway.certificatesArgs" -}}
 - certificates

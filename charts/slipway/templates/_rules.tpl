@@ -63,6 +63,16 @@
   verbs: [get]
 {{- end }}
 
+{{- define "slipway.managerHookRules" -}}
+# Jobs of hooks, from templates that somebody put there.
+- apiGroups: [batch]
+  resources: [cronjobs]
+  verbs: [get]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, create, delete]
+{{- end }}
+
 {{- define "slipway.managerEventRules" -}}
 # Events of objects without a namespace lie in "default".
 - apiGroups: [events.k8s.io]
