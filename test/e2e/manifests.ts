@@ -25,7 +25,8 @@ function podTemplate(name: string, seconds = 4): object {
           ports: [{ containerPort: PORT }],
           // As every server does that loses no request: it ends after those who ask it have noticed.
           lifecycle: { preStop: { sleep: { seconds } } },
-          readinessProbe: { httpGet: { path: "/", port: PORT }, periodSeconds: 1 },
+          // A node that stands still for a second is not away.
+          readinessProbe: { httpGet: { path: "/", port: PORT }, periodSeconds: 1, timeoutSeconds: 5 },
         },
       ],
     },
