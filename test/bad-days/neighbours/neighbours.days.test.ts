@@ -21,6 +21,9 @@ const start = days({
   roads: true,
 });
 
+/** For machines whose power stays off a while: the dead man's switch, armed before, outlasts it. */
+const health = { rebootTime: "30s", bootDeadline: "60s", releaseDeadline: "60s" };
+
 let guard: GuardWebhook | undefined;
 
 afterAll(async () => {
@@ -36,7 +39,7 @@ describe.concurrent("at the same time", () => {
     await day.cluster.apply(pinned("app-01", first), pinned("app-02", second));
     await day.cordonByHand(first);
     await berth.machine(first).trap("reboot", "power-off");
-    await berth.declare();
+    await berth.declare({ health });
     await berth.publish("1.1.0-drained");
     await day.waitFor("node-01 is off after its commit", async () => {
       return (await berth.machine(first).status()).power === "off";
@@ -59,7 +62,7 @@ describe.concurrent("at the same time", () => {
       await berth.hold(node, "node-04 goes first");
     }
     await berth.block(drains);
-    await berth.declare({ maxUnavailable: 3, failureThreshold: 3 });
+    await berth.declare({ maxUnavailable: 3, failureThreshold: 3, health });
     await berth.publish("1.1.0-scaled");
     const draining = await berth.until(drains, "drains", ({ status }) => {
       return status?.reason === "BlockedByDisruptionBudget" && status.grant !== undefined;
