@@ -113,6 +113,17 @@ export const GrantStatus = z.object({
     .meta({ description: "Hooks that ran or run, oldest first.", "x-kubernetes-list-type": "atomic" }),
 });
 
+export const GivenBack = z.object({
+  times: z.int().min(1).max(1_000_000),
+  windowClosed: z
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .meta({ description: "How many of them because a window closed." }),
+  time: z.iso.datetime().meta({ description: "The last time." }),
+  reason: z.string().max(1024).meta({ description: "Why, the last time." }),
+});
+
 export const NodeUpdateStatus = z.object({
   observedGeneration: z.int().min(0).optional(),
   machineId: z.string().max(64).optional(),
@@ -141,6 +152,9 @@ export const NodeUpdateStatus = z.object({
   since: z.iso.datetime().optional(),
   progress: z.int().min(0).max(100).optional().meta({ description: "Percent of the step." }),
   grant: GrantStatus.optional(),
+  givenBack: GivenBack.optional().meta({
+    description: "Slots given back before a reboot since the last return; each makes the next wait longer.",
+  }),
   suspectSince: z.iso.datetime().optional(),
   stolen: z
     .string()
@@ -189,6 +203,7 @@ export type NodeUpdateSpec = z.output<typeof NodeUpdateSpec>;
 export type FrozenPolicy = z.output<typeof FrozenPolicy>;
 export type GrantStatus = z.output<typeof GrantStatus>;
 export type Transition = z.output<typeof Transition>;
+export type GivenBack = z.output<typeof GivenBack>;
 export type SlotStatus = z.output<typeof SlotStatus>;
 export type NodeUpdateStatus = z.output<typeof NodeUpdateStatus>;
 export type NodeUpdate = Declared<NodeUpdateSpec, NodeUpdateStatus>;

@@ -81,12 +81,7 @@ describe("a reboot that a person asked for", () => {
   ])("is bound by %s", (what, words, reason) => {
     const gaveBack = {
       step: "Staged" as const,
-      transitions: (["Staged", "Draining"] as const).map((step) => ({
-        step,
-        time: timestamp(NOW - 1000),
-        reason: "DrainTimedOut",
-        message: "",
-      })),
+      givenBack: { times: 1, windowClosed: 0, time: timestamp(NOW - 1000), reason: "DrainTimedOut" },
     };
     const nodeUpdates = ["b", "a"].map((name) =>
       nodeUpdate(name, "pool", "os-1.1.0", what === "back-off" ? gaveBack : {}),

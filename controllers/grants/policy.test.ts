@@ -237,15 +237,8 @@ function withStatus(object: NodeUpdate, status: NodeUpdate["status"]): NodeUpdat
 }
 
 function gaveBack(object: NodeUpdate): NodeUpdate {
-  const entry = (step: "Staged" | "Draining", ago: number) => ({
-    step,
-    time: timestamp(NOW - ago),
-    reason: "DrainTimedOut",
-    message: "",
-  });
-  return withStatus(object, {
-    transitions: [entry("Staged", 5000), entry("Draining", 60_000), entry("Staged", 90_000)],
-  });
+  const time = timestamp(NOW - 5000);
+  return withStatus(object, { givenBack: { times: 1, windowClosed: 0, time, reason: "DrainTimedOut" } });
 }
 
 const NAMES = ["a", "b", "c", "d", "e", "f", "g", "h"];

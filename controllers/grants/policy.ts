@@ -123,8 +123,12 @@ function ownRefusal(
       return say("WaitingForTurn", "What it should run changed just now.");
   }
   const until = backOffUntil(nodeUpdate.status, now);
-  if (until !== undefined)
-    return say("BackingOff", `It gave its slot back; it asks again at ${timestamp(until)}.`);
+  if (until !== undefined) {
+    const { times = 1, reason = "" } = nodeUpdate.status?.givenBack ?? {};
+    const often = times === 1 ? "" : ` ${times} times since its last reboot`;
+    const last = reason === "" ? "" : `, ${times === 1 ? "" : "the last time "}for ${reason}`;
+    return say("BackingOff", `It gave its slot back${often}${last}; it asks again at ${timestamp(until)}.`);
+  }
   const barred = asked === undefined ? barredBy(group, nodeUpdate, snapshot) : undefined;
   const blocked = snapshot.blocked.get(uid) ?? barred;
   if (blocked !== undefined) return blocked;
