@@ -42,7 +42,7 @@ import { NodeMemory } from "./memory.ts";
 import { heartbeatOf, NodeApi } from "./node-api.ts";
 import { decideNode } from "./policy.ts";
 import { StatusWriter } from "./status-writer.ts";
-import { isTainted, planTaint, wantsTaint } from "./taint.ts";
+import { isTainted, wantsTaint } from "./taint.ts";
 import { wantedOf } from "./target.ts";
 
 export interface NodeUpdateStores {
@@ -258,18 +258,12 @@ export class NodeUpdateReconciler implements Reconciler {
     return view.take !== undefined;
   }
 
-  /** A courtesy to schedulers: where it fails, nothing else waits for it, and the next look tries again. */
   async #taint({ nodeUpdate, signal }: Work, { view }: Seen, { step, why }: NodeDecision): Promise<void> {
     const { node, group } = view;
     const leaves = nodeUpdate.metadata.deletionTimestamp !== undefined;
     const wanted = !leaves && wantsTaint(group, step, why.reason);
     if (node === undefined || isTainted(node) === wanted) return;
-    try {
-      await this.#nodes.patch(nodeUpdate, (fresh) => planTaint(fresh, wanted), signal);
-    } catch (error) {
-      signal.throwIfAborted();
-      this.#deps.log.error("can't change the taint of a node", error, { node: node.metadata.name });
-    }
+    await this.#nodes.taint(nodeUpdate, wanted, this.#deps.log, signal);
   }
 
   /** Whether to look again at once. */

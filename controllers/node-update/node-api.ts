@@ -3,9 +3,11 @@ import type { Resource } from "../../api/kind.ts";
 import { REBOOT_ANNOTATION, REBOOT_IN_FREEZE_ANNOTATION } from "../../api/labels.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import { nodeUpdate as kind, type NodeUpdate } from "../../api/node-update.ts";
+import type { Logger } from "../../ports/log.ts";
 import { isApiError, type KubeClient, type Patch } from "../../runtime/client.ts";
 import { LEASES, type Lease, NODES, type Node } from "../../runtime/core.ts";
 import { planUncordon } from "./cordon.ts";
+import { planTaint } from "./taint.ts";
 
 /** Namespace of the kubelets' Leases (k8s.io/api/core/v1: NamespaceNodeLease). */
 const NODE_LEASES = "kube-node-lease";
@@ -43,6 +45,16 @@ export class NodeApi {
     const patch = node === undefined ? undefined : plan(node);
     if (node === undefined || patch === undefined) return;
     await this.#client.patch(NODES, { name: node.metadata.name }, patch, { signal });
+  }
+
+  /** A courtesy to schedulers: where it fails, nothing else waits for it, and the next look tries again. */
+  async taint(nodeUpdate: NodeUpdate, wanted: boolean, log: Logger, signal: AbortSignal): Promise<void> {
+    try {
+      await this.patch(nodeUpdate, (node) => planTaint(node, wanted), signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      log.error("can't change the taint of a node", error, { node: nodeUpdate.metadata.name });
+    }
   }
 
   /** Moves a reboot that a person asked for on the Node to its NodeUpdate, which keeps its history. */
