@@ -12,7 +12,7 @@ const SHOWN = 63;
 export function answerOfLabel(
   node: Node | undefined,
   run: string,
-  { answers, done, failed }: NonNullable<Hook["label"]>,
+  { key: label, value, answers, done, failed }: NonNullable<Hook["label"]>,
 ): Answer {
   if (node === undefined || cordonOf(node)?.ask?.run !== run) return { kind: "unasked" };
   const said = (key: string): string | undefined => node.metadata.annotations?.[key];
@@ -21,6 +21,8 @@ export function answerOfLabel(
     return { kind: "failed", cause: `annotation ${against} says ${failed?.slice(0, SHOWN)}` };
   const open = answers.filter((key) => said(key) !== done);
   if (open.length === 0) return { kind: "done" };
+  // Somebody took the label off, or changed it: it stands for as long as answers are missing.
+  if (node.metadata.labels?.[label] !== value) return { kind: "unasked" };
   const named = open.slice(0, NAMED).map((key) => {
     const word = said(key);
     return word === undefined ? key : `${key} (it says ${word.slice(0, SHOWN)})`;

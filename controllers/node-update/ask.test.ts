@@ -52,6 +52,23 @@ function answered(before: Node, value: string, key = ANSWER): Node {
 const cordoned = applied(node("a"), planCordon(node("a"), token(1)));
 const label = { key: LABEL, value: "true", answers: [ANSWER], done: "true", failed: "false" };
 
+test("a label that somebody took off or changed is set again, and what was answered meanwhile stays", () => {
+  const run = "n/Before/a";
+  const asked = applied(cordoned, planAsk(cordoned, token(1), ask(run)));
+  const labelled = (labels: Record<string, string>): Node => ({
+    ...asked,
+    metadata: { ...asked.metadata, labels },
+  });
+  for (const changed of [labelled({}), labelled({ [LABEL]: "other" })]) {
+    expect(answerOfLabel(changed, run, label)).toEqual({ kind: "unasked" });
+    const again = applied(changed, planAsk(changed, token(1), ask(run)));
+    expect(again.metadata.labels?.[LABEL]).toBe("true");
+    expect(answerOfLabel(again, run, label)).toMatchObject({ kind: "pending" });
+    expect(answerOfLabel(answered(changed, "true"), run, label)).toEqual({ kind: "done" });
+    expect(answerOfLabel(answered(changed, "false"), run, label)).toMatchObject({ kind: "failed" });
+  }
+});
+
 test("an answer from before is taken off, and one counts only under the run that asks", () => {
   const old = answered(cordoned, "true");
   expect(answerOfLabel(old, "n/Before/a", label)).toEqual({ kind: "unasked" });
@@ -133,9 +150,9 @@ test("through grants, hooks, crashes and restarts a node ends as its people left
       for (const move of list) {
         if (move === "grant") state = applied(state, planCordon(state, token(++revision)));
         else if (move === "ask" || move === "other") {
-          const what = move === "ask" ? {} : { label: "example.org/other" };
-          state = applied(state, planAsk(state, token(revision), ask(`run-${++run}`, what)));
-          expect(answerOfLabel(state, `run-${run}`, label).kind).toBe("pending");
+          const key = move === "ask" ? LABEL : "example.org/other";
+          state = applied(state, planAsk(state, token(revision), ask(`run-${++run}`, { label: key })));
+          expect(answerOfLabel(state, `run-${run}`, { ...label, key }).kind).toBe("pending");
         } else if (move === "unask") state = applied(state, planUnask(state));
         else if (move === "answer" && cordonOf(state)?.ask !== undefined) state = answered(state, "true");
         else if (move === "end") state = applied(state, planUncordon(state, []));
