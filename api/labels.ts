@@ -7,7 +7,7 @@ export const CORDON_ANNOTATION = `${GROUP}/cordon`;
 export const HOLD_ANNOTATION = `${GROUP}/hold`;
 /** On a NodeUpdate: the release that a person allows again after it failed there. */
 export const RETRY_ANNOTATION = `${GROUP}/retry`;
-/** On a NodeUpdate: a reason, by which a person frees its slot although nothing says it is back. */
+/** On a NodeUpdate: a reason, by which a person frees its slot although nothing says it is back; which grant is meant may stand at its end (`steal.ts`). */
 export const STEAL_ANNOTATION = `${GROUP}/steal`;
 /** On an UpdateGroup: a word that was not used before lifts its halt. */
 export const RESUME_ANNOTATION = `${GROUP}/resume`;

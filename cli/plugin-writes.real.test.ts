@@ -1,10 +1,14 @@
 /** The plugin as kubectl finds it on the PATH, against the real API server: what it writes. */
-import { expect, test } from "vitest";
+import { expect, inject, test } from "vitest";
 import type { Channel } from "../api/channel.ts";
 import type { NodeUpdate } from "../api/node-update.ts";
 import type { UpdateGroup } from "../api/update-group.ts";
 import type { Node } from "../runtime/core.ts";
 import { pluginWith, soon, staged } from "../test/kubectl-plugin.ts";
+import { withClient } from "./connection.ts";
+import { fakeIo } from "./fake-io.ts";
+import { askToFree } from "./locks.ts";
+import { runPlugin } from "./program.ts";
 
 const plugin = pluginWith("pen", "fedcba9876543210fedcba9876543210");
 
@@ -159,7 +163,43 @@ test("a slot is freed only after a yes, and when the manager did it", async () =
         (await plugin.get<NodeUpdate>("nodeupdate", "pen-1")).metadata.annotations?.["slipway.dev/steal"],
       { timeout: 30_000 },
     )
-    .toBe("it burnt");
+    .toBe("it burnt (grant n1)");
   await plugin.setStatus("nodeupdate", "pen-1", { step: "Staged", grant: null });
   expect(await steal).toMatchObject({ code: 0, out: "nodeupdate/pen-1 slot freed\n" });
+});
+
+test("a slot that was taken while a person thought is not freed", async () => {
+  const grant = { nonce: "n2", budgets: ["group/pen"], phase: "Committed", since: soon(-1) };
+  const annotated = async () =>
+    (await plugin.get<NodeUpdate>("nodeupdate", "pen-1")).metadata.annotations?.["slipway.dev/steal"];
+  const before = await annotated();
+  const env = { KUBECONFIG: inject("kubeconfig") };
+  for (const [next, now] of [
+    [{ ...grant, nonce: "n3" }, "it holds another one now"],
+    [null, "it holds none now"],
+  ] as const) {
+    await plugin.setStatus("nodeupdate", "pen-1", { grant });
+    const io = fakeIo({
+      env,
+      ask: async () => {
+        await plugin.setStatus("nodeupdate", "pen-1", { grant: next });
+        return "yes";
+      },
+    });
+    expect(await runPlugin(["locks", "steal", "pen-1", "--reason", "gone"], io)).toBe(1);
+    expect(io.written.err).toContain(`ended meanwhile, and ${now}: nothing was changed`);
+  }
+  // Between its look and its write too.
+  await plugin.setStatus("nodeupdate", "pen-1", { grant });
+  const asked = withClient({}, fakeIo({ env }), (client) => {
+    const get: typeof client.get = async (...key) => {
+      const found = await client.get<never>(...key);
+      await plugin.setStatus("nodeupdate", "pen-1", { grant: { ...grant, nonce: "n3" } });
+      return found;
+    };
+    return askToFree({ get, patch: client.patch.bind(client) }, "pen-1", "n2", "gone");
+  });
+  await expect(asked).rejects.toThrow("was changed while its slot was to be freed: nothing was changed");
+  expect(await annotated()).toBe(before);
+  await plugin.setStatus("nodeupdate", "pen-1", { grant: null });
 });

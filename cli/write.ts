@@ -8,14 +8,15 @@ import { isApiError, type KubeClient } from "../runtime/client.ts";
 import { NODES, type Node } from "../runtime/core.ts";
 import { Failure, type Io } from "./io.ts";
 
-/** Sets annotations; `null` removes one. */
+/** Sets annotations; `null` removes one. With a `resourceVersion` only on the object as it was read, or an `ApiError` of kind Conflict. */
 export async function annotate<T extends KubeObject>(
   client: Pick<KubeClient, "patch">,
   resource: Resource,
   name: string,
   annotations: Readonly<Record<string, string | null>>,
+  resourceVersion?: string,
 ): Promise<T> {
-  const body = { metadata: { annotations } };
+  const body = { metadata: { annotations, ...(resourceVersion === undefined ? {} : { resourceVersion }) } };
   return await client.patch<T>(resource, { name }, { type: "merge", body });
 }
 

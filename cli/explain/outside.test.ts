@@ -126,6 +126,13 @@ const cases: Record<string, Case> = {
     situation: "StealAsked",
     sentence: "node-09 is about to lose its slot, because a person asked to free it: its power supply burnt.",
   },
+  "a steal that names another grant": {
+    file: "suspect",
+    change: steal("again (grant of-before)"),
+    situation: "Suspect",
+    sentence:
+      "node-09 is Suspect since 2026-01-05T11:59:59Z (1s ago): it has not come back from its reboot, and its slot stays taken until it returns or somebody frees it.",
+  },
   "a steal whose word was used before": {
     file: "suspect",
     change: all(steal("again"), (moment) => {

@@ -1,5 +1,6 @@
 /** What keeps a node out of every rollout: no group, two groups, a group that is going, a Node that is gone. */
 import { STEAL_ANNOTATION } from "../../api/labels.ts";
+import { meansGrant } from "../../api/steal.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { advise, commands, type Finding, finding } from "./finding.ts";
 import { conditionOf, type Subject } from "./subject.ts";
@@ -49,8 +50,9 @@ function withoutUpdate(subject: Subject, { groups }: Snapshot): Finding | undefi
 
 function stealAsked({ name, update }: Subject): Finding | undefined {
   const reason = update?.metadata.annotations?.[STEAL_ANNOTATION];
-  if (update?.status?.grant === undefined || reason === undefined || reason === update.status.stolen)
-    return undefined;
+  const grant = update?.status?.grant;
+  if (grant === undefined || reason === undefined || reason === update?.status?.stolen) return undefined;
+  if (!meansGrant(reason, grant.nonce)) return undefined;
   return finding(
     "StealAsked",
     `is about to lose its slot, because a person asked to free it: ${clause(reason || "no reason given")}`,

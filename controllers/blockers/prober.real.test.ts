@@ -71,12 +71,13 @@ test("a hook is told of the node, and its word blocks; the same since when at th
   expect(await probing.ask(watched, asker, signal)).toEqual(why);
   answer = { status: 204, body: "" };
   expect(await probing.ask(watched, asker, signal)).toBeUndefined();
+  answer = { status: 200, body: "x".repeat(5000) };
+  expect(await probing.ask(watched, asker, signal)).toBeUndefined();
 });
 
 test.each([
   ["an error", { status: 500, body: "" }, /answered 500/],
   ["a redirect", { status: 302, body: "", headers: { location: "http://169.254.169.254/" } }, /answered 302/],
-  ["too much", { status: 200, body: "x".repeat(5000) }, /larger than 4096 bytes/],
   ["silence", undefined, /no answer within 1 s/],
 ])("%s is a failure, which blocks", async (_what, given, cause) => {
   answer = given;
@@ -145,6 +146,9 @@ test("alerts are read as Prometheus tells them, for plans and for the one that a
   expect((await probing.ask(watched, asker, signal))?.message).toContain("alert KubeAPIDown fires");
   answer = { status: 200, body: "<html>" };
   expect((await probing.ask(watched, asker, signal))?.message).toContain("answered no JSON");
+  const none = JSON.stringify({ status: "success", data: { alerts: [] } });
+  answer = { status: 200, body: none + " ".repeat(4 * 1024 * 1024) };
+  expect((await probing.ask(watched, asker, signal))?.message).toContain("larger than 4194304 bytes");
 });
 
 test("a hook is not asked while nodes only wait", async () => {

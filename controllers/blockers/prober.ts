@@ -151,7 +151,7 @@ export class Prober {
   async #alerts(base: string, deadline: number, signal: AbortSignal): Promise<ReadAlert[]> {
     const url = `${base.replace(/\/+$/, "")}/api/v1/alerts`;
     const { status, body } = await this.#deps.http(
-      { method: "GET", url, deadline, limit: MOST_ALERTS },
+      { method: "GET", url, deadline, limit: MOST_ALERTS, whole: true },
       signal,
     );
     if (status !== 200) throw new Error(`${withoutQuery(url)} answered ${status}`);

@@ -37,7 +37,9 @@ beforeAll(async () => {
     request.on("end", () => {
       asked.push({ body, headers: request.headers });
       if (request.url === "/hangs") return;
-      response.writeHead(answer.status, answer.headers).end(answer.body);
+      response.writeHead(answer.status, answer.headers);
+      if (request.url === "/endless") response.write(answer.body);
+      else response.end(answer.body);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -198,6 +200,16 @@ test.each<[string, { status: number; headers?: Record<string, string> }, string]
     kind === "done" ? { kind } : { kind, cause: `it answered ${given.status}: word` },
   );
   expect(asked).toHaveLength(1);
+});
+
+test.each([
+  [200, { kind: "done" }],
+  [202, { kind: "pending", message: `it answered 202: ${"x".repeat(300)}` }],
+  [409, { kind: "failed", cause: `it answered 409: ${"x".repeat(300)}` }],
+])("an answer of %i that does not end is cut off, and its status counts", async (status, expected) => {
+  answer = { status, body: "x".repeat(5000) };
+  const { answer: said } = await runner().look(await asker({ http: { url: `${url}/endless` } }), signal);
+  expect(said).toEqual(expected);
 });
 
 test("nobody there, and a key that is not there, are no answer; nothing is sent unsigned", async () => {

@@ -8,8 +8,10 @@ export interface HttpRequest {
   body?: string;
   /** Milliseconds until the whole answer must be here. */
   deadline: number;
-  /** Bytes of the answer at most. */
+  /** Bytes of the answer that are read; a longer one is cut off there. */
   limit: number;
+  /** For an answer that is parsed: a longer one is an error. */
+  whole?: true;
 }
 
 export interface HttpAnswer {
@@ -23,11 +25,11 @@ export function withoutQuery(url: string): string {
   return end < 0 ? url : url.slice(0, end);
 }
 
-/** Follows no redirect. Rejects with one sentence where no whole answer came. */
+/** Follows no redirect. Rejects with one sentence where no answer came, or not all of it that is to be read. */
 export type HttpCaller = (request: HttpRequest, signal: AbortSignal) => Promise<HttpAnswer>;
 
 export function httpCaller(clock: Clock): HttpCaller {
-  return async ({ method, url, headers = {}, body, deadline, limit }, signal) => {
+  return async ({ method, url, headers = {}, body, deadline, limit, whole }, signal) => {
     const late = new AbortController();
     const cancel = clock.after(deadline, () =>
       late.abort(new Error(`no answer within ${Math.round(deadline / 1000)} s`)),
@@ -40,7 +42,7 @@ export function httpCaller(clock: Clock): HttpCaller {
         redirect: "manual",
         signal: AbortSignal.any([late.signal, signal]),
       });
-      return { status: answer.status, body: await readAtMost(answer, limit) };
+      return { status: answer.status, body: await readAtMost(answer, limit, whole) };
     } catch (error) {
       signal.throwIfAborted();
       throw new Error(inOneSentence(error).replaceAll(url, withoutQuery(url)), { cause: error });
@@ -50,15 +52,18 @@ export function httpCaller(clock: Clock): HttpCaller {
   };
 }
 
-async function readAtMost(answer: Response, limit: number): Promise<string> {
+/** Leaving the loop cancels what is still to come. */
+async function readAtMost(answer: Response, limit: number, whole: true | undefined): Promise<string> {
   const parts: Uint8Array[] = [];
   let size = 0;
   for await (const part of answer.body ?? []) {
-    size += part.byteLength;
-    if (size > limit) throw new Error(`the answer is larger than ${limit} bytes`);
     parts.push(part);
+    size += part.byteLength;
+    if (size <= limit) continue;
+    if (whole) throw new Error(`the answer is larger than ${limit} bytes`);
+    break;
   }
-  return Buffer.concat(parts).toString("utf8");
+  return Buffer.concat(parts).subarray(0, limit).toString("utf8");
 }
 
 /** fetch says "fetch failed", and its cause says why. */

@@ -4,6 +4,7 @@ import { STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { GrantStatus, NodeUpdateStatus } from "../../api/node-update.ts";
 import { type Reason, reasons, type Why } from "../../api/reasons.ts";
+import { meansGrant } from "../../api/steal.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
 import type { Phase } from "../../coordination/records.ts";
 import { downBecause } from "../budget/policy.ts";
@@ -53,7 +54,10 @@ export function decideGrant(
   if (phase !== "Committed") delete status.suspectSince;
   countAsked(status, live);
   const steal = view.nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
-  if (steal !== undefined && steal !== base.stolen) {
+  const stolen = steal !== undefined && steal !== base.stolen;
+  // It means a grant that has ended: the word is used up.
+  if (stolen && !meansGrant(steal, live.grant.nonce)) status.stolen = steal;
+  else if (stolen) {
     const { step = "Granting" } = base;
     const why: Why = { reason: "Stolen", message: `A person frees the slot: ${steal || "no reason given"}.` };
     return decided(view, status, step, why, { do: "free", cause: "Stolen" }, now);

@@ -8,6 +8,7 @@ import { REBOOT_ANNOTATION, STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { GrantStatus, NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Why } from "../../api/reasons.ts";
+import { meansGrant } from "../../api/steal.ts";
 import type { Observed } from "../../proto/gen/agent_pb.ts";
 import { cordonOf } from "./cordon.ts";
 import { freeze } from "./deadlines.ts";
@@ -47,7 +48,8 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
   if (asked !== undefined) {
     const status = ended(base, asked);
     if (stolen) status.stolen = steal;
-    const freed = freedBecause(base, asked, stolen ? steal : undefined);
+    const meant = stolen && meansGrant(steal, asked.nonce);
+    const freed = freedBecause(base, asked, meant ? steal : undefined);
     const { step, why } = idleStep(view);
     return decided(
       { ...view, nodeUpdate: reopened(nodeUpdate, status) },

@@ -42,8 +42,8 @@ test("everything is made once, and a second run keeps it", async () => {
   const made = await keepCertificates(options());
   expect(made.map(({ name, did }) => `${name} ${did}`)).toEqual([
     "slipway-ca made",
-    "slipway-etcd-ca made",
     "slipway-gateway-tls made",
+    "slipway-etcd-ca made",
     "slipway-etcd-server made",
     "slipway-etcd-peer made",
     "slipway-etcd-client made",
@@ -135,6 +135,36 @@ test("an authority without its key is refused, and not replaced", async () => {
   await space.admin.patch(SECRETS, { name: "slipway-ca", namespace: space.name }, { type: "merge", body });
   await expect(keepCertificates(options())).rejects.toThrow(
     /slipway-ca needs ca.crt and ca.key: restore them/,
+  );
+});
+
+test.each([
+  ["slipway-ca", ["slipway-etcd-server", "slipway-etcd-peer", "slipway-etcd-client"], "slipway-gateway-tls"],
+  ["slipway-etcd-ca", ["slipway-gateway-tls"], "slipway-etcd-server"],
+])("without the authority %s the certificates of the other one are renewed", async (lost, renewed, kept) => {
+  await keepCertificates(options());
+  const all = [...renewed, kept];
+  const certificates = () => Promise.all(all.map(async (name) => file(await secret(name), "tls.crt")));
+  const before = await certificates();
+  const patch = { type: "merge" as const, body: { data: { "ca.key": null } } };
+  await space.admin.patch(SECRETS, { name: lost, namespace: space.name }, patch);
+  const trust = { name: "slipway-gateway-ca", namespace: space.name };
+  await space.admin.delete(CONFIG_MAPS, trust);
+  await expect(keepCertificates(options(61 * DAY))).rejects.toThrow(`${lost} needs ca.crt and ca.key`);
+  const after = await certificates();
+  expect(all.filter((_, index) => after[index] !== before[index])).toEqual(renewed);
+  const published = await space.admin.list<ConfigMap>(CONFIG_MAPS, { namespace: space.name });
+  expect(published.items.some(({ metadata }) => metadata.name === trust.name)).toBe(lost !== "slipway-ca");
+});
+
+test("of two authorities that can't be used both are named", async () => {
+  await keepCertificates(options());
+  for (const name of ["slipway-ca", "slipway-etcd-ca"]) {
+    const patch = { type: "merge" as const, body: { data: { "ca.key": null } } };
+    await space.admin.patch(SECRETS, { name, namespace: space.name }, patch);
+  }
+  await expect(keepCertificates(options())).rejects.toThrow(
+    /slipway-ca needs ca.crt and ca.key: .*; .*slipway-etcd-ca needs ca.crt and ca.key: /,
   );
 });
 

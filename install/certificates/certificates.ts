@@ -12,6 +12,7 @@ import type { Random } from "../../ports/random.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
 import { CONFIG_MAPS, type ConfigMap, SECRETS, type Secret } from "../core.ts";
 import {
+  type AuthorityName,
   authorityWarning,
   type Installation,
   names,
@@ -45,22 +46,40 @@ export interface Outcome {
   did: "kept" | "made" | "renewed" | "left to its owner";
 }
 
-/** Throws where an authority can't be used, or the API server does not let us. */
+/**
+ * Throws where an authority can't be used, or the API server does not let us; what does not
+ * hang on that is done before. The AggregateError's message has a sentence for each.
+ */
 export async function keepCertificates(options: CertificatesOptions): Promise<Outcome[]> {
-  const { installation } = options;
+  const { installation, log } = options;
   const secret = names(installation.fullname);
+  const wanted = wantedCertificates(installation, SERVER_NAME);
   const outcomes: Outcome[] = [];
-  const gateway = await keepAuthority(options, secret.gatewayAuthority, "slipway machines", outcomes);
-  const etcd =
-    installation.etcdMembers === 0
-      ? undefined
-      : await keepAuthority(options, secret.etcdAuthority, "slipway etcd", outcomes);
-  for (const wanted of wantedCertificates(installation, SERVER_NAME)) {
-    const issuer = wanted.authority === "gateway" ? gateway : etcd;
-    if (issuer !== undefined) outcomes.push(await keepCertificate(options, wanted, issuer));
+  const failures: unknown[] = [];
+  const attempt = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await work();
+    } catch (error) {
+      failures.push(error);
+      return undefined;
+    }
+  };
+  const keepAll = async (authority: AuthorityName, name: string, commonName: string) => {
+    const issuer = await attempt(() => keepAuthority(options, name, commonName, outcomes));
+    if (issuer === undefined) return undefined;
+    for (const each of wanted.filter((one) => one.authority === authority)) {
+      await attempt(async () => outcomes.push(await keepCertificate(options, each, issuer)));
+    }
+    return issuer;
+  };
+  const gateway = await keepAll("gateway", secret.gatewayAuthority, "slipway machines");
+  if (installation.etcdMembers > 0) await keepAll("etcd", secret.etcdAuthority, "slipway etcd");
+  if (gateway !== undefined) {
+    await attempt(async () => outcomes.push(await publish(options, gateway.bundle)));
   }
-  outcomes.push(await publish(options, gateway.bundle));
-  return outcomes;
+  if (failures.length === 0) return outcomes;
+  for (const { name, did } of outcomes) log.info("certificate", { name, did });
+  throw new AggregateError(failures, failures.map(sentenceOf).join("; "));
 }
 
 /**
@@ -83,6 +102,10 @@ export async function publishTrust(options: CertificatesOptions, within: number)
     }
     await sleep(clock, LOOK_AGAIN);
   }
+}
+
+function sentenceOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 async function keepAuthority(
@@ -110,9 +133,8 @@ async function keepAuthority(
   try {
     issuer = new Issuer({ bundle, key, clock, random });
   } catch (error) {
-    const cause = error instanceof Error ? error.message : String(error);
     throw new Error(
-      `${where} can't be used: ${cause}; restore it, or delete it to have another authority made`,
+      `${where} can't be used: ${sentenceOf(error)}; restore it, or delete it to have another authority made`,
       {
         cause: error,
       },
