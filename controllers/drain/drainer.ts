@@ -44,6 +44,7 @@ export type DrainRequest = Pick<
   | "closes"
   | "frozen"
   | "bootNeeds"
+  | "hookJobs"
   | "revision"
 > & { uid: string; rivals: readonly { uid: string; node: string; revision: number }[] };
 
@@ -64,7 +65,7 @@ export class Drainer {
   /** Looks at the node's Pods and says what comes next. */
   async decide(view: DrainRequest, signal: AbortSignal): Promise<DrainDecision> {
     const seen = await this.#look(view.node, signal);
-    const course = this.#follow(view.uid, leaving({ ...seen, node: view.node }));
+    const course = this.#follow(view.uid, leaving({ ...view, ...seen }));
     return decideDrain({
       ...view,
       ...seen,

@@ -48,6 +48,17 @@ const owned = (kind: string): Pod => {
   return { ...made, metadata: { ...made.metadata, ownerReferences: [owner] } };
 };
 
+test("Pods of the Jobs of this grant's hooks stay, those of other Jobs leave", () => {
+  const pods = [owned("Job")];
+  const named = (namespace: string, name: string) => leaving(view({ pods, hookJobs: [{ namespace, name }] }));
+  expect(named("default", "x")).toEqual([]);
+  expect(named("default", "y")).toEqual(pods);
+  expect(named("ops", "x")).toEqual(pods);
+  expect(
+    leaving(view({ pods: [owned("ReplicaSet")], hookJobs: [{ namespace: "default", name: "x" }] })),
+  ).toHaveLength(1);
+});
+
 test("no Pod leaves, and no reboot comes, before load balancers had their time", () => {
   const notBefore = NOW + 30_000;
   for (const pods of [[pod("web", "a")], []]) {

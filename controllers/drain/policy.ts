@@ -43,6 +43,8 @@ export interface DrainView {
   frozen: boolean;
   /** Milliseconds that the reboot and a fallback boot may take. */
   bootNeeds: number;
+  /** Jobs of this grant's hooks, whose Pods stay. */
+  hookJobs?: readonly { namespace: string; name: string }[];
   /** Create revision of our token. */
   revision: number;
   /** Other drains. */
@@ -152,9 +154,14 @@ export function leaving({
   node,
   foundation,
   namespace,
-}: Pick<DrainView, "pods" | "node" | "foundation" | "namespace">): Pod[] {
+  hookJobs = [],
+}: Pick<DrainView, "pods" | "node" | "foundation" | "namespace" | "hookJobs">): Pod[] {
   const bound = pods.filter(
-    (pod) => pod.spec?.nodeName === node && mustLeave(pod) && !carries(pod, ETCD_LABEL, namespace),
+    (pod) =>
+      pod.spec?.nodeName === node &&
+      mustLeave(pod) &&
+      !isOfHook(pod, hookJobs) &&
+      !carries(pod, ETCD_LABEL, namespace),
   );
   const kindOf = (pod: Pod) => LAST_STAYS.find((label) => carries(pod, label, namespace));
   const others = bound.filter((pod) => kindOf(pod) === undefined);
@@ -176,6 +183,14 @@ function mustLeave({ metadata, status }: Pod): boolean {
   const mirror = metadata.annotations?.["kubernetes.io/config.mirror"] !== undefined;
   const finished = status?.phase === "Succeeded" || status?.phase === "Failed";
   return owner?.kind !== "DaemonSet" && owner?.kind !== "Node" && !mirror && !finished;
+}
+
+function isOfHook({ metadata }: Pod, jobs: NonNullable<DrainView["hookJobs"]>): boolean {
+  const owner = metadata.ownerReferences?.find(({ controller }) => controller === true);
+  return (
+    owner?.kind === "Job" &&
+    jobs.some(({ namespace, name }) => namespace === metadata.namespace && name === owner.name)
+  );
 }
 
 function isReadyPod({ status }: Pod): boolean {

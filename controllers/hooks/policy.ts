@@ -116,6 +116,16 @@ export function hasBegun(runs: readonly HookRun[] | undefined, phase: HookPhase)
   return runs?.some((run) => run.phase === phase) === true;
 }
 
+/** Whether each hook of a phase ran and was ended, well or not. */
+export function areEnded(
+  hooks: readonly Hook[],
+  runs: readonly HookRun[] | undefined,
+  phase: HookPhase,
+): boolean {
+  const states = hooks.map(({ name }) => runOf(runs ?? [], phase, name)?.state);
+  return states.every((state) => state === "Done" || state === "Failed");
+}
+
 export function hooksOf(hooks: Hooks | undefined, phase: HookPhase): readonly Hook[] {
   return (phase === "Before" ? hooks?.before : hooks?.after) ?? [];
 }

@@ -1,4 +1,5 @@
 /** What the drain of a node under a grant is decided by, as far as the manager's own copies tell it. */
+import type { HookRun } from "../../api/hook.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { Why } from "../../api/reasons.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
@@ -7,13 +8,14 @@ import type { Grant } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";
 import type { DrainRequest } from "../drain/drainer.ts";
 import { mustStop } from "../drain/policy.ts";
-import { hasBegun, hookNeeds } from "../hooks/policy.ts";
+import { areEnded, hasBegun, hookNeeds, hooksOf } from "../hooks/policy.ts";
+import { jobName, runKey } from "../hooks/run-name.ts";
 import { freezesWithin, type GroupOpening, groupOpening } from "../window/policy.ts";
 import { cordonOf } from "./cordon.ts";
 import { bootNeeds, exclusionWait } from "./deadlines.ts";
-import { type NodeView, policyOf } from "./decision.ts";
+import { type NodeView, nameOf, policyOf } from "./decision.ts";
 
-/** Undefined where there is nothing to drain now: no grant, drained already, or not cordoned by us yet. A Pod of a hook must stay, so nothing leaves once one has begun. */
+/** Undefined where there is nothing to drain now: no grant, drained already, or not cordoned by us yet. Nothing leaves while hooks run; once they are over, what came to the node meanwhile does, but no Pod of theirs. */
 export function drainOf(
   uid: string,
   view: NodeView,
@@ -24,18 +26,26 @@ export function drainOf(
   const { live, node, group } = view;
   const ours = node !== undefined && cordonOf(node) !== undefined;
   if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined) return undefined;
-  if (hasBegun(view.nodeUpdate.status?.grant?.hooks, "Before")) return undefined;
   const policy = policyOf(view);
+  const runs = view.nodeUpdate.status?.grant?.hooks;
+  const hooks = hooksOf(policy.hooks, "Before");
+  const begun = hasBegun(runs, "Before");
+  if (begun && !areEnded(hooks, runs, "Before")) return undefined;
   const excludedUntil = untilLetGo(node, exclusionWait(policy), now);
   return {
     uid,
     node: node.metadata.name,
     policy: policy.drain,
-    startedAt: Math.max(live.phase.at, excludedUntil),
+    startedAt: Math.max(live.phase.at, excludedUntil, begun ? endOf(runs, now) : 0),
     now,
     notBefore: excludedUntil,
     ...whileOpen(groupOpening(group, windows, now), live.grant, bootNeeds(policy), now),
     bootNeeds: bootNeeds(policy),
+    hookJobs: hooks.flatMap(({ name, job }) =>
+      job === undefined
+        ? []
+        : { namespace: job.namespace, name: jobName(runKey(nameOf(live), "Before", name), name) },
+    ),
     revision: live.token.revision,
     rivals: [...grants].flatMap(([rival, { grant, phase, token }]) =>
       rival === uid || phase.phase !== "Granted"
@@ -43,6 +53,14 @@ export function drainOf(
         : [{ uid: rival, node: grant.node, revision: token.revision }],
     ),
   };
+}
+
+/** Wall clock, ms: when the last of the hooks before the reboot was over; a moment that lies ahead is of a clock that was set back. */
+function endOf(runs: readonly HookRun[] | undefined, now: number): number {
+  const ends = runs?.flatMap(({ phase, until }) =>
+    phase === "Before" && until !== undefined ? Date.parse(until) : [],
+  );
+  return Math.max(0, ...(ends ?? []).filter((at) => at <= now));
 }
 
 /** Wall clock, ms: until when load balancers have time to let go; a moment that lies ahead is of a clock that was set back. */

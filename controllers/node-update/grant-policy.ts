@@ -123,20 +123,9 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
     const why: Why = { reason: "Drained", message: "The node is drained; its agent may ask to reboot." };
     return decided(view, status, "Rebooting", why, none, now, LOOK);
   }
-  // What hooks were told of a node that is drained is not taken back, and their own Pods stay on it.
   const begun = hasBegun(status.grant?.hooks, "Before");
-  const verdict = node === undefined || begun ? undefined : drain;
-  if (node !== undefined && !begun && verdict === undefined) {
-    const why: Why = { reason: "Draining", message: "Pods leave the node." };
-    return decided(view, status, "Draining", why, none, now, LOOK);
-  }
-  if (verdict?.act === "abort") {
-    return decided(view, status, "Draining", verdict.why, { do: "revoke", why: verdict.why }, now);
-  }
-  if (verdict?.act === "wait") return decided(view, status, "Draining", verdict.why, none, now, LOOK);
-  if (verdict?.act === "evict") {
-    return decided(view, status, "Draining", verdict.why, { do: "evict", pods: verdict.pods }, now, LOOK);
-  }
+  const first = begun ? undefined : drainStep(view, status, now);
+  if (first !== undefined) return first;
   const hooks = hookStep(view, live, status, "Before", now);
   if (hooks.is === "stopped") {
     return decided(view, status, "Draining", hooks.why, { do: "revoke", why: hooks.why }, now);
@@ -146,13 +135,25 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
     if (closing === undefined) return hooks.decision;
     return decided(view, status, "Draining", closing, { do: "revoke", why: closing }, now);
   }
-  const why: Why =
-    verdict?.why ??
-    (begun
-      ? { reason: "Drained", message: "The node is drained, and its hooks are done." }
-      : { reason: "Drained", message: "A plain machine has nothing to drain." });
+  // While hooks ran, Pods may have come: somebody lifted the cordon, or they tolerate it.
+  const again = begun ? drainStep(view, status, now) : undefined;
+  if (again !== undefined) return again;
+  const why: Why = (node === undefined ? undefined : drain?.why) ?? {
+    reason: "Drained",
+    message: "A plain machine has nothing to drain.",
+  };
   const grant = status.grant === undefined ? {} : { grant: { ...status.grant, phase: "Drained" as const } };
   return decided(view, { ...status, ...grant }, "Rebooting", why, { do: "markDrained" }, now);
+}
+
+/** What is left to do until no Pod is left that has to leave; undefined where that is so. */
+function drainStep(view: NodeView, status: NodeUpdateStatus, now: number): NodeDecision | undefined {
+  const { node, drain } = view;
+  if (node === undefined || drain?.act === "done") return undefined;
+  const why: Why = drain?.why ?? { reason: "Draining", message: "Pods leave the node." };
+  if (drain?.act === "abort") return decided(view, status, "Draining", why, { do: "revoke", why }, now);
+  const act: Act = drain?.act === "evict" ? { do: "evict", pods: drain.pods } : none;
+  return decided(view, status, "Draining", why, act, now, LOOK);
 }
 
 /** Why a grant that is not committed must be taken back; undefined if it may go on. */

@@ -6,10 +6,12 @@ import { CORDON_ANNOTATION, HOLD_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Phase } from "../../coordination/records.ts";
-import { group, INCARNATION, live, NOW, node, nodeUpdate, nodeView, observed } from "../fixtures.ts";
+import { group, INCARNATION, live, NOW, node, nodeUpdate, nodeView, observed, pod } from "../fixtures.ts";
 import type { Answer } from "../hooks/policy.ts";
+import { jobName, runKey } from "../hooks/run-name.ts";
 import { freeze, needsOf } from "./deadlines.ts";
 import type { NodeView } from "./decision.ts";
+import { drainOf } from "./drain-view.ts";
 import { decideNode } from "./policy.ts";
 import { failureOf } from "./status.ts";
 
@@ -192,6 +194,33 @@ test("another grant's runs are not this one's", () => {
     },
   };
   expect(decideNode(other, NOW).act.do).toBe("beginHook");
+});
+
+test("what came to the node while hooks ran leaves it before the reboot, and the hooks' own Pods stay", () => {
+  const job = {
+    name: "move",
+    job: { namespace: "ops", cronJob: "move" },
+    timeout: "60m",
+    onFailure: "Continue",
+  };
+  const owner = pool([job]);
+  const late = { act: "abort", why: { reason: "DrainTimedOut", message: "" } } as const;
+  const pods = [pod("web", "a")];
+  const evict = { act: "evict", pods, left: 1, why: { reason: "Draining", message: "" } } as const;
+  const ended = { ...run("Before", "move", "Done"), until: timestamp(NOW - 5000) };
+  const at = (runs: HookRun[], drain?: NodeView["drain"]) =>
+    under({ phase: "Granted" }, runs, { group: owner, drain });
+  expect(decideNode(at([ended], evict), NOW).act).toEqual({ do: "evict", pods });
+  expect(decideNode(at([ended], late), NOW).act.do).toBe("revoke");
+  expect(decideNode(at([ended], undefined), NOW).act.do).toBe("none");
+  expect(decideNode(at([ended], drained), NOW).act.do).toBe("markDrained");
+
+  const asked = (runs: HookRun[]) => drainOf("uid-a", at(runs), { grants: new Map() }, [], NOW);
+  expect(asked([run("Before", "move", "Running")])).toBeUndefined();
+  const name = jobName(runKey("nonce-7", "Before", "move"), "move");
+  expect(asked([ended])).toMatchObject({ startedAt: NOW - 5000, hookJobs: [{ namespace: "ops", name }] });
+  const ahead = { ...ended, until: timestamp(NOW + 3_600_000) };
+  expect(asked([ahead])?.startedAt).toBeLessThanOrEqual(NOW);
 });
 
 /** One look of a manager: how much later, what the hook says, and whether it dies before it acts. */
