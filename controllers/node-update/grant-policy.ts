@@ -1,10 +1,9 @@
 /** What happens next to a node that holds a slot (design, rules 3, 4, 5, 10 and 13). */
 import { parseDuration } from "../../api/duration.ts";
-import { STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { GrantStatus, NodeUpdateStatus } from "../../api/node-update.ts";
 import { type Reason, reasons, type Why } from "../../api/reasons.ts";
-import { meansGrant } from "../../api/steal.ts";
+import { meansGrant, stealIn } from "../../api/steal.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
 import type { Phase } from "../../coordination/records.ts";
 import { downBecause } from "../budget/policy.ts";
@@ -53,7 +52,7 @@ export function decideGrant(
   const { phase } = live.phase;
   if (phase !== "Committed") delete status.suspectSince;
   countAsked(status, live);
-  const steal = view.nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
+  const steal = stealIn(view.nodeUpdate);
   const stolen = steal !== undefined && steal !== base.stolen;
   // It means a grant that has ended: the word is used up.
   if (stolen && !meansGrant(steal, live.grant.nonce)) status.stolen = steal;

@@ -235,6 +235,8 @@ test("a steal frees the slot once, is told, and does not hit the next one", () =
   expect(decideNode(under({ phase: "Granted" }, { nodeUpdate: next }), NOW).act.do).not.toBe("free");
   const early = annotated(STEAL_ANNOTATION, "just in case", view().nodeUpdate);
   expect(decideNode(view({ nodeUpdate: early }), NOW).status.stolen).toBe("just in case");
+  const long = annotated(STEAL_ANNOTATION, "x".repeat(300), view().nodeUpdate);
+  expect(decideNode(view({ nodeUpdate: long }), NOW).status.stolen).toHaveLength(253);
 });
 
 test("a steal that names a grant frees no other one", () => {

@@ -4,11 +4,11 @@
  * The status is written before the act, so that a manager that dies in between finds at
  * its next look either nothing begun or the act to repeat.
  */
-import { REBOOT_ANNOTATION, STEAL_ANNOTATION } from "../../api/labels.ts";
+import { REBOOT_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { GrantStatus, NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Why } from "../../api/reasons.ts";
-import { meansGrant } from "../../api/steal.ts";
+import { meansGrant, stealIn } from "../../api/steal.ts";
 import type { Observed } from "../../proto/gen/agent_pb.ts";
 import { cordonOf } from "./cordon.ts";
 import { freeze } from "./deadlines.ts";
@@ -32,7 +32,7 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
   const take = stoppedBecause(view) === undefined ? view.take : undefined;
   const asked = base.grant;
   const leaving = nodeGone || nodeUpdate.metadata.deletionTimestamp !== undefined;
-  const steal = nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
+  const steal = stealIn(nodeUpdate);
   const stolen = steal !== undefined && steal !== base.stolen;
   if (asked?.phase === "Granting" && take !== undefined) {
     const grant: GrantStatus = { ...asked, budgets: [...take.budgets] };
