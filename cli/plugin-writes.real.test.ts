@@ -130,6 +130,20 @@ test("promote, and back with the permission to downgrade", async () => {
   await plugin.setStatus("nodeupdate", "pen-1", { ...staged });
 });
 
+test("a group that only reboots has nothing to roll back, and no release to be forecast", async () => {
+  const only = { nodeSelector: { matchLabels: { pen: "only" } }, driver: "sentinel", windows: "Always" };
+  const metadata = { name: "pen-sentinel" };
+  await plugin.apply({ apiVersion: "slipway.dev/v1alpha1", kind: "UpdateGroup", metadata, spec: only });
+  for (const args of [
+    ["rollback", "pen-sentinel"],
+    ["--dry-run", "pen-sentinel"],
+  ]) {
+    const { code, err } = await plugin.slipway("rollout", ...args);
+    expect([code, err]).toEqual([1, expect.stringContaining("only reboots its nodes (driver sentinel)")]);
+  }
+  await plugin.done("delete", "updategroup", "pen-sentinel");
+});
+
 test("a staged node of a group with strategy Off flips when a person says so", async () => {
   expect((await plugin.slipway("apply", "pen-1")).err).toContain("strategy Coordinated");
   await plugin.done("patch", "updategroup", "pen", "--type=merge", "-p", '{"spec":{"strategy":"Off"}}');

@@ -181,6 +181,14 @@ function addRollback(rollout: Command, io: Io): void {
     });
 }
 
+/** Throws `Failure` for a group whose driver knows no releases. */
+export function needsReleases({ metadata, spec }: UpdateGroup): void {
+  if (spec.driver !== "sentinel") return;
+  throw new Failure(
+    `UpdateGroup ${metadata.name} only reboots its nodes (driver sentinel): it has no release to move to or go back to; \`kubectl slipway status\` says what its nodes wait for`,
+  );
+}
+
 async function rollback(
   client: RestClient,
   io: Io,
@@ -188,6 +196,7 @@ async function rollback(
   { to, node: only, dryRun: dry }: { to?: string; node?: string[]; dryRun?: boolean },
 ): Promise<void> {
   const group = await need<UpdateGroup>(client, updateGroup, name);
+  needsReleases(group);
   const followed =
     group.spec.channel === undefined ? undefined : await need<Channel>(client, channel, group.spec.channel);
   const wanted =
@@ -245,6 +254,7 @@ async function dryRun(
   const group = snapshot.groups.find(({ metadata }) => metadata.name === name);
   if (group === undefined)
     throw new Failure(`there is no UpdateGroup ${name}: \`kubectl get updategroups\` lists them`);
+  needsReleases(group);
   const followed = snapshot.channels.find(({ metadata }) => metadata.name === group.spec.channel);
   const to = wanted ?? group.spec.release ?? followed?.spec.release;
   const target = snapshot.releases.find(({ metadata }) => metadata.name === to);

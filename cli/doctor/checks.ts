@@ -55,20 +55,27 @@ const INCARNATION = `${GROUP}/etcd-incarnation`;
 const NEWS = 10 * 60_000;
 
 function checkEtcd(facts: DoctorFacts, now: number): Line[] {
-  const { etcdEvents } = facts;
+  const { etcdEvents, lease } = facts;
   const todo = "check the manager's --etcd endpoints and certificates, and etcd's own health";
-  const said = typeof etcdEvents === "string" ? [] : etcdEvents.filter((event) => now - saidAt(event) < NEWS);
+  const leader = leaderOf({ lease: typeof lease === "string" ? "unreadable" : (lease[0] ?? "missing") }, now);
+  // Without etcd nobody begins to lead, though whoever leads goes on: what was said before is over.
+  const over = leader.state === "leads" && leader.since !== undefined ? Date.parse(leader.since) : 0;
+  const said =
+    typeof etcdEvents === "string"
+      ? []
+      : etcdEvents.filter((event) => saidAt(event) > Math.max(now - NEWS, over));
   const latest = said.toSorted((a, b) => saidAt(b) - saidAt(a))[0];
   const lines = etcdData(facts, todo);
   if (latest === undefined) return lines;
-  const { note = "", reportingInstance = "", eventTime = "" } = latest;
-  const since = when(timestamp(Date.parse(eventTime)), now);
+  const { note = "", reportingInstance = "" } = latest;
+  const since = when(timestamp(saidAt(latest)), now);
   const found = `manager ${reportingInstance} said at ${since}: ${clause(note)}`;
   return [...lines, warn("etcd", found, todo)];
 }
 
-function saidAt({ eventTime = "" }: Event): number {
-  return Date.parse(eventTime);
+/** The last time, ms. */
+function saidAt({ eventTime = "", series }: Event): number {
+  return Date.parse(series?.lastObservedTime ?? eventTime);
 }
 
 function etcdData({ lease, nodeUpdates }: DoctorFacts, todo: string): Line[] {

@@ -98,7 +98,7 @@ test("nothing is wrong", () => {
   expect(summary(all, 12_000)).toBe(`${all.length} ok, 0 to look at, 0 wrong (after 12s)\n`);
 });
 
-test("what a manager said of etcd is repeated while it is news", () => {
+describe("what a manager said of etcd", () => {
   const said = (eventTime: string) => ({
     apiVersion: "events.k8s.io/v1",
     kind: "Event",
@@ -108,10 +108,53 @@ test("what a manager said of etcd is repeated while it is news", () => {
     reportingInstance: "manager-0",
   });
   const news = [said("2026-01-05T11:00:00.000000Z"), said("2026-01-05T11:58:00.000000Z")];
-  expect(lines((facts) => (facts.etcdEvents = news))).toEqual([
-    "warn etcd: manager manager-0 said at 2026-01-05T11:58:00Z (2m ago): etcd gave no answer to a read: https://etcd-0:2379: its certificate has expired (…)",
-  ]);
-  expect(lines((facts) => (facts.etcdEvents = news.slice(0, 1)))).toEqual([]);
+  const warning =
+    "warn etcd: manager manager-0 said at 2026-01-05T11:58:00Z (2m ago): etcd gave no answer to a read: https://etcd-0:2379: its certificate has expired (…)";
+  /** Of a manager that renewed it a second ago. */
+  const acquiredAt = (facts: ReturnType<typeof well>, acquireTime: string): void => {
+    const [lease] = facts.lease;
+    if (typeof lease === "object") facts.lease = [{ ...lease, spec: { ...lease.spec, acquireTime } }];
+  };
+
+  test("is repeated while it is news", () => {
+    const found = (events: typeof news): string[] =>
+      lines((facts) => {
+        acquiredAt(facts, "2026-01-05T10:00:00Z");
+        facts.etcdEvents = events;
+      });
+    expect(found(news)).toEqual([warning]);
+    expect(found(news.slice(0, 1))).toEqual([]);
+  });
+
+  test("is over once a manager began to lead, which it can't without etcd", () => {
+    const found = (acquireTime: string): string[] =>
+      lines((facts) => {
+        acquiredAt(facts, acquireTime);
+        facts.etcdEvents = news;
+      });
+    expect(found("2026-01-05T11:59:00Z")).toEqual([]);
+    expect(found("2026-01-05T11:57:00Z")).toEqual([warning]);
+  });
+
+  test("is repeated where it was said again since", () => {
+    const [, before] = news;
+    const found = lines((facts) => {
+      acquiredAt(facts, "2026-01-05T11:58:30Z");
+      const series = { lastObservedTime: "2026-01-05T11:59:00.000000Z" };
+      facts.etcdEvents = before === undefined ? [] : [{ ...before, series }];
+    });
+    expect(found).toEqual([warning.replace("11:58:00Z (2m ago)", "11:59:00Z (60s ago)")]);
+  });
+
+  test("is repeated where nobody leads any more", () => {
+    const found = lines((facts) => {
+      const [lease] = facts.lease;
+      if (typeof lease === "object")
+        facts.lease = [{ ...lease, spec: { ...lease.spec, holderIdentity: "" } }];
+      facts.etcdEvents = news;
+    });
+    expect(found).toContain(warning);
+  });
 });
 
 describe("the CRDs", () => {

@@ -51,6 +51,7 @@ export interface Event extends KubeObject {
   reason?: string;
   note?: string;
   eventTime?: string;
+  series?: { lastObservedTime?: string };
   reportingInstance?: string;
 }
 

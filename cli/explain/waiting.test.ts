@@ -241,3 +241,11 @@ test.each(Object.entries(cases))("%s", (_name, one) => {
   expect(found?.situation).toBe(one.situation);
   adviceIsSound(found);
 });
+
+test("who waits for a window may be rebooted now", () => {
+  const commands = explained({ file: "window-closed" })?.advice.map(({ command }) => command);
+  expect(commands).toEqual([
+    "kubectl slipway windows next calm",
+    'kubectl slipway node reboot node-01 --now --reason "..."',
+  ]);
+});

@@ -2,7 +2,7 @@
 import { parseDuration } from "../../api/duration.ts";
 import { reasons } from "../../api/reasons.ts";
 import type { Snapshot } from "../snapshot.ts";
-import { advise, commands, type Finding, finding } from "./finding.ts";
+import { type Advice, advise, commands, type Finding, finding } from "./finding.ts";
 import { disruptionBudgetOf } from "./grant.ts";
 import { type Member, rebootAskedFor } from "./subject.ts";
 import { clause, dated } from "./words.ts";
@@ -23,7 +23,12 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
   switch (reason) {
     case "WaitingForWindow":
     case "OpeningNotFound":
-      return finding(reason, `${has} and waits for a reboot window: ${because}`, commands.windows(groupName));
+      return finding(
+        reason,
+        `${has} and waits for a reboot window: ${because}`,
+        commands.windows(groupName),
+        rebootNow(name, "reboots it once, outside of windows"),
+      );
     case "ChangeFreeze":
       return finding(
         reason,
@@ -88,10 +93,7 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
             ? "changes spec.blockers"
             : "mends spec.blockers, or sets onFailure: Allow there",
         ),
-        advise(
-          `kubectl slipway node reboot ${name} --now --reason "..."`,
-          "reboots it once, whatever blocks",
-        ),
+        rebootNow(name, "reboots it once, whatever blocks"),
       );
     case "RebootAsked":
       return finding(reason, `${has} and asks for a slot next`, commands.locks);
@@ -137,6 +139,10 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
       return finding(situation, `${has} and waits: ${because}`, commands.locks);
     }
   }
+}
+
+function rebootNow(name: string, effect: string): Advice {
+  return advise(`kubectl slipway node reboot ${name} --now --reason "..."`, effect);
 }
 
 /** What is added where the first time that the message waits for is over: the manager looks every few seconds. */

@@ -136,3 +136,13 @@ test("the time in the status is not part of the word", () => {
     decideNode(view(asking({ rebooted: "another word", since: timestamp(NOW) })), NOW).status.reason,
   ).toBe("RebootAsked");
 });
+
+test("its leave speaks of no flip", () => {
+  const { bootId = "", softReboots = 0 } = observed("1.1.0", undefined).boot ?? {};
+  const committedBoot = `${bootId}/${softReboots}`;
+  const seen = under(asking(), { phase: "Committed", committedAt: NOW - 1000, committedBoot });
+  expect(decideNode(seen, NOW).status).toMatchObject({
+    reason: "Committed",
+    message: "The agent may reboot now.",
+  });
+});

@@ -235,7 +235,10 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
       return decided(view, status, "Verifying", { reason: "VerifyingBoot", message }, none, now, -late);
     }
     const why: Why = present
-      ? { reason: "Committed", message: "The agent may flip and reboot now." }
+      ? {
+          reason: "Committed",
+          message: `The agent may ${live.grant.release === "" ? "" : "flip and "}reboot now.`,
+        }
       : { reason: "Rebooting", message: "The machine reboots." };
     return decided(view, status, "Rebooting", why, none, now, -late);
   }

@@ -96,25 +96,28 @@ export class Installation {
   }
 }
 
+/** What the chart must be told of these nodes: an image of etcd that they have, and machines without systemd. */
+export const NODE_VALUES = {
+  etcd: { image: imageOf(ETCD_IMAGE), command: ["/usr/local/bin/etcd"] },
+  agent: {
+    host: { kind: "hook", hook: "/host/opt/slipway/hook" },
+    extraArgs: ["--boot-id=/host/proc/sys/kernel/random/boot_id", "--cmdline=/host/proc/cmdline"],
+  },
+};
+
+/** As values of the chart have it, never pulled. */
+function imageOf(reference: string): object {
+  const [repository, tag] = reference.split(":");
+  return { repository, tag, pullPolicy: "Never" };
+}
+
 /** The defaults, but for images that are there, volumes that are there, and machines that the hook reboots. */
 function chartValues(): object {
-  const image = (reference: string): object => {
-    const [repository, tag] = reference.split(":");
-    return { repository, tag, pullPolicy: "Never" };
-  };
+  const { etcd, agent } = NODE_VALUES;
   return {
-    image: image(SLIPWAY_IMAGE),
-    etcd: {
-      image: image(ETCD_IMAGE),
-      command: ["/usr/local/bin/etcd"],
-      persistence: { storageClassName: STORAGE_CLASS },
-    },
-    agent: {
-      driver: "fastpatch",
-      fastpatch: { disk: "/dev/sda" },
-      host: { kind: "hook", hook: "/host/opt/slipway/hook" },
-      extraArgs: ["--boot-id=/host/proc/sys/kernel/random/boot_id", "--cmdline=/host/proc/cmdline"],
-    },
+    image: imageOf(SLIPWAY_IMAGE),
+    etcd: { ...etcd, persistence: { storageClassName: STORAGE_CLASS } },
+    agent: { ...agent, driver: "fastpatch", fastpatch: { disk: "/dev/sda" } },
   };
 }
 
