@@ -43,8 +43,8 @@ export interface Plane {
   applyCrds(): Promise<void>;
   /** SIGKILL; state on disk stays. */
   kill(component: Component): Promise<void>;
-  /** Starts a killed component again and waits until it serves. */
-  start(component: Component): Promise<void>;
+  /** Starts a killed component again and waits until it serves. `binary`: path of another build of it, for this start only. */
+  start(component: Component, binary?: string): Promise<void>;
   /** SIGTERM, then `start`. */
   restart(component: Component): Promise<void>;
   /** SIGSTOP: connections stay open and nothing answers. */
@@ -159,7 +159,7 @@ class LocalPlane implements Plane {
     }
   }
 
-  async start(component: Component): Promise<void> {
+  async start(component: Component, binary = this.#binaries[component] ?? component): Promise<void> {
     const running = this.#children.get(component);
     if (running !== undefined && running.exit === undefined) return;
     if (component === "etcd") {
@@ -168,7 +168,7 @@ class LocalPlane implements Plane {
     }
     const child = await Child.start({
       name: component,
-      command: this.#binaries[component] ?? component,
+      command: binary,
       args: componentArgs(component, this.directory, this.#endpoint),
       logFile: this.#layout.log(component),
       cwd: this.directory,

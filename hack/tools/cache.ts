@@ -53,7 +53,7 @@ function writable(directory: string, variable: string): string {
 }
 
 /** A Go module of ours below hack/tools that pins programs; "." is hack/tools itself. */
-export type GoModule = "." | "containerd" | "coredns" | "helm" | "prometheus";
+export type GoModule = "." | "containerd" | "coredns" | "helm" | "kubernetes-1.36" | "prometheus";
 
 /** What a module's go.mod pins, and a name for the set of binaries made from it. */
 export interface Pins {

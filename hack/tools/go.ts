@@ -81,6 +81,7 @@ export const GO_TOOLS = {
     seconds: 60,
     ask: ["version"],
   },
+  "kube-apiserver-1.36": { ...kubernetes("kube-apiserver", 184), module: "kubernetes-1.36" },
   prometheus: prometheus("prometheus", 235),
   promtool: prometheus("promtool", 5),
 } satisfies Record<string, GoProgram>;
@@ -103,13 +104,15 @@ export function recipeOf(module: GoModule): string {
 
 /** Linker flags: what calls itself v0.0.0-master otherwise. `version` is that of `Pins`. */
 function linkerFlags(module: GoModule, version: (module: string) => string): string {
+  const kubernetes = (): Record<string, string> => {
+    const release = version("k8s.io/kubernetes");
+    const [gitMajor = "", gitMinor = ""] = release.split(".");
+    const stamp = { gitVersion: `v${release}`, gitMajor, gitMinor };
+    return prefixed("k8s.io/component-base/version", stamp);
+  };
   const stamps: Record<GoModule, () => Record<string, string>> = {
-    ".": () => {
-      const release = version("k8s.io/kubernetes");
-      const [gitMajor = "", gitMinor = ""] = release.split(".");
-      const stamp = { gitVersion: `v${release}`, gitMajor, gitMinor };
-      return prefixed("k8s.io/component-base/version", stamp);
-    },
+    ".": kubernetes,
+    "kubernetes-1.36": kubernetes,
     containerd: () => ({
       "github.com/containerd/containerd/v2/version.Version": version("github.com/containerd/containerd/v2"),
     }),
