@@ -4,6 +4,13 @@ import type { KubeObject } from "../api/meta.ts";
 
 export const NODES: Resource = { group: "", version: "v1", kind: "Node", plural: "nodes", namespaced: false };
 export const PODS: Resource = { group: "", version: "v1", kind: "Pod", plural: "pods", namespaced: true };
+export const CRDS: Resource = {
+  group: "apiextensions.k8s.io",
+  version: "v1",
+  kind: "CustomResourceDefinition",
+  plural: "customresourcedefinitions",
+  namespaced: false,
+};
 export const LEASES: Resource = {
   group: "coordination.k8s.io",
   version: "v1",

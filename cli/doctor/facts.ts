@@ -7,15 +7,8 @@ import type { Declared } from "../../api/meta.ts";
 import { GROUP, type KubeObject } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import { isApiError, type KubeClient, type ListOptions } from "../../runtime/client.ts";
-import { EVENTS, LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
+import { CRDS, EVENTS, LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
 
-const CRDS: Resource = {
-  group: "apiextensions.k8s.io",
-  version: "v1",
-  kind: "CustomResourceDefinition",
-  plural: "customresourcedefinitions",
-  namespaced: false,
-};
 const SECRETS: Resource = { group: "", version: "v1", kind: "Secret", plural: "secrets", namespaced: true };
 const DAEMON_SETS: Resource = {
   group: "apps",

@@ -1,20 +1,13 @@
 /** Keeps an eye on the CustomResourceDefinitions. Observes those of our kinds; writes nothing. */
 import { type Crd, crdName } from "../../api/crd-fields.ts";
-import type { Resource } from "../../api/kind.ts";
 import { kinds } from "../../api/kinds.ts";
 import { type Clock, sleep } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
+import { CRDS } from "../../runtime/core.ts";
 import { LeadershipLost } from "../../runtime/leader-election.ts";
 import { crdsRefusal } from "./policy.ts";
 
-const CRDS: Resource = {
-  group: "apiextensions.k8s.io",
-  version: "v1",
-  kind: "CustomResourceDefinition",
-  plural: "customresourcedefinitions",
-  namespaced: false,
-};
 /** Milliseconds between two looks. */
 const PERIOD = { right: 10_000, wrong: 2_000 } as const;
 

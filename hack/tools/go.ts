@@ -83,7 +83,7 @@ export const GO_TOOLS = {
   },
   "kube-apiserver-1.36": { ...kubernetes("kube-apiserver", 184), module: "kubernetes-1.36" },
   prometheus: prometheus("prometheus", 235),
-  promtool: prometheus("promtool", 5),
+  promtool: prometheus("promtool", 150),
 } satisfies Record<string, GoProgram>;
 
 /** go.mod's `go` line; an older Go of 1.21 or later fetches this one by itself. */
