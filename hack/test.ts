@@ -8,7 +8,7 @@ import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { runProjects, VITEST } from "./projects.ts";
 import { ToolError } from "./tools/cache.ts";
-import { PLANE_TOOLS, tools } from "./tools.ts";
+import { PLANE_TOOLS, type Tool, tools } from "./tools.ts";
 
 const root = resolve(import.meta.dirname, "..");
 
@@ -28,17 +28,20 @@ async function makeTools(): Promise<void> {
     process.stderr.write(`slipway: ${error.message}\n0 passed, 1 failed\n`);
     process.exit(1);
   }
-  try {
-    await tools(["sgdisk", "cgpt"]);
-  } catch (error) {
-    if (!(error instanceof ToolError)) throw error;
-    process.stderr.write(`slipway: the tests of disks will fail: ${error.message}\n`);
-  }
-  try {
-    await tools(["promtool"]);
-  } catch (error) {
-    if (!(error instanceof ToolError)) throw error;
-    process.stderr.write(`slipway: the tests of metrics and rules will fail: ${error.message}\n`);
+  // Built within a test, each would take the test's time.
+  const wanted: readonly [Tool[], string][] = [
+    [["sgdisk", "cgpt"], "disks"],
+    [["promtool"], "metrics and rules"],
+    [["helm"], "the chart"],
+    ...(values.long ? ([[["kube-apiserver-1.36"], "another API server"]] as [Tool[], string][]) : []),
+  ];
+  for (const [names, of] of wanted) {
+    try {
+      await tools(names);
+    } catch (error) {
+      if (!(error instanceof ToolError)) throw error;
+      process.stderr.write(`slipway: the tests of ${of} will fail: ${error.message}\n`);
+    }
   }
 }
 
