@@ -87,7 +87,7 @@ test("a node whose NodeUpdate was changed meanwhile asks again within seconds", 
     const moments: number[] = [];
     await runSchedule(seed, {
       plan: { ...plan, length: 1 },
-      settings: { ...settings, nodes: 1, zones: 1, guarded: false },
+      settings: { ...settings, nodes: 1, zones: 1, guarded: false, web: 0 },
       plants,
       trace: (line) => {
         if (/SlotNotAsked|Granting/.test(line)) moments.push(Number.parseFloat(line));
