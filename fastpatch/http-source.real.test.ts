@@ -134,7 +134,7 @@ describe("one request", () => {
         response.writeHead(200, { "content-length": bytes.length });
         response.write(bytes.subarray(0, 1000), () => response.socket?.resetAndDestroy());
       },
-      { kind: "network" },
+      { kind: "network", message: "the connection was closed early" },
     ],
     ["nothing at all", () => {}, { kind: "stalled" }],
     [

@@ -121,7 +121,9 @@ async function* fetchRange(
 /** A body that ends before its declared length is the server's doing, like a reset connection. */
 function networkError(error: unknown): SourceError {
   const { code, message } = error as { code?: string; message?: string };
-  return new SourceError("network", message || code || String(error), { cause: error });
+  // Node.js says "aborted" of a body that ends before its length.
+  const said = message === "aborted" ? "the connection was closed early" : message;
+  return new SourceError("network", said || code || String(error), { cause: error });
 }
 
 async function follow(
