@@ -10,6 +10,7 @@ import {
   NOW,
   node,
   nodeUpdate,
+  nodeView,
   observed,
   pod,
   release,
@@ -46,28 +47,8 @@ const granted: GrantStatus = {
   policy: freeze(group("pool")),
 };
 
-function view(changes: Partial<NodeView> = {}): NodeView {
-  return {
-    nodeUpdate: nodeUpdate("a", "pool", "os-1.1.0", stagedSince(NOW - 5 * MINUTE)),
-    node: node("a"),
-    nodeGone: false,
-    group: group("pool"),
-    releases: new Map([["os-1.1.0", good]]),
-    live: undefined,
-    observed: observed("1.0.0", "1.1.0"),
-    present: true,
-    absentFor: 0,
-    connected: 1,
-    take: undefined,
-    waiting: undefined,
-    mayStage: true,
-    drain: undefined,
-    look: undefined,
-    othersVerified: false,
-    nonce: "fresh",
-    ...changes,
-  };
-}
+const waited = nodeUpdate("a", "pool", "os-1.1.0", stagedSince(NOW - 5 * MINUTE));
+const view = (changes: Partial<NodeView> = {}): NodeView => nodeView({ nodeUpdate: waited, ...changes });
 
 const withGrant = (grant: GrantStatus | undefined): NodeUpdate =>
   nodeUpdate("a", "pool", "os-1.1.0", {
