@@ -8,7 +8,7 @@ import { type Engine, openEngine } from "../fastpatch/engine.ts";
 import { FastPatchError } from "../fastpatch/errors.ts";
 import { openFileDisk } from "../fastpatch/file-disk.ts";
 import { createGptPrio } from "../fastpatch/gptprio.ts";
-import type { HttpSource } from "../fastpatch/http-source.ts";
+import { httpSource } from "../fastpatch/http-source.ts";
 import { parseTrust, type TrustRoots } from "../fastpatch/trust.ts";
 import { type Clock, systemClock } from "../ports/clock.ts";
 import { jsonLogger, type Logger } from "../ports/log.ts";
@@ -199,9 +199,9 @@ async function openSlots(
   // A mistake in it is said at the start, not with the first image.
   await trust();
   const disk = await openFileDisk(path, { claim: await passiveNode(path, runningPartition) });
-  const source = lazySource(clock);
+  const source = httpSource({ clock });
   const close = async (): Promise<void> => {
-    await source.close();
+    source.close();
     await disk.close();
   };
   try {
@@ -219,18 +219,6 @@ function trustFile(path: string): () => Promise<TrustRoots> {
       throw new FastPatchError("TrustInvalid", `the trust file can't be read (${String(error)})`);
     });
     return parseTrust(text);
-  };
-}
-
-/** The HTTP client is loaded with the first image: until then the agent is that much smaller. */
-function lazySource(clock: Clock): HttpSource {
-  let source: Promise<HttpSource> | undefined;
-  return {
-    async *fetch(url, range, signal) {
-      source ??= import("../fastpatch/http-source.ts").then(({ httpSource }) => httpSource({ clock }));
-      yield* (await source).fetch(url, range, signal);
-    },
-    close: async () => (await source)?.close(),
   };
 }
 

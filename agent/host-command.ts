@@ -48,9 +48,9 @@ export async function runAllowed(commands: Commands, name: string, timeoutMs: nu
 }
 
 /**
- * Whether a GET answers 2xx in time; redirects are not followed. By node:http, because the
- * client behind `fetch` costs 19 MiB of resident memory from its first use on. `localAddress` is where
- * this machine's own services listen: a URL that names the loopback is asked there.
+ * Whether a GET answers 2xx in time; redirects are not followed. Not by
+ * `fetch`: see fastpatch/http-source.ts. `localAddress` is where this machine's own services
+ * listen: a URL that names the loopback is asked there.
  */
 export async function httpOk(url: string, timeoutMs: number, localAddress = "127.0.0.1"): Promise<boolean> {
   try {

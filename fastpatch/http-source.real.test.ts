@@ -26,7 +26,7 @@ beforeEach(() => {
   source = httpSource({ stallTimeout: 200 });
 });
 afterEach(async () => {
-  await source.close();
+  source.close();
   for (const server of servers.splice(0)) {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
@@ -89,7 +89,7 @@ describe("one request", () => {
   test("ends a connection that it does not use", async () => {
     const url = await serve(ranged(bytes));
     for (const server of servers) server.keepAliveTimeout = 0;
-    await source.close();
+    source.close();
     source = httpSource({ stallTimeout: 200, idleTimeout: 50 });
     expect((await read(url)).length).toBe(bytes.length);
     const open = (): Promise<number> =>

@@ -25,17 +25,14 @@ export interface HttpSourceOptions {
 }
 
 export interface HttpSource extends Source {
-  close(): Promise<void>;
+  close(): void;
 }
 
 export function httpSource(options: HttpSourceOptions = {}): HttpSource {
   const { clock = systemClock, ca, stallTimeout = 30_000, idleTimeout = 10_000 } = options;
   const kept = { keepAlive: true, maxSockets: MAX_CONNECTIONS, timeout: idleTimeout };
   const plain = new Agent(kept);
-  const secure = new SecureAgent({
-    ...kept,
-    ...(ca === undefined ? {} : { ca }),
-  });
+  const secure = new SecureAgent({ ...kept, ...(ca === undefined ? {} : { ca }) });
   const send = (url: string, options: RequestOptions): Promise<IncomingMessage> =>
     answerOf((onAnswer) =>
       url.startsWith("https:")
@@ -44,7 +41,7 @@ export function httpSource(options: HttpSourceOptions = {}): HttpSource {
     );
   return {
     fetch: (url, range, signal) => fetchRange({ send, clock, stallTimeout }, url, range, signal),
-    close: async () => {
+    close: () => {
       plain.destroy();
       secure.destroy();
     },

@@ -93,6 +93,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
 export const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@kubernetes/client-node": ["runtime"],
   etcd3: ["coordination"],
+  undici: ["runtime"],
 };
 
 /** May do as they like: they are the outermost. */

@@ -10,7 +10,7 @@ import { over, type World, world } from "../../agent/fake-world.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdateStatus } from "../../api/node-update.ts";
 import type { UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
-import { group, live, node, nodeUpdate } from "../../controllers/fixtures.ts";
+import { group, live, nodeUpdate, nodeView } from "../../controllers/fixtures.ts";
 import { GATE_VALIDITY } from "../../controllers/gates/policy.ts";
 import { backOffUntil, lastReturn, rebootsSince } from "../../controllers/grants/history.ts";
 import { decideNode } from "../../controllers/node-update/policy.ts";
@@ -174,27 +174,13 @@ describe("a manager whose clock jumps", () => {
   it("says that a machine is Suspect, and neither convicts it at once nor forgets it", () => {
     const committed = (at: number, absentFor: number) =>
       decideNode(
-        {
+        nodeView({
           nodeUpdate: nodeUpdate("a", "pool", "os-1.1.0", { step: "Rebooting" }),
-          node: node("a"),
-          nodeGone: false,
-          group: group("pool"),
-          releases: new Map(),
           live: live("uid-a", { phase: "Committed", committedAt: at }),
           observed: undefined,
           present: false,
           absentFor,
-          connected: 1,
-          take: undefined,
-          waiting: undefined,
-          mayStage: true,
-          drain: undefined,
-          closing: undefined,
-          hook: undefined,
-          look: undefined,
-          othersVerified: false,
-          nonce: "",
-        },
+        }),
         NOW,
       );
     const forward = committed(NOW - YEAR, 1000);

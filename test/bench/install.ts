@@ -211,7 +211,7 @@ async function stage(path: string, target: InstallTarget, reuse: boolean): Promi
     });
     return await engine.install(target, installOptions({ reuse }));
   } finally {
-    await source.close();
+    source.close();
     await disk.close();
   }
 }
