@@ -1,14 +1,13 @@
-# Slipway: one image for all roles. `docker build -t slipway .`
-# The bundle is made on the build stage; nothing but Node.js and the bundle runs.
-FROM node:26-bookworm-slim AS build
+# Slipway: one image for all roles. `docker build -t slipway .`, or `npm run image` without Docker.
+# The bundle is made on the build stage, by the Node.js that package-lock.json pins, which is also
+# the one in the image. No shell is in the image, nor in what the build stage runs.
+FROM docker.io/library/node:26-bookworm-slim AS build
 WORKDIR /src
-COPY package.json package-lock.json .npmrc ./
-RUN npm ci
 COPY . .
-RUN node hack/bundle.ts /out
+RUN ["node", "hack/bootstrap.mjs", "hack/bundle.ts", "--root", "/out"]
 
-FROM node:26-bookworm-slim
-COPY --from=build /out /usr/lib/slipway
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /out/ /
 USER 65532:65532
 ENV NODE_ENV=production
-ENTRYPOINT ["node", "/usr/lib/slipway/bin/slipway.mjs"]
+ENTRYPOINT ["/usr/local/bin/node", "/usr/lib/slipway/bin/slipway.mjs"]

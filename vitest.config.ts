@@ -1,6 +1,7 @@
 /**
- * Three projects: `pure` touches no socket and no process; `real` has a control plane and an
- * etcd; `days` are the bad days, each file with a whole cluster of its own, one at a time.
+ * Four projects: `pure` touches no socket and no process; `real` has a control plane and an
+ * etcd; `days` are the bad days, each file with a whole cluster of its own, one at a time;
+ * `e2e` has nodes with containers, needs root, and runs inside of a box (npm run e2e).
  */
 import { configDefaults, defineConfig } from "vitest/config";
 
@@ -19,7 +20,7 @@ export default defineConfig({
         test: {
           name: "pure",
           include: ["**/*.test.ts"],
-          exclude: [...exclude, "**/*.real.test.ts", "**/*.days.test.ts"],
+          exclude: [...exclude, "**/*.real.test.ts", "**/*.days.test.ts", "**/*.e2e.test.ts"],
           testTimeout: long ? 600_000 : 30_000,
         },
       },
@@ -32,6 +33,18 @@ export default defineConfig({
           globalSetup: ["test/real-setup.ts"],
           testTimeout: long ? 600_000 : 60_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "e2e",
+          include: ["**/*.e2e.test.ts"],
+          exclude,
+          maxWorkers: 1,
+          fileParallelism: false,
+          testTimeout: 600_000,
+          hookTimeout: 180_000,
         },
       },
       {

@@ -20,7 +20,7 @@ import { type Authentication, grpcTransport, parseServers, tokenFile } from "./g
 import { openHookHost } from "./hook-host.ts";
 import type { Host } from "./host.ts";
 import { Commands } from "./host-command.ts";
-import { keepIdentity, machineIdentity } from "./join.ts";
+import { IDENTITY_FILE, keepIdentity, machineIdentity } from "./join.ts";
 import { bootSlotOf, versionOf } from "./machine-files.ts";
 import { serveMetrics } from "./metrics.ts";
 import { sentinelDriver } from "./sentinel-driver.ts";
@@ -91,6 +91,8 @@ export function agentCommand(): Command {
     });
 }
 
+const VERSION = "0.1.0";
+
 async function run(flags: Flags): Promise<void> {
   const stop = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort(new Error(name)));
@@ -110,10 +112,18 @@ async function run(flags: Flags): Promise<void> {
     random: systemRandom,
     log,
     runningVersion,
-    agentVersion: "0.1.0",
+    agentVersion: VERSION,
   });
   const letGo = flags.tokenFile === undefined ? keepIdentity(clock, authenticate) : () => {};
-  const metrics = flags.metrics === undefined ? undefined : await serveMetrics(flags.metrics, agent);
+  const metrics =
+    flags.metrics === undefined
+      ? undefined
+      : await serveMetrics({
+          address: flags.metrics,
+          agent,
+          version: VERSION,
+          ...(flags.identityDir === undefined ? {} : { identity: join(flags.identityDir, IDENTITY_FILE) }),
+        });
   log.info("agent starts", { machineId: host.machineId, boot: host.boot.id, version: runningVersion });
   try {
     await agent.run(stop.signal);

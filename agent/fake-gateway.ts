@@ -75,7 +75,8 @@ export class FakeGateway {
   rebooted(runningGood: boolean, armed: boolean): void {
     if (!runningGood) return;
     if (this.clock.monotonic() > this.#licence) this.breaches.push("rebooted without a good commit");
-    if (this.policy.driver === "fastpatch" && !armed) this.breaches.push("rebooted without an armed switch");
+    const stays = this.grant?.target === undefined;
+    if (!stays && !armed) this.breaches.push("rebooted into another slot without an armed switch");
   }
 
   transport(alive: () => boolean): Transport {

@@ -18,7 +18,8 @@ const CALL_WITHIN = 30_000;
 const RENEW_AGAIN = 600_000;
 /** Between two looks at the certificate while a session lasts, ms. */
 const LOOK = 3_600_000;
-const FILE = "identity.pem";
+/** In the identity directory: certificate and key of a machine outside the cluster. */
+export const IDENTITY_FILE = "identity.pem";
 
 export interface JoinOptions {
   servers: readonly string[];
@@ -57,7 +58,7 @@ export function keepIdentity(clock: Clock, authenticate: () => Promise<unknown>)
 }
 
 function joinOrRenew(options: JoinOptions): () => Promise<Authentication> {
-  const file = join(options.directory, FILE);
+  const file = join(options.directory, IDENTITY_FILE);
   let notBefore = -Infinity;
   return async () => {
     const ca = await readFile(options.caFile);

@@ -8,12 +8,11 @@ it("an agent's metrics and probes say whether it has a session and what it does"
   let connected = false;
   const agent = {
     observed,
-    run: async () => {},
     get connected() {
       return connected;
     },
   };
-  const server = await serveMetrics("127.0.0.1:0", agent);
+  const server = await serveMetrics({ address: "127.0.0.1:0", agent, version: "1.2.3" });
   const get = (path: string): Promise<Response> => fetch(`http://127.0.0.1:${server.port}${path}`);
   try {
     expect((await get("/readyz")).status).toBe(503);
@@ -27,5 +26,7 @@ it("an agent's metrics and probes say whether it has a session and what it does"
   } finally {
     await server.close();
   }
-  await expect(serveMetrics("nonsense", agent)).rejects.toThrow("PORT expected");
+  await expect(serveMetrics({ address: "nonsense", agent, version: "1.2.3" })).rejects.toThrow(
+    "PORT expected",
+  );
 });

@@ -1,6 +1,9 @@
 /** Metrics and probes of one agent, on a port of their own. prom-client is loaded only when they are asked for. */
+import { X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Gauge as GaugeType, Registry } from "prom-client";
 import type { Agent } from "./agent.ts";
 
 export interface MetricsServer {
@@ -8,38 +11,29 @@ export interface MetricsServer {
   close(): Promise<void>;
 }
 
-/** `address` is `:PORT` or `HOST:PORT`. `/readyz` answers 200 while there is a session, `/healthz` always. */
-export async function serveMetrics(address: string, agent: Agent): Promise<MetricsServer> {
+export interface MetricsOptions extends RegistryOptions {
+  /** `:PORT` or `HOST:PORT`. */
+  address: string;
+}
+
+interface RegistryOptions {
+  agent: Pick<Agent, "connected" | "observed">;
+  version: string;
+  /** File with the machine's own client certificate, PEM; absent where tokens are used. */
+  identity?: string;
+}
+
+/** `/readyz` answers 200 while there is a session, `/healthz` always. */
+export async function serveMetrics(options: MetricsOptions): Promise<MetricsServer> {
+  const { address, agent } = options;
   const [, host, port] = /^(.*):(\d{1,5})$/.exec(address) ?? [];
   if (port === undefined) throw new Error(`${address}: [HOST]:PORT expected`);
-  const { Gauge, Registry } = await import("prom-client");
-  const registry = new Registry();
-  const registers = [registry];
-  const connected = new Gauge({
-    name: "slipway_agent_connected",
-    help: "1 while the agent has a session with a gateway.",
-    registers,
-  });
-  const step = new Gauge({
-    name: "slipway_agent_step",
-    help: "1 for what the agent does and why.",
-    labelNames: ["step", "reason"],
-    registers,
-  });
-  const memory = new Gauge({
-    name: "slipway_agent_resident_memory_bytes",
-    help: "Resident memory of the agent's process.",
-    registers,
-  });
+  const registry = await agentRegistry(options);
   const server = createServer((request, response) => {
     const answer = async (): Promise<void> => {
       if (request.url === "/healthz") response.writeHead(200).end("ok\n");
       else if (request.url === "/readyz") response.writeHead(agent.connected ? 200 : 503).end("\n");
       else if (request.url === "/metrics") {
-        connected.set(agent.connected ? 1 : 0);
-        memory.set(process.memoryUsage.rss());
-        step.reset();
-        if (agent.observed) step.set({ step: agent.observed.step, reason: agent.observed.reason }, 1);
         response.writeHead(200, { "content-type": registry.contentType }).end(await registry.metrics());
       } else response.writeHead(404).end();
     };
@@ -59,4 +53,106 @@ export async function serveMetrics(address: string, agent: Agent): Promise<Metri
         server.closeAllConnections();
       }),
   };
+}
+
+/** What an agent tells Prometheus, read from `agent` at each scrape. */
+export async function agentRegistry({ agent, version, identity }: RegistryOptions): Promise<Registry> {
+  const { Counter, Gauge, Registry } = await import("prom-client");
+  const registry = new Registry();
+  const registers = [registry];
+  const gauge = (name: string, help: string, read: () => number | undefined): void => {
+    const own: GaugeType = new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        own.reset();
+        const value = read();
+        if (value === undefined) own.remove();
+        else own.set(value);
+      },
+    });
+  };
+  const build = new Gauge({
+    name: "slipway_build_info",
+    help: "Always 1; the labels say what runs.",
+    labelNames: ["role", "version", "node"],
+    registers,
+  });
+  build.set({ role: "agent", version, node: process.version }, 1);
+  gauge("slipway_agent_connected", "1 while the agent has a session with a gateway.", () =>
+    agent.connected ? 1 : 0,
+  );
+  const step: GaugeType = new Gauge({
+    name: "slipway_agent_step",
+    help: "1 for what the agent does and why.",
+    labelNames: ["step", "reason"],
+    registers,
+    collect() {
+      step.reset();
+      if (agent.observed) step.set({ step: agent.observed.step, reason: agent.observed.reason }, 1);
+    },
+  });
+  gauge(
+    "slipway_agent_progress_ratio",
+    "Share of its step that is done; absent where the step has no progress.",
+    () => {
+      const { doneBytes = 0n, totalBytes = 0n } = agent.observed ?? {};
+      return totalBytes === 0n ? undefined : Number(doneBytes) / Number(totalBytes);
+    },
+  );
+  gauge("slipway_agent_reboot_required", "1 while the machine asks for a reboot (driver sentinel).", () =>
+    agent.observed === undefined ? undefined : agent.observed.rebootRequired ? 1 : 0,
+  );
+  gauge("process_start_time_seconds", "When the process started, in Unix time.", () =>
+    Math.floor(performance.timeOrigin / 1000),
+  );
+  gauge("process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss());
+  const cpu = new Counter({
+    name: "process_cpu_seconds_total",
+    help: "CPU time, user and system.",
+    registers,
+    collect() {
+      const { user, system } = process.cpuUsage();
+      cpu.reset();
+      cpu.inc((user + system) / 1e6);
+    },
+  });
+  if (identity !== undefined) {
+    const told = (name: string, help: string, timeOf: (certificate: X509Certificate) => Date): void => {
+      const own: GaugeType = new Gauge({
+        name,
+        help,
+        labelNames: ["certificate"],
+        registers,
+        async collect() {
+          own.reset();
+          const certificate = await certificateIn(identity);
+          if (certificate !== undefined)
+            own.set({ certificate: "machine" }, timeOf(certificate).getTime() / 1000);
+        },
+      });
+    };
+    told(
+      "slipway_certificate_expiry_timestamp_seconds",
+      "When a certificate that this process uses ends, in Unix time.",
+      ({ validToDate }) => validToDate,
+    );
+    told(
+      "slipway_certificate_start_timestamp_seconds",
+      "When a certificate that this process uses became valid, in Unix time.",
+      ({ validFromDate }) => validFromDate,
+    );
+  }
+  return registry;
+}
+
+/** The first certificate in `file`; undefined where there is none. */
+async function certificateIn(file: string): Promise<X509Certificate | undefined> {
+  try {
+    const text = await readFile(file, "utf8");
+    return new X509Certificate(text.slice(text.indexOf("-----BEGIN CERTIFICATE")));
+  } catch {
+    return undefined;
+  }
 }

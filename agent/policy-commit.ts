@@ -56,8 +56,11 @@ function unready(situation: Situation, { target, policy }: Act): Why | undefined
     return why("InvalidSpec", `The grant is for the driver ${policy.driver}, this agent's is ${driver}.`);
   }
   if (machine.kind === "sentinel") {
-    if (wantsReboot(situation)) return undefined;
+    if (policy.rebootAsked || wantsReboot(situation)) return undefined;
     return why("RebootNotRequired", "Nothing asks for a reboot, or one for it changed nothing.");
+  }
+  if (target === null && policy.rebootAsked) {
+    return bootIsGood(machine) ? undefined : why("BootNotGood", "The running slot is not marked good.");
   }
   if (target === null || passiveLabel(machine)?.rootHash !== target.rootHash) {
     return why("NothingStaged", `${target?.version ?? "The target"} is not in the passive slot.`);
@@ -105,7 +108,7 @@ function adopt(situation: Situation, grant: Grant, token: GrantToken): Act {
     policy: grant.policy ?? create(PolicySchema),
     step: "Committing",
     bootAtCommit: { id: boot.id, softReboots: boot.softReboots },
-    slot: machine.kind === "slots" ? other(machine.running) : null,
+    slot: machine.kind === "slots" && target !== undefined ? other(machine.running) : null,
     verdict: null,
     withdraw: null,
   };

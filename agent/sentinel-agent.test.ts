@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
 import { PolicySchema } from "../proto/gen/agent_pb.ts";
+import { target } from "./fake-gateway.ts";
 import { lastReason, over, type World, world } from "./fake-world.ts";
 
 describe("the driver sentinel", () => {
@@ -75,5 +76,49 @@ describe("the driver sentinel", () => {
     expect(lastReason(w)).toBe("StillRequired");
     w.machine.marker = "/run/reboot-required of tomorrow";
     await w.until(() => w.gateway.observed.at(-1)?.rebootRequired === true);
+  });
+
+  it("reboots without a marker where a person asked for it", async () => {
+    const w = sentinel();
+    w.machine.marker = undefined;
+    await w.until(() => w.gateway.observed.at(-1)?.rebootRequired === false);
+    w.gateway.policy.rebootAsked = true;
+    w.gateway.give();
+    await w.until(() => over(w));
+    expect(w.gateway.verdicts).toEqual(["Rebooted Rebooted"]);
+    expect(w.machine.boots).toBe(2);
+    expect(w.gateway.breaches).toEqual([]);
+  });
+});
+
+describe("a reboot that a person asked for, of a machine with slots", () => {
+  it("leaves the boot entry alone, whatever lies staged, and arms no switch", async () => {
+    const w = world();
+    w.gateway.desired.target = target("2.0.0", "b");
+    w.machine.startAgent();
+    await w.until(() => w.machine.agent?.observed?.step === "Staged");
+    const slots = structuredClone(w.machine.slots);
+    w.gateway.desired.target = undefined;
+    w.gateway.policy.rebootAsked = true;
+    w.gateway.give();
+    await w.until(() => over(w));
+    expect(w.gateway.verdicts).toEqual(["Rebooted Rebooted"]);
+    expect(w.machine.boots).toBe(2);
+    expect(w.machine.running).toBe("A");
+    expect(w.machine.slots).toEqual(slots);
+    expect(w.machine.log.filter((line) => /flip|arm /.test(line))).toEqual([]);
+    expect(w.gateway.breaches).toEqual([]);
+  });
+
+  it("does not happen where nobody asked and there is no target", async () => {
+    const w = world();
+    w.gateway.desired.target = target("2.0.0", "b");
+    w.machine.startAgent();
+    await w.until(() => w.machine.agent?.observed?.step === "Staged");
+    w.gateway.desired.target = undefined;
+    w.gateway.give();
+    await w.until(() => over(w));
+    expect(w.gateway.verdicts).toEqual(["Withdrawn NothingStaged"]);
+    expect(w.machine.boots).toBe(1);
   });
 });

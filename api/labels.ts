@@ -7,7 +7,7 @@ export const CORDON_ANNOTATION = `${GROUP}/cordon`;
 export const HOLD_ANNOTATION = `${GROUP}/hold`;
 /** On a NodeUpdate: the release that a person allows again after it failed there. */
 export const RETRY_ANNOTATION = `${GROUP}/retry`;
-/** On a NodeUpdate: a reason, by which a person frees its slot although nothing says it is back. */
+/** On a NodeUpdate: a reason, by which a person frees its slot although nothing says it is back; which grant is meant may stand at its end (`steal.ts`). */
 export const STEAL_ANNOTATION = `${GROUP}/steal`;
 /** On an UpdateGroup: a word that was not used before lifts its halt. */
 export const RESUME_ANNOTATION = `${GROUP}/resume`;
@@ -26,5 +26,28 @@ export const GROUP_LABEL = `${GROUP}/group`;
 export const WITHHELD_ANNOTATION = `${GROUP}/withheld`;
 /** On a NodeUpdate, by the rollout controller: `release time` of the failure that a retry forgave; a later one needs a new retry. */
 export const RETRIED_ANNOTATION = `${GROUP}/retried`;
-/** Label on Nodes that run what Slipway stands on, etcd members or gateways: at most one is down at a time (design, rule 12). */
+/** Taint (PreferNoSchedule) on Nodes that wait for their reboot, where the group asks for it. */
+export const PENDING_TAINT = `${GROUP}/update-pending`;
+/** Kubernetes' own label (KEP-1143): service controllers take such a Node out of their load balancers. */
+export const EXCLUDE_LABEL = "node.kubernetes.io/exclude-from-external-load-balancers";
+/** On a NodeUpdate (or on its Node, from where it is moved): a reason, for which a person asks for one reboot of the machine; windows don't hold it back, budgets do. */
+export const REBOOT_ANNOTATION = `${GROUP}/reboot`;
+/** Beside it, with any value: the reboot may be in a change freeze too. */
+export const REBOOT_IN_FREEZE_ANNOTATION = `${GROUP}/reboot-in-freeze`;
+/**
+ * Label on Nodes that run what Slipway stands on, etcd members or gateways: at most one is down at a time (design,
+ * rule 12). Those with Pods of the chart are seen without it; it is for an etcd or gateways elsewhere.
+ */
 export const INFRASTRUCTURE_LABEL = `${GROUP}/infrastructure`;
+/** On a NodeUpdate: the release that a person lets a node flip to although its group's strategy is Off. */
+export const APPLY_ANNOTATION = `${GROUP}/apply`;
+/** Taint of cluster-autoscaler on a Node that it is about to delete (utils/taints/taints.go: ToBeDeletedTaint). */
+export const DOOMED_TAINT = "ToBeDeletedByClusterAutoscaler";
+/** Annotation of kured (its flag --annotate-nodes) on a Node that it is rebooting. */
+export const KURED_ANNOTATION = "weave.works/kured-reboot-in-progress";
+/** Name of the Lease by which managers elect their leader, in the namespace that Slipway is installed in. */
+export const MANAGER_LEASE = "slipway-manager";
+/** On an UpdateGroup: `slipway uninstall` paused it, and unpauses it when nothing is under way any more. */
+export const UNINSTALL_ANNOTATION = `${GROUP}/paused-for-uninstall`;
+/** On a Job: the run of a hook that it is of, `nonce of the grant/phase/name of the hook`. */
+export const HOOK_RUN_ANNOTATION = `${GROUP}/hook-run`;

@@ -2,10 +2,11 @@
 import * as z from "zod";
 import { ObjectName } from "./channel.ts";
 import { Duration } from "./duration.ts";
+import { HookRun, Hooks } from "./hook.ts";
 import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { exactlyOne, validations } from "./rules.ts";
-import { Drain } from "./update-group.ts";
+import { Drain, LoadBalancers } from "./update-group.ts";
 
 const kept = (field: string): string =>
   `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`;
@@ -90,6 +91,8 @@ export const FrozenPolicy = z.object({
   rebootTime: Duration,
   releaseDeadline: Duration,
   holderTTL: Duration.optional(),
+  excludeFromLoadBalancers: LoadBalancers.optional(),
+  hooks: Hooks.optional(),
 });
 
 /** What is needed to rebuild a holder when etcd lost it (design, rule 9). */
@@ -102,6 +105,23 @@ export const GrantStatus = z.object({
   release: ObjectName.optional(),
   since: z.iso.datetime(),
   policy: FrozenPolicy.optional(),
+  asked: z.string().max(253).optional().meta({ description: "Why a person asked for this reboot." }),
+  hooks: z
+    .array(HookRun)
+    .max(16)
+    .optional()
+    .meta({ description: "Hooks that ran or run, oldest first.", "x-kubernetes-list-type": "atomic" }),
+});
+
+export const GivenBack = z.object({
+  times: z.int().min(1).max(1_000_000),
+  windowClosed: z
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .meta({ description: "How many of them because a window closed." }),
+  time: z.iso.datetime().meta({ description: "The last time." }),
+  reason: z.string().max(1024).meta({ description: "Why, the last time." }),
 });
 
 export const NodeUpdateStatus = z.object({
@@ -132,12 +152,20 @@ export const NodeUpdateStatus = z.object({
   since: z.iso.datetime().optional(),
   progress: z.int().min(0).max(100).optional().meta({ description: "Percent of the step." }),
   grant: GrantStatus.optional(),
+  givenBack: GivenBack.optional().meta({
+    description: "Slots given back before a reboot since the last return; each makes the next wait longer.",
+  }),
   suspectSince: z.iso.datetime().optional(),
   stolen: z
     .string()
     .max(253)
     .optional()
     .meta({ description: "The last value of the steal annotation that took effect." }),
+  rebooted: z
+    .string()
+    .max(253)
+    .optional()
+    .meta({ description: "The last value of the reboot annotation that took effect." }),
   verifiedRelease: ObjectName.optional().meta({
     description: "The release that was last verified on this node.",
   }),
@@ -175,6 +203,7 @@ export type NodeUpdateSpec = z.output<typeof NodeUpdateSpec>;
 export type FrozenPolicy = z.output<typeof FrozenPolicy>;
 export type GrantStatus = z.output<typeof GrantStatus>;
 export type Transition = z.output<typeof Transition>;
+export type GivenBack = z.output<typeof GivenBack>;
 export type SlotStatus = z.output<typeof SlotStatus>;
 export type NodeUpdateStatus = z.output<typeof NodeUpdateStatus>;
 export type NodeUpdate = Declared<NodeUpdateSpec, NodeUpdateStatus>;

@@ -78,6 +78,12 @@ export const reasons = {
     "Another group selects some of the same nodes; neither acts on them.",
     "Narrow one selector.",
   ),
+  NotificationFailed: entry(
+    "warning",
+    "The group's webhook could not be told of something.",
+    "The message says why: correct `spec.notifications`, or mend what it names.",
+  ),
+  StagePassed: entry("normal", "Every node of the stage is done, and it soaked."),
   NoConflict: entry("normal", "No other group selects the same nodes."),
   ReleaseQuarantined: entry(
     "warning",
@@ -123,8 +129,28 @@ export const reasons = {
   WaitingForTurn: entry("normal", "Other nodes stand before it in the queue."),
   WaitingForRate: entry("normal", "The group's rate of updates is used up for now."),
   WaitingForSettle: entry("normal", "The group settles after a node's return."),
+  Blocked: entry(
+    "normal",
+    "A blocker of the group holds reboots back: alerts, Pods on the node, or a hook.",
+    "The message says which, and since when.",
+  ),
+  BlockerFailed: entry(
+    "warning",
+    "A blocker of the group gives no answer, and the group says that this blocks.",
+    "Mend what the message names, or set the blocker's `onFailure: Allow`.",
+  ),
   WaitingForEvidence: entry("normal", "As many nodes are unverified on the release as may be."),
   WaitingForGates: entry("normal", "The manager has not renewed what a grant must be checked against."),
+  BeingRemoved: entry(
+    "normal",
+    "cluster-autoscaler is about to delete the Node: it gets no slot, and counts as unavailable.",
+  ),
+  OtherCoordinator: entry(
+    "warning",
+    "Somebody else reboots nodes here too, with a budget of its own: together they can take down more than either allows.",
+    "Let one of the two do it: `kubectl slipway migrate kured` prints its settings as ours.",
+  ),
+  NoOtherCoordinator: entry("normal", "Nobody else was seen that reboots these nodes."),
   Held: entry("normal", "A person holds the node.", "Remove the annotation slipway.dev/hold from the Node."),
   NeverAgain: entry(
     "warning",
@@ -134,7 +160,7 @@ export const reasons = {
   StrategyOff: entry(
     "normal",
     "The group's strategy is Off: images are staged, and no node reboots.",
-    "Set `spec.strategy: Coordinated` to let nodes reboot.",
+    "`kubectl slipway apply NODE` lets one node flip to what it staged; `spec.strategy: Coordinated` lets all of them.",
   ),
   UpdateNotReachable: entry(
     "warning",
@@ -155,7 +181,7 @@ export const reasons = {
   BackingOff: entry("normal", "The node gave a slot back lately and waits before it asks again."),
   SlotNotAsked: entry(
     "warning",
-    "Asking for a slot failed half-way: the others go first for a minute, and then it asks again.",
+    "Asking for a slot failed half-way: the others go first for a minute (5 s if only a copy was out of date), and then it asks again.",
     "The message says what failed.",
   ),
   TooManyBudgets: entry(
@@ -163,10 +189,15 @@ export const reasons = {
     "More budgets bind the node than one transaction can hold.",
     "Let fewer RebootBudgets and topology limits select it.",
   ),
+  RebootAsked: entry("normal", "A person asked for one reboot; it waits for no window, stage or blocker."),
   NoRebootRequired: entry("normal", "The machine asks for no reboot."),
 
   // A node under a grant
   Granting: entry("normal", "A slot is being taken."),
+  LeavingLoadBalancers: entry(
+    "normal",
+    "The node is excluded from load balancers, which get time to take it out before Pods leave.",
+  ),
   Draining: entry("normal", "Pods leave the node."),
   BlockedByDisruptionBudget: entry(
     "warning",
@@ -178,6 +209,11 @@ export const reasons = {
     "Something other than a PodDisruptionBudget refuses an eviction, or does not answer: an admission webhook or a missing permission, for example.",
     "The message names the Pod and what was answered.",
   ),
+  PodsNotEnding: entry(
+    "warning",
+    "Pods that were told to go are still there after their time: a finalizer keeps them, or their kubelet has not ended them.",
+    "The message names them; whoever set the finalizer must take it off.",
+  ),
   DrainTimedOut: entry(
     "warning",
     "The drain took longer than allowed; the slot is given back.",
@@ -185,6 +221,16 @@ export const reasons = {
   ),
   DrainYielded: entry("normal", "Two drains blocked each other; the younger gave way."),
   WindowClosing: entry("normal", "The window closes before this can end; the slot is given back."),
+  HookRunning: entry(
+    "normal",
+    "A hook of the group runs, before the reboot or after it.",
+    "The message says which, and what it waits for.",
+  ),
+  HookFailed: entry(
+    "warning",
+    "A hook of the group failed, or was not done in time: with `onFailure: Stop` the slot is given back, or the node counts as failed.",
+    "The message says which and why; docs/hooks.md says what to look at.",
+  ),
   Drained: entry("normal", "The node is drained; its agent may commit."),
   Committed: entry("normal", "The agent may flip and reboot now."),
   Rebooting: entry("normal", "The machine reboots."),

@@ -78,7 +78,7 @@ export const rebootWindow = defineKind({
     { name: "Duration", type: "string", jsonPath: ".spec.duration", description: "How long it stays open." },
     { name: "Zone", type: "string", jsonPath: ".spec.timeZone", description: "Time zone of the start." },
     { name: "Open", type: "string", jsonPath: ".status.open", description: "Whether it is open now." },
-    { name: "Next", type: "date", jsonPath: ".status.next", description: "Next opening." },
+    { name: "Next", type: "string", jsonPath: ".status.next", description: "Next opening." },
     {
       name: "Age",
       type: "date",

@@ -46,3 +46,21 @@ export function selectsEverything(selector: LabelSelector | undefined): boolean 
     Object.keys(selector?.matchLabels ?? {}).length === 0 && (selector?.matchExpressions ?? []).length === 0
   );
 }
+
+/** `selector` as the API's query parameter `labelSelector` takes it. */
+export function selectorText(selector: LabelSelector): string {
+  const equal = Object.entries(selector.matchLabels ?? {}).map(([key, value]) => `${key}=${value}`);
+  const expressions = (selector.matchExpressions ?? []).map(({ key, operator, values = [] }) => {
+    switch (operator) {
+      case "In":
+        return `${key} in (${values.join(",")})`;
+      case "NotIn":
+        return `${key} notin (${values.join(",")})`;
+      case "Exists":
+        return key;
+      case "DoesNotExist":
+        return `!${key}`;
+    }
+  });
+  return [...equal, ...expressions].join(",");
+}

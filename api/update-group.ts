@@ -1,10 +1,13 @@
 /** UpdateGroup: which nodes update together, to what, when, how many at a time, and when to stop. */
 import * as z from "zod";
+import { Blockers, HttpUrl } from "./blocker.ts";
 import { ObjectName } from "./channel.ts";
 import { Duration } from "./duration.ts";
+import { Hooks } from "./hook.ts";
 import { IntOrPercent } from "./int-or-percent.ts";
 import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
+import { Notifications } from "./notification.ts";
 import { atLeastOne, between, exactlyOne, form, selectsSomething, validations } from "./rules.ts";
 import { LabelSelector } from "./selector.ts";
 
@@ -70,14 +73,7 @@ export const HealthCheck = z
   .object({
     name: z.string().min(1).max(63),
     unit: z.string().min(1).max(255).optional().meta({ description: "systemd unit that must be active." }),
-    http: z
-      .string()
-      .min(8)
-      .max(2048)
-      .regex(/^https?:\/\/[^\s]+$/)
-      .meta(form("must be a URL that starts with http:// or https://"))
-      .optional()
-      .meta({ description: "URL that must answer 2xx." }),
+    http: HttpUrl.optional().meta({ description: "URL that must answer 2xx." }),
     command: z
       .string()
       .min(1)
@@ -103,6 +99,13 @@ export const Drain = z.object({
   }),
   onWindowClose: z.enum(["Abort", "Finish"]).default("Abort"),
   gracePeriod: Duration.optional().meta({ description: "Overrides the Pods' own grace period." }),
+});
+
+export const LoadBalancers = z.object({
+  wait: Duration.default("30s").meta({
+    ...validations(between("0s", "30m")),
+    description: "From the label to the first eviction: time for load balancers to take the node out.",
+  }),
 });
 
 export const Health = z.object({
@@ -180,8 +183,24 @@ export const UpdateGroupSpec = z
       .boolean()
       .default(false)
       .meta({ description: "Whether images too are fetched in windows only." }),
+    blockers: Blockers,
+    notifications: Notifications.optional().meta({
+      description:
+        "A webhook that is told, signed, of what happens to the group. For people; rely on alerts.",
+    }),
+    preferNoSchedule: z.boolean().optional().meta({
+      description:
+        "Whether nodes that wait for their reboot carry the taint slipway.dev/update-pending:PreferNoSchedule.",
+    }),
+    excludeFromLoadBalancers: LoadBalancers.optional().meta({
+      description:
+        "Sets node.kubernetes.io/exclude-from-external-load-balancers with the cordon, and takes it off with it; absent: does not.",
+    }),
     drain: Drain.default({ enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" }),
     health: Health.default({ bootChecks: [], bootDeadline: "5m", rebootTime: "1m", releaseDeadline: "10m" }),
+    hooks: Hooks.optional().meta({
+      description: "What others do between the drain and the reboot, and before the node works again.",
+    }),
     failureThreshold: z
       .int()
       .min(1)

@@ -26,8 +26,27 @@ export type Print = (line: string) => void;
 
 export function imageCommand(print: Print = (line) => void process.stdout.write(`${line}\n`)): Command {
   const image = new Command("image").description("Build, sign and check operating system images.");
+  addBuild(
+    image.command("build"),
+    async (input, options) => void (await buildRelease(input, options, print)),
+  );
+  addSign(image, print);
   image
-    .command("build")
+    .command("inspect")
+    .description("Say what is in a manifest.")
+    .argument("<manifest>")
+    .action((manifest: string) => inspect(manifest, print));
+  addVerify(image, print);
+  addKeygen(image, print);
+  return image;
+}
+
+/** The arguments of a command that makes image, manifest and Release. */
+export function addBuild(
+  command: Command,
+  act: (input: string, options: BuildOptions) => Promise<void>,
+): Command {
+  return command
     .description("Make image, manifest and Release from a file system image.")
     .argument("<input>", "file system or archive, as it shall lie in a slot")
     .requiredOption("--out <directory>", `where ${IMAGE}, ${MANIFEST} and ${RELEASE} are written`)
@@ -44,30 +63,33 @@ export function imageCommand(print: Print = (line) => void process.stdout.write(
     )
     .option("--level <number>", "zstd level", level, 9)
     .option("--name <name>", "name of the Release; by default made of product and version")
-    .action((input: string, options: BuildOptions) => build(input, options, print));
-  image
+    .action((input: string, options: BuildOptions) => act(input, options));
+}
+
+export function addSign(parent: Command, print: Print): void {
+  parent
     .command("sign")
     .description("Add a signature to every payload of a Release.")
     .argument("<release>", "YAML file of the Release; it is rewritten")
     .requiredOption("--key <file>", "private key, as keygen made it")
     .action((release: string, options: { key: string }) => signRelease(release, options.key, print));
-  image
-    .command("inspect")
-    .description("Say what is in a manifest.")
-    .argument("<manifest>")
-    .action((manifest: string) => inspect(manifest, print));
-  image
+}
+
+export function addVerify(parent: Command, print: Print): void {
+  parent
     .command("verify")
     .description(`Check the files beside a Release (${IMAGE}, ${MANIFEST}) against it, block by block.`)
     .argument("<release>", "YAML file of the Release")
     .option("--trust <file>", "a machine's trust file: also check the signatures as that machine would")
     .action((release: string, options: { trust?: string }) => verifyRelease(release, options.trust, print));
-  image
+}
+
+export function addKeygen(parent: Command, print: Print): void {
+  parent
     .command("keygen")
     .description("Make a key pair for signing.")
     .argument("<name>", "NAME.key gets the private key, NAME.trust.json a trust file for machines")
     .action((name: string) => keygen(name, print));
-  return image;
 }
 
 function level(text: string): number {
@@ -77,7 +99,7 @@ function level(text: string): number {
   return value;
 }
 
-interface BuildOptions {
+export interface BuildOptions {
   out: string;
   product: string;
   version: string;
@@ -88,7 +110,8 @@ interface BuildOptions {
   name?: string;
 }
 
-async function build(input: string, options: BuildOptions, print: Print): Promise<void> {
+/** Gives the path of the Release that it wrote. */
+export async function buildRelease(input: string, options: BuildOptions, print: Print): Promise<string> {
   const architecture = Architecture.parse(options.architecture);
   // Everything that can be wrong is found before the long work begins.
   const plan = (image: object, manifest: object, rootHash: string) =>
@@ -132,6 +155,7 @@ async function build(input: string, options: BuildOptions, print: Print): Promis
     print(
       `${built.dataBlocks * BLOCK} bytes in a slot and ${built.imageBytes - built.dataBlocks * BLOCK} for its hash tree, ${built.image.size} to fetch`,
     );
+    return join(options.out, RELEASE);
   } finally {
     await source.close();
     await out.close();
@@ -157,7 +181,7 @@ async function readExactly(file: FileHandle, offset: number, length: number): Pr
 
 const ReleaseFile = z.looseObject({ kind: z.literal("Release"), spec: ReleaseSpec });
 
-async function readRelease(path: string): Promise<z.output<typeof ReleaseFile>> {
+export async function readRelease(path: string): Promise<z.output<typeof ReleaseFile>> {
   const parsed = ReleaseFile.safeParse(parse(await readFile(path, "utf8")));
   if (!parsed.success) throw new Error(`${path} is no Release:\n${z.prettifyError(parsed.error)}`);
   return parsed.data;
@@ -170,7 +194,7 @@ function statementOf(spec: ReleaseSpec, payload: Payload): ImageStatement {
   return { product: spec.product, version: spec.version, architecture, rootHash, image, manifest };
 }
 
-async function signRelease(path: string, key: string, print: Print): Promise<void> {
+export async function signRelease(path: string, key: string, print: Print): Promise<void> {
   const release = await readRelease(path);
   const privateKey = createPrivateKey(await readFile(key));
   const id = keyId(createPublicKey(privateKey));

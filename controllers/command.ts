@@ -1,18 +1,28 @@
 /** `slipway manager`: the flags, and the process's own implementations of the ports. */
 import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { Command } from "commander";
+import { join } from "node:path";
+import { Command, Option } from "commander";
 import * as z from "zod";
+import { MANAGER_LEASE } from "../api/labels.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
+import { EtcdHealth } from "../coordination/etcd-health.ts";
+import { meterEtcd } from "../coordination/etcd-metrics.ts";
 import { connectEtcd } from "../coordination/etcd3-port.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
+import { observeCertificates } from "../runtime/certificate-expiry.ts";
 import { startHealth } from "../runtime/health.ts";
 import { loadKubeConfig } from "../runtime/kubeconfig.ts";
+import type { Manager } from "../runtime/manager.ts";
 import { createMetrics, observeProcess } from "../runtime/metrics.ts";
 import { createRestClient } from "../runtime/rest-client.ts";
+import { CrdWatch } from "./crds/watch.ts";
 import { createFleetManager } from "./manager.ts";
+import type { WebhookKeys } from "./notify/signature.ts";
+import { RivalWatch } from "./rivals/watch.ts";
 
 /** Calls of the API server per second, and at once after a quiet time: a fleet's statuses are written one by one. */
 const API_RATE = 100;
@@ -36,6 +46,7 @@ const Flags = z
     etcdKey: z.string().optional(),
     metrics: Address.optional(),
     leaderElectNamespace: z.string().min(1),
+    webhookKeys: z.string().optional(),
     identity: z.string().min(1),
   })
   .refine(({ etcdCert, etcdKey }) => (etcdCert === undefined) === (etcdKey === undefined), {
@@ -56,7 +67,16 @@ export function managerCommand(): Command {
     .option("--etcd-key <file>", "PEM: its key")
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
     .option("--leader-elect-namespace <name>", "namespace of the leader's Lease", "default")
-    .option("--identity <name>", "unique name of this process", `${hostname()}_${systemRandom.uuid()}`)
+    .option(
+      "--webhook-keys <dir>",
+      "directory with a file for each key that notices of groups are signed with",
+    )
+    .addOption(
+      new Option("--identity <name>", "unique name of this process").default(
+        `${hostname()}_${systemRandom.uuid()}`,
+        "host name and a random id",
+      ),
+    )
     .action(async (options: unknown) => {
       const flags = Flags.safeParse(options);
       if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));
@@ -70,15 +90,27 @@ async function run(flags: Flags): Promise<void> {
   const stop = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
   const metrics = createMetrics();
-  const unobserve = observeProcess(metrics.registry, "0.1.0");
+  const unobserve = observeProcess(metrics.registry, { role: "manager", version: "0.1.0" });
   const client = createRestClient(loadKubeConfig(flags.kubeconfig, { clock, log }), {
     clock,
     random,
     rate: API_RATE,
     burst: API_BURST,
     userAgent: "slipway-manager",
+    onAnswer: (method, status) => metrics.apiAnswered(method, status),
   });
-  const etcd = openEtcd(flags);
+  const { etcd, observe } = meterEtcd(openEtcd(flags), clock);
+  observe(metrics.registry);
+  const { etcdCert } = flags;
+  if (etcdCert !== undefined)
+    observeCertificates(metrics.registry, () => [["etcd-client", readFileSync(etcdCert, "utf8")]]);
+  const crds = new CrdWatch({ client, clock, log: log.with({ part: "crds" }) });
+  const etcdHealth = new EtcdHealth({
+    etcd,
+    clock,
+    log,
+    onAway: (message) => tellAway(manager, flags, message),
+  });
   const manager = createFleetManager({
     client,
     watches: client.watches,
@@ -89,7 +121,13 @@ async function run(flags: Flags): Promise<void> {
     metrics,
     namespace: flags.leaderElectNamespace,
     identity: flags.identity,
+    crds,
+    rivals: new RivalWatch({ client, clock, log: log.with({ part: "rivals" }) }),
+    ...(flags.webhookKeys === undefined ? {} : { webhookKeys: keysIn(flags.webhookKeys) }),
   });
+  manager.ready.set("etcd", () => etcdHealth.wrong);
+  void crds.run(stop.signal);
+  void etcdHealth.run(stop.signal);
   const { live, ready } = manager;
   const { registry } = metrics;
   const health =
@@ -99,11 +137,32 @@ async function run(flags: Flags): Promise<void> {
   try {
     await manager.start(stop.signal);
   } finally {
+    // Also where leadership was lost: nothing may keep the process, which starts anew.
+    stop.abort();
     await health?.close();
     await etcd.close();
     await client.close();
     unobserve();
   }
+}
+
+/** An event of the leader's Lease: who waits for a rollout finds it there without the logs. */
+function tellAway(manager: Manager, { leaderElectNamespace: namespace }: Flags, message: string): void {
+  const metadata = { name: MANAGER_LEASE, namespace };
+  const lease = { apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata };
+  manager.events.record(lease, { reason: "EtcdUnavailable", message }, "Wait");
+}
+
+/** The schema lets names be file names only, without a path. */
+function keysIn(directory: string): WebhookKeys {
+  return async (name) => {
+    try {
+      return (await readFile(join(directory, name), "utf8")).trim();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+  };
 }
 
 /** Certificates are read anew for each connection: they rotate. */

@@ -177,6 +177,8 @@ export function nodeView(changes: Partial<NodeView> = {}): NodeView {
     waiting: undefined,
     mayStage: true,
     drain: undefined,
+    closing: undefined,
+    hook: undefined,
     look: undefined,
     othersVerified: false,
     nonce: "fresh",

@@ -34,6 +34,7 @@ export class FleetCache {
   readonly #deps: FleetCacheDeps;
   readonly #listeners = new Set<(uids: readonly string[]) => void>();
   #snapshot: FleetSnapshot | undefined;
+  #readAt: number | undefined;
   #wake: (() => void) | undefined;
   #hinted = false;
 
@@ -46,6 +47,11 @@ export class FleetCache {
     return this.#snapshot;
   }
 
+  /** Wall clock, ms: when the newest read began; undefined until the first one. */
+  get readAt(): number | undefined {
+    return this.#readAt;
+  }
+
   /** Calls `listener` with the uids that changed, after each read that found any. */
   onChange(listener: (uids: readonly string[]) => void): void {
     this.#listeners.add(listener);
@@ -53,6 +59,7 @@ export class FleetCache {
 
   /** A consistent read, now. Throws `EtcdUnavailable`, or what `check` throws. */
   async read(): Promise<FleetSnapshot> {
+    const began = this.#deps.clock.now();
     const floor = this.#deps.floor();
     const fleet = await this.#deps.coordination.readFleet();
     this.#deps.check(fleet, floor);
@@ -65,6 +72,7 @@ export class FleetCache {
       return fleet;
     }
     this.#snapshot = fleet;
+    this.#readAt = began;
     const changed = changedUids(before, fleet);
     if (changed.length > 0) for (const listener of this.#listeners) listener(changed);
     return fleet;

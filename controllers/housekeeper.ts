@@ -58,11 +58,13 @@ export class Housekeeper {
     const from = orphans.length === 0 ? 0 : this.#turn % orphans.length;
     this.#turn = from + ROUND;
     for (const { name, patch } of [...orphans.slice(from), ...orphans.slice(0, from)].slice(0, ROUND)) {
-      log.info("undoing a cordon that names no living grant", { node: name });
+      log.info("undoing a cordon or taint that no grant stands for", { node: name });
       try {
         await client.patch(NODES, { name }, patch);
       } catch (error) {
-        log.error("can't undo a cordon that names no living grant, trying again", error, { node: name });
+        log.error("can't undo a cordon or taint that no grant stands for, trying again", error, {
+          node: name,
+        });
       }
     }
   }

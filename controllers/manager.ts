@@ -5,6 +5,7 @@
 
 import type { Channel } from "../api/channel.ts";
 import { channel } from "../api/channel.ts";
+import { MANAGER_LEASE } from "../api/labels.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type RebootBudget, rebootBudget } from "../api/reboot-budget.ts";
 import { type RebootWindow, rebootWindow } from "../api/reboot-window.ts";
@@ -23,19 +24,26 @@ import { createManager, type Manager } from "../runtime/manager.ts";
 import type { RuntimeMetrics } from "../runtime/metrics.ts";
 import { keyOf } from "../runtime/store.ts";
 import type { WatchSources } from "../runtime/watch-source.ts";
+import { Prober } from "./blockers/prober.ts";
 import { createBudgetReconciler } from "./budget/controller.ts";
 import { channelWatches, createChannelReconciler } from "./channel/controller.ts";
+import type { CrdWatch } from "./crds/watch.ts";
 import { Drainer } from "./drain/drainer.ts";
 import { FleetCache } from "./fleet-cache.ts";
 import { GatesController } from "./gates/controller.ts";
 import { Planner } from "./grants/planner.ts";
 import type { Plan } from "./grants/policy.ts";
+import { HookRunner } from "./hooks/runner.ts";
 import { Housekeeper } from "./housekeeper.ts";
+import { type HttpCaller, httpCaller } from "./http/caller.ts";
 import { FleetLeadership } from "./leadership.ts";
-import { createFleetMetrics, type FleetMetrics } from "./metrics.ts";
+import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
+import { Notifier } from "./notify/notifier.ts";
+import type { WebhookKeys } from "./notify/signature.ts";
 import { createReleaseReconciler, releaseWatches } from "./release/controller.ts";
+import type { RivalWatch } from "./rivals/watch.ts";
 import { createRolloutReconciler } from "./rollout/controller.ts";
 import { rolloutWatches } from "./rollout/watch.ts";
 import { createWindowReconciler, windowWatches } from "./window/controller.ts";
@@ -55,12 +63,18 @@ export interface FleetManagerOptions {
   identity: string;
   /** Leader election's times, where not client-go's. */
   election?: Pick<LeaderElectionOptions, "leaseDuration" | "renewDeadline" | "retryPeriod">;
+  /** Calls to blockers, hooks and webhooks; the process's own fetch if absent. */
+  http?: HttpCaller;
+  /** Keys that notices and calls of hooks are signed with; none if absent, and then nothing that must be signed is sent. */
+  webhookKeys?: WebhookKeys;
+  /** Looks for others that reboot nodes; nobody looks if absent. */
+  rivals?: RivalWatch;
+  /** Whether the cluster's CustomResourceDefinitions let this manager lead; nobody looks if absent. */
+  crds?: Pick<CrdWatch, "mayLead" | "guard" | "refusal">;
   /** Nodes worked on at once; 16 if absent. */
   workers?: number;
 }
 
-/** Name of the leader Lease. */
-export const LEASE_NAME = "slipway-manager";
 const WORKERS = 16;
 /** Gates older than this make the manager unready, ms: nothing is granted any more. */
 const GATES_TOO_OLD = 30_000;
@@ -70,7 +84,7 @@ const GATES_TOO_OLD = 30_000;
  * when it no longer leads, in the cluster or in the fleet: the process then starts anew.
  */
 export function createFleetManager(options: FleetManagerOptions): Manager {
-  const { client, watches, etcd, clock, random, log, metrics, namespace, identity } = options;
+  const { client, watches, etcd, clock, random, log, metrics, namespace, identity, rivals, crds } = options;
   const coordination = createCoordination({ etcd, clock, random, log: log.with({ part: "coordination" }) });
   const leadership = new FleetLeadership({ client, coordination, log });
   const manager = createManager({
@@ -82,11 +96,14 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     metrics,
     reporter: { controller: "slipway.dev/manager", instance: identity },
     leaderElection: {
-      name: LEASE_NAME,
+      name: MANAGER_LEASE,
       namespace,
       identity,
       ...options.election,
-      beforeAcquire: () => leadership.beforeAcquire(),
+      async beforeAcquire() {
+        await crds?.mayLead();
+        await leadership.beforeAcquire();
+      },
       onElected: (tenure) => leadership.onElected(tenure),
     },
   });
@@ -104,7 +121,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   manager.controller("window", createWindowReconciler(common), { watches: windowWatches(stores) });
   manager.controller("channel", createChannelReconciler(common), { watches: channelWatches(stores) });
   manager.controller("release", createReleaseReconciler(common), { watches: releaseWatches(stores) });
-  const rollout = createRolloutReconciler({ ...common, coordination });
+  const rollout = createRolloutReconciler({
+    ...common,
+    coordination,
+    ...(rivals === undefined ? {} : { rivals: () => rivals.found }),
+  });
   manager.controller("rollout", rollout, { watches: rolloutWatches(stores) });
 
   const cache = new FleetCache({
@@ -114,7 +135,10 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     floor: () => leadership.floor,
     check: (fleet, floor) => leadership.check(fleet, floor),
   });
-  const planner = new Planner(clock);
+  const http = options.http ?? httpCaller(clock);
+  const keys = options.webhookKeys ?? (() => Promise.resolve(undefined));
+  const prober = new Prober({ client, http, clock, log: log.with({ part: "blockers" }) });
+  const planner = new Planner(clock, () => prober.readings());
   let latest: { world: World; fleet: FleetSnapshot; plan: Plan } | undefined;
   let fleetMetrics: FleetMetrics | undefined;
   const nodes = manager.controller(
@@ -126,6 +150,8 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       fleet: () => cache.snapshot,
       planner,
       drainer: new Drainer(client, clock, namespace),
+      prober,
+      hooks: new HookRunner({ client, http, keys, clock, log: log.with({ part: "hooks" }) }),
       random,
       onTransition: (step, why) => fleetMetrics?.transition(step, why),
     }),
@@ -147,14 +173,22 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     client,
     coordination,
     leader: () => leadership.current(),
+    namespace,
     readFleet: () => cache.read(),
     clock,
     log: log.with({ part: "gates" }),
-    async onRenewed(world, fleet, startedAt) {
+    async onRenewed(world, fleet, startedAt, signal) {
       latest = { world, fleet, plan: planner.make(world, fleet, startedAt, clock.now()) };
       for (const budget of world.budgets) budgets.enqueue(keyOf(budget));
       await leadership.remember();
       void housekeeper.tidy(world, fleet);
+      const waits = new Set(
+        world.nodeUpdates.flatMap(({ spec, status }) => (status?.step === "Staged" ? spec.group : [])),
+      );
+      void prober.look(
+        world.groups.filter(({ metadata }) => waits.has(metadata.name)),
+        signal,
+      );
     },
   });
   const wake = (uids: readonly string[]): void => {
@@ -175,6 +209,22 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       if (bindsOthers(change)) gates.poke();
     });
   }
+  const notifier = new Notifier({
+    groups: stores.groups,
+    nodeUpdates: stores.nodeUpdates,
+    http,
+    keys,
+    recorder,
+    clock,
+    log: log.with({ part: "notifications" }),
+    told: (outcome) => fleetMetrics?.notified(outcome),
+  });
+  if (rivals !== undefined) manager.loop("rivals", (signal) => rivals.run(signal));
+  if (crds !== undefined) {
+    manager.loop("crds", (signal) => crds.guard(signal));
+    manager.ready.set("crds", () => crds.refusal);
+  }
+  manager.loop("notifications", (signal) => notifier.run(signal));
   manager.loop("fleet", (signal) => cache.run(signal));
   manager.loop("gates", (signal) => gates.run(signal));
   manager.ready.set("gates", () => {
@@ -186,9 +236,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     clock,
     nodeUpdates: stores.nodeUpdates,
     groups: stores.groups,
+    releases: stores.releases,
     fleet: () => cache.snapshot,
     plan: () => planner.plan,
     gatesRenewedAt: () => gates.renewedAt,
+    fleetReadAt: () => cache.readAt,
   });
   return manager;
 }

@@ -13,4 +13,6 @@ export interface World {
   releases: readonly Release[];
   nodes: readonly Node[];
   nodeUpdates: readonly NodeUpdate[];
+  /** Names of the Nodes with Pods of what Slipway stands on (design, rule 12); none if absent. */
+  foundation?: ReadonlySet<string>;
 }

@@ -319,3 +319,34 @@ describe("answerCommit", () => {
     expect(answerCommit(commit(change), NOW)).toMatchObject({ reason });
   });
 });
+
+describe("a reboot that a person asked for", () => {
+  const closed = { open: false, openUntil: null };
+  const frozen = { ...closed, freezesAt: NOW - 1000 };
+
+  it("needs no window, but room in each budget, no pause or halt, and time until the next freeze", () => {
+    const asked = { inFreeze: false };
+    expect(refuseGrant(question({ asked, gate: groupGate(closed) }), NOW)).toBeUndefined();
+    expect(refuseGrant(question({ asked, gate: groupGate({ openUntil: NOW + 1 }) }), NOW)).toBeUndefined();
+    expect(refuseGrant({ ...withBudget(budgetGate(), ["n2"]), asked }, NOW)?.reason).toBe("WaitingForBudget");
+    expect(refuseGrant(question({ asked, gate: groupGate({ paused: true }) }), NOW)?.reason).toBe("Paused");
+    expect(refuseGrant(question({ asked, gate: groupGate({ halted: true }) }), NOW)?.reason).toBe(
+      "FailureThresholdReached",
+    );
+    for (const freezesAt of [NOW - 1000, NOW + 59_000]) {
+      const gate = groupGate({ ...closed, freezesAt });
+      expect(refuseGrant(question({ asked, gate }), NOW)?.reason).toBe("ChangeFreeze");
+      expect(refuseGrant(question({ asked: { inFreeze: true }, gate }), NOW)).toBeUndefined();
+    }
+  });
+
+  it.each([
+    ["out of every window", closed, { asked: "x" }, true],
+    ["in a freeze", frozen, { asked: "x", inFreeze: false }, false],
+    ["in a freeze, as that person said", frozen, { asked: "x", inFreeze: true }, true],
+    ["that nobody asked for", closed, {}, false],
+  ])("is committed %s: %o %o %s", (_when, gate, words, committed) => {
+    const asked = commit({ gate: groupGate(gate), grant: { ...grant, ...words } });
+    expect("goodForSeconds" in answerCommit(asked, NOW)).toBe(committed);
+  });
+});

@@ -36,14 +36,20 @@ export interface GrantQuestion {
   budgets: readonly BudgetView[];
   /** From the grant to the end of a fallback boot, ms. */
   needs: number;
+  /** A person asked for this reboot. */
+  asked?: { inFreeze: boolean };
 }
 
 /** Why the grant may not be taken now; undefined where it may. */
 export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined {
-  const closed = groupRefusal(asked.group, asked.gate, asked.release, now, LANDING);
+  const person = asked.asked;
+  const closed = groupRefusal(asked.group, asked.gate, asked.release, now, LANDING, person !== undefined);
   if (closed !== undefined) return closed;
+  const untilFreeze =
+    person?.inFreeze === true ? Number.POSITIVE_INFINITY : timeUntil(asked.gate?.freezesAt, now);
+  if (person !== undefined && untilFreeze < asked.needs) return tooLate(true, untilFreeze, asked.needs);
   const left = timeLeft(asked.gate, now);
-  if (left < asked.needs) {
+  if (person === undefined && left < asked.needs) {
     return {
       reason: "WaitingForWindow",
       message: `the window closes in ${seconds(left)}; drain, boot and a fallback need up to ${seconds(asked.needs)}`,
@@ -137,7 +143,7 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
   if (phase.phase !== "Drained" && !again) {
     return { reason: "StaleToken", message: `the grant is past its commit: ${phase.phase}` };
   }
-  const finishes = grant.finishes === true;
+  const finishes = grant.finishes === true || grant.asked !== undefined;
   const closed = groupRefusal(grant.group, gate, grant.release, now, 0, finishes);
   if (closed !== undefined) return closed;
   let valid = gate?.validUntil ?? now;
@@ -153,7 +159,8 @@ export function answerCommit(asked: CommitQuestion, now: number): { goodForSecon
     if (full !== undefined) return full;
     valid = Math.min(valid, budgetGate.validUntil);
   }
-  const left = finishes ? timeUntil(gate?.freezesAt, now) : timeLeft(gate, now);
+  const untilFreeze = grant.inFreeze === true ? Number.POSITIVE_INFINITY : timeUntil(gate?.freezesAt, now);
+  const left = finishes ? untilFreeze : timeLeft(gate, now);
   const open = (left - grant.bootNeeds) / 1000;
   if (open < COMMIT_AT_LEAST) return tooLate(finishes, left, grant.bootNeeds);
   const fresh = (valid - now) / 1000;

@@ -71,6 +71,8 @@ export interface TakeGrant {
   bootNeeds: number;
   /** Frozen for the commit's check: whether it may come after the window has closed. */
   finishes?: boolean;
+  /** A person asked for this reboot, and why: it needs no open window. */
+  asked?: { why: string; inFreeze: boolean };
   /** Frozen for the commit's check: whether the machine is no Node, so that it serves until it commits. */
   plain?: boolean;
   reason: string;

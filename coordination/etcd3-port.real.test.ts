@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, inject, it, vi } from "vitest";
 import { type EtcdCluster, startEtcd } from "../hack/plane/etcd.ts";
 import { type FaultProxy, startFaultProxy } from "../hack/plane/fault-proxy.ts";
+import { Authority } from "../hack/plane/pki.ts";
 import { systemClock } from "../ports/clock.ts";
 import { systemRandom } from "../ports/random.ts";
 import { type EtcdPort, EtcdUnavailable } from "./etcd.ts";
@@ -55,6 +56,27 @@ describe("etcd3 port with client certificates", () => {
     await expect(stranger.read([])).rejects.toThrow(EtcdUnavailable);
     await stranger.close();
     expect(() => connect(cluster.endpoints, { tls: () => ({ ca: tls.ca }) })).toThrow(/serverName/);
+  });
+});
+
+describe("etcd3 port whose certificate is replaced", () => {
+  it("uses the new one from the next call on, without a new process", async () => {
+    const cluster = await startEtcd({ tls: true });
+    try {
+      const { tls } = cluster;
+      if (tls === undefined) throw new Error("the cluster serves no TLS");
+      const stranger = await (await Authority.create("somebody else")).issue({ commonName: "slipway" });
+      let current: { certificate: string; key: string } = stranger;
+      const port = connect(cluster.endpoints, {
+        tls: () => ({ ...current, ca: tls.ca, serverName: "localhost" }),
+      });
+      expect((await port.txn([], [{ put: "/t/a", value: "1" }])).outcome).toBe("unknown");
+      current = { certificate: tls.certificate, key: tls.key };
+      expect((await port.txn([], [{ put: "/t/a", value: "1" }])).outcome).toBe("committed");
+      await port.close();
+    } finally {
+      await cluster.stop();
+    }
   });
 });
 

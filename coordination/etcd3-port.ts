@@ -1,5 +1,5 @@
 /**
- * The etcd port over npm `etcd3`, the only file that imports it. Of that library only the
+ * The etcd port over npm `etcd3`, the only file that runs its code. Of that library only the
  * gRPC plumbing is used (connections, authentication, message types): its retries, circuit
  * breaker, watch manager, lease manager and builders are passed by, because they retry
  * transactions, lose events on reconnecting and notice a lost lease too late.
@@ -12,10 +12,7 @@ import {
   EtcdPermissionDeniedError,
   GRPCInvalidArgumentError,
   GRPCOutOfRangeError,
-  type ICompare,
-  type IKeyValue,
   type IOptions,
-  type IRangeRequest,
   type IRequestOp,
 } from "etcd3";
 import type { Clock } from "../ports/clock.ts";
@@ -24,7 +21,6 @@ import {
   type Compare,
   type EtcdPort,
   EtcdUnavailable,
-  type KeyValue,
   type LeaseSession,
   MAX_OPERATIONS,
   type Operation,
@@ -32,8 +28,10 @@ import {
   type ReadResult,
   type TxnResult,
 } from "./etcd.ts";
+import { causeInWords } from "./etcd-cause.ts";
 import { KeptLease } from "./etcd3-lease.ts";
-import { HintWatch, prefixEnd } from "./etcd3-watch.ts";
+import { compareRequest, keyValue, operationRequest, rangeRequest } from "./etcd3-messages.ts";
+import { HintWatch } from "./etcd3-watch.ts";
 
 /** PEM. */
 export interface EtcdTls {
@@ -47,7 +45,7 @@ export interface EtcdTls {
 export interface EtcdOptions {
   /** URLs of the members, `http://` or `https://`, not mixed. */
   endpoints: readonly string[];
-  /** Called for each new connection to a member, so that rotated files are seen. */
+  /** Called for each new client of a member, and after a failure, so that rotated files are seen. */
   tls?: () => EtcdTls;
   /** Certificates are better: with a password a stream's token is renewed only by other calls. */
   auth?: { username: string; password: string };
@@ -91,21 +89,33 @@ const once: NonNullable<NonNullable<IOptions["faultHandling"]>["global"]> = {
 
 /** One endpoint and the client for it, made anew when it seems stuck. */
 class Member {
-  readonly #endpoint: string;
+  readonly endpoint: string;
   readonly #options: EtcdOptions;
   readonly #timeout: number;
   #client: Etcd3 | undefined;
+  /** With which `#client` was made. */
+  #tls: EtcdTls | undefined;
   #failures = 0;
 
   constructor(endpoint: string, options: EtcdOptions, timeout: number) {
-    this.#endpoint = endpoint;
+    this.endpoint = endpoint;
     this.#options = options;
     this.#timeout = timeout;
   }
 
   get client(): Etcd3 {
+    if (this.#failures > 0 && this.#isRotated()) this.close();
     this.#client ??= this.#connect();
     return this.#client;
+  }
+
+  /** The library's client keeps the certificates that it was made with, for each of its connections. */
+  #isRotated(): boolean {
+    try {
+      return JSON.stringify(this.#options.tls?.()) !== JSON.stringify(this.#tls);
+    } catch {
+      return false; // A file that is being replaced: the next failure looks again.
+    }
   }
 
   succeeded(): void {
@@ -126,8 +136,9 @@ class Member {
   #connect(): Etcd3 {
     const { clock, auth } = this.#options;
     const tls = this.#options.tls?.();
+    this.#tls = tls;
     return new Etcd3({
-      hosts: [this.#endpoint],
+      hosts: [this.endpoint],
       ...(tls && {
         credentials: {
           rootCertificate: Buffer.from(tls.ca),
@@ -303,7 +314,7 @@ class Etcd3Port implements EtcdPort {
         if (isWrong(error)) break;
       }
     }
-    throw new EtcdUnavailable(`etcd: ${what}: ${text(last)}`, last);
+    throw new EtcdUnavailable(`etcd gave no answer to a ${what}: ${text(last)}`, last);
   }
 
   async #call<T>(member: Member, send: (client: Etcd3) => Promise<T>): Promise<T> {
@@ -323,11 +334,18 @@ class Etcd3Port implements EtcdPort {
         member.failed(hung);
         if (this.#members[this.#current] === member) this.#rotate();
       }
-      throw error;
+      throw isAnswer(error) ? error : new Unanswered(member.endpoint, error);
     } finally {
       cancel();
       this.#calls.delete(reject);
     }
+  }
+}
+
+/** A call that a member did not answer. */
+class Unanswered extends Error {
+  constructor(endpoint: string, cause: unknown) {
+    super(`${endpoint}: ${causeInWords(text(cause))}`, { cause });
   }
 }
 
@@ -347,46 +365,4 @@ function isAnswer(error: unknown): boolean {
 
 function text(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-function rangeRequest(range: Range): IRangeRequest {
-  if ("key" in range) return { key: Buffer.from(range.key) };
-  const key = Buffer.from(range.prefix);
-  return { key, range_end: prefixEnd(key) };
-}
-
-function compareRequest(compare: Compare): ICompare {
-  const key = Buffer.from(compare.key);
-  if (compare.target === "value") {
-    return { key, target: "Value", result: "Equal", value: Buffer.from(compare.value) };
-  }
-  const result = ({ equal: "Equal", greater: "Greater", less: "Less" } as const)[compare.is];
-  return compare.target === "mod"
-    ? { key, target: "Mod", result, mod_revision: compare.revision }
-    : { key, target: "Create", result, create_revision: compare.revision };
-}
-
-function operationRequest(operation: Operation): IRequestOp {
-  if ("put" in operation) {
-    return {
-      request_put: {
-        key: Buffer.from(operation.put),
-        value: Buffer.from(operation.value),
-        ...(operation.lease !== undefined && { lease: operation.lease }),
-      },
-    };
-  }
-  if ("delete" in operation) return { request_delete_range: { key: Buffer.from(operation.delete) } };
-  const key = Buffer.from(operation.deletePrefix);
-  return { request_delete_range: { key, range_end: prefixEnd(key) } };
-}
-
-function keyValue(kv: IKeyValue): KeyValue {
-  return {
-    key: kv.key.toString(),
-    value: kv.value.toString(),
-    createRevision: Number(kv.create_revision),
-    modRevision: Number(kv.mod_revision),
-    lease: kv.lease === "0" ? undefined : kv.lease,
-  };
 }

@@ -84,6 +84,7 @@ export async function takeGrant(
         holders,
       })),
       needs: request.needs,
+      ...(request.asked === undefined ? {} : { asked: request.asked }),
     };
     const why = refuseGrant(question, now);
     if (why !== undefined) return { answer: { outcome: "refused", why } };
@@ -145,6 +146,7 @@ function newGrant(leader: Leadership, request: TakeGrant, repair: boolean, now: 
     policy: policy === undefined ? {} : (toJson(PolicySchema, policy) as Record<string, unknown>),
     bootNeeds: request.bootNeeds,
     ...(request.finishes === true ? { finishes: true } : {}),
+    ...(request.asked === undefined ? {} : { asked: request.asked.why, inFreeze: request.asked.inFreeze }),
     ...(request.plain === true ? { plain: true } : {}),
     ...(repair ? { repair: true } : {}),
     supersedes: null,

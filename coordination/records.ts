@@ -102,6 +102,10 @@ export const Grant = z.object({
   bootNeeds: z.number(),
   /** The group lets a drain that began in a window finish after it: the commit then asks for no open window. */
   finishes: z.boolean().optional(),
+  /** Why a person asked for this reboot: the commit then asks for no open window. */
+  asked: z.string().optional(),
+  /** That person said that it may be in a change freeze too. */
+  inFreeze: z.boolean().optional(),
   /** A machine that is no Node: nothing cordons it, so that it serves until it commits. */
   plain: z.boolean().optional(),
   /** A full budget let it through because the node was unavailable: it ends where that ends before the commit. */

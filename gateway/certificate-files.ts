@@ -8,10 +8,11 @@ import { X509Certificate } from "node:crypto";
 import { link, mkdir, readFile, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
+import type { KeyPair } from "../pki/issuer.ts";
 import type { Cancel, Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
-import { CertificateAuthority, type KeyPair } from "./certificate-authority.ts";
+import { CertificateAuthority } from "./certificate-authority.ts";
 
 /** Kubernetes swaps the files of a Secret without telling: look this often, ms. */
 const PERIOD = 10_000;

@@ -1,8 +1,11 @@
 /** `slipway gateway`: the flags, and the process's own implementations of the ports. */
+import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import * as z from "zod";
 import { createCoordination } from "../coordination/create.ts";
+import { EtcdHealth } from "../coordination/etcd-health.ts";
+import { meterEtcd } from "../coordination/etcd-metrics.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
@@ -53,7 +56,12 @@ export function gatewayCommand(): Command {
     )
     .requiredOption("--service-account <list>", "NAMESPACE:NAME that agents run as, comma-separated")
     .option("--audience <name>", "audience of the agents' tokens", "slipway")
-    .option("--name <name>", "name of this gateway in records and logs", hostname());
+    .addOption(
+      new Option("--name <name>", "name of this gateway in records and logs").default(
+        hostname(),
+        "host name",
+      ),
+    );
   return addEtcdFlags(command).action(async (options: unknown) => {
     const flags = Flags.safeParse(options);
     if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));
@@ -73,7 +81,10 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
     burst: REVIEW_BURST,
     userAgent: "slipway-gateway",
   });
-  const etcd = openEtcd(flags, { clock, random });
+  const { etcd, observe } = meterEtcd(openEtcd(flags, { clock, random }), clock);
+  const etcdHealth = new EtcdHealth({ etcd, clock, log });
+  void etcdHealth.run(stop.signal);
+  const { etcdCert } = flags;
   try {
     const gateway = await startGateway({
       client,
@@ -85,12 +96,17 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
       hosts: flags.advertise,
       serviceAccounts: flags.serviceAccount,
       audience: flags.audience,
+      told: new Map([["etcd", () => etcdHealth.wrong]]),
       name: flags.name,
+      ...(etcdCert === undefined
+        ? {}
+        : { otherCertificates: () => [["etcd-client", readFileSync(etcdCert, "utf8")] as const] }),
       clock,
       random,
       log,
     });
-    const unobserve = observeProcess(gateway.metrics.registry, "0.1.0");
+    observe(gateway.metrics.registry);
+    const unobserve = observeProcess(gateway.metrics.registry, { role: "gateway", version: "0.1.0" });
     await new Promise<void>((resolve) => {
       if (stop.signal.aborted) resolve();
       stop.signal.addEventListener("abort", () => resolve(), { once: true });
@@ -98,6 +114,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
     await gateway.stop();
     unobserve();
   } finally {
+    stop.abort();
     await etcd.close();
     await client.close();
   }

@@ -4,8 +4,9 @@ import type { EtcdPort } from "../coordination/etcd.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
+import { type NamedCertificate, observeCertificates } from "../runtime/certificate-expiry.ts";
 import type { KubeClient } from "../runtime/client.ts";
-import { type HealthServer, startHealth } from "../runtime/health.ts";
+import { type Check, type HealthServer, startHealth } from "../runtime/health.ts";
 import type { Address } from "./address.ts";
 import { Authenticator } from "./agents/authenticate.ts";
 import { Enrolment } from "./agents/join.ts";
@@ -33,6 +34,10 @@ export interface GatewayOptions {
   serviceAccounts: readonly string[];
   /** Audience of the agents' tokens. */
   audience: string;
+  /** Certificates whose end the metrics tell too. */
+  otherCertificates?: () => Iterable<NamedCertificate>;
+  /** By name: what /readyz tells besides, whether it serves or not. */
+  told?: ReadonlyMap<string, Check>;
   /** For people; made unique to this process. */
   name: string;
   clock: Clock;
@@ -71,10 +76,15 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   });
   const authority = () => certificates.current.authority;
   const metrics = createGatewayMetrics({
-    sessions: () => table.size,
+    versions: () => table.versions(),
     connections: () => server?.connections ?? 0,
     hasLease: () => presence.lease !== undefined,
   });
+  observeCertificates(metrics.registry, () => [
+    ["server", certificates.current.server.certificate],
+    ["authority", authority().bundle],
+    ...(options.otherCertificates?.() ?? []),
+  ]);
   const presence = new Presence({
     etcd,
     clock,
@@ -109,6 +119,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         live: new Map(),
         // Not etcd: an agent's boot check needs our TLS handshake, whether etcd answers or not.
         ready: new Map([["serving", () => (server === undefined || stopping ? "not serving" : undefined)]]),
+        ...(options.told === undefined ? {} : { told: options.told }),
         registry: metrics.registry,
       });
     }

@@ -1,6 +1,6 @@
 /** `slipway join-token`: lets one machine outside the cluster join, once; and lets one that joined do it again. */
 import { randomBytes } from "node:crypto";
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import * as z from "zod";
 import { Duration, parseDuration } from "../api/duration.ts";
 import type { Coordination } from "../coordination/coordination.ts";
@@ -59,7 +59,11 @@ export function joinTokenCommand(): Command {
     .description("Makes a join token and prints it, once: only its hash is kept.")
     .requiredOption("--group <name>", "UpdateGroup that the machine belongs to", groupName)
     .option("--label <key=value>", "label of the machine; may be given more than once", addLabel, {})
-    .option("--ttl <duration>", "how long the token may be used", lifetime, 3_600_000);
+    .addOption(
+      new Option("--ttl <duration>", "how long the token may be used")
+        .argParser(lifetime)
+        .default(3_600_000, "1h"),
+    );
   addEtcdFlags(create).action(async (options: unknown) => {
     await createToken(parse(CreateFlags, options));
   });

@@ -10,9 +10,13 @@ export interface GatewayMetrics extends SessionMeter {
   enrolled(call: "join" | "renew", outcome: "issued" | "refused" | "unavailable"): void;
 }
 
+/** Versions with a series of their own, most common first; the others are told together as "other". */
+const MOST_VERSIONS = 16;
+
 /** `read` is asked at each scrape. */
 export function createGatewayMetrics(read: {
-  sessions: () => number;
+  /** Sessions by the agent's version. */
+  versions: () => ReadonlyMap<string, number>;
   connections: () => number;
   hasLease: () => boolean;
 }): GatewayMetrics {
@@ -30,7 +34,16 @@ export function createGatewayMetrics(read: {
       },
     });
 
-  gauge("slipway_gateway_sessions", "Agents that have a session here.", read.sessions);
+  const sessions: Gauge = new Gauge({
+    name: "slipway_gateway_sessions",
+    help: "Agents that have a session here, by their version.",
+    labelNames: ["version"],
+    registers,
+    collect() {
+      sessions.reset();
+      for (const [version, count] of commonVersions(read.versions())) sessions.set({ version }, count);
+    },
+  });
   gauge("slipway_gateway_connections", "Open connections, with or without a session.", read.connections);
   gauge("slipway_gateway_presence_lease", "1 while the lease of our agents' presence lives.", () =>
     read.hasLease() ? 1 : 0,
@@ -70,4 +83,17 @@ export function createGatewayMetrics(read: {
     turnedAway: (reason) => away.inc({ reason }),
     enrolled: (call, outcome) => enrolled.inc({ call, outcome }),
   };
+}
+
+/** At least one series, so that a gateway without agents is told from none. An agent says its version itself: what is no version is "other". */
+export function commonVersions(versions: ReadonlyMap<string, number>): Map<string, number> {
+  const told = new Map<string, number>();
+  const common = [...versions].toSorted(([, a], [, b]) => b - a);
+  for (const [version, count] of common) {
+    const known = told.size < MOST_VERSIONS && /^\d{1,5}(\.\d{1,5}){1,2}([-+.][\w.+-]{1,32})?$/.test(version);
+    const name = known ? version : "other";
+    told.set(name, (told.get(name) ?? 0) + count);
+  }
+  if (told.size === 0) told.set("other", 0);
+  return told;
 }

@@ -1,13 +1,15 @@
 /**
- * Bundles the program: one file for all roles, and one for the agent alone, which must stay
- * small. etcd3 reads its .proto files beside itself at run time, so they are laid where the
- * bundle's `__dirname/../proto` points.
+ * Bundles the program: one file for all roles, one for the agent alone, which must stay small,
+ * and one for the kubectl plugin. etcd3 reads its .proto files beside itself at run time, so they
+ * are laid where the bundle's `__dirname/../proto` points.
  *
- * Usage: node hack/bundle.ts FOLDER
+ * Usage: node hack/bundle.ts FOLDER; or --root FOLDER for all that an image has beside its base.
  */
-import { cp, mkdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { chmod, cp, mkdir, readFile, realpath, writeFile } from "node:fs/promises";
+import { basename, dirname, join, relative, resolve } from "node:path";
+import { parseArgs } from "node:util";
 import { build } from "esbuild";
+import { billOfMaterials } from "./image/sbom.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
 
@@ -19,41 +21,91 @@ const COMMONJS = [
   "const __filename = import.meta.filename;",
 ].join("\n");
 
-/** The agent as one CommonJS file. */
-export async function bundleAgent(outfile: string): Promise<void> {
-  await build({
-    entryPoints: [join(ROOT, "agent/main.ts")],
+const COMMON = {
+  bundle: true,
+  platform: "node",
+  target: "node26",
+  minify: true,
+  legalComments: "none",
+  logLevel: "error",
+  metafile: true,
+  absWorkingDir: ROOT,
+} as const;
+
+/** The agent as one CommonJS file; gives the files that went into it. */
+export async function bundleAgent(outfile: string): Promise<string[]> {
+  return bundle("agent/main.ts", outfile, "cjs");
+}
+
+/** The kubectl plugin as one file that a Node.js starts; gives the files that went into it. */
+export async function bundlePlugin(outfile: string, format: "esm" | "cjs"): Promise<string[]> {
+  return bundle("cli/main.ts", outfile, format);
+}
+
+async function bundle(entry: string, outfile: string, format: "esm" | "cjs"): Promise<string[]> {
+  const banner = format === "esm" ? { banner: { js: COMMONJS } } : {};
+  const { metafile } = await build({
+    ...COMMON,
+    entryPoints: [join(ROOT, entry)],
     outfile,
-    bundle: true,
-    platform: "node",
-    target: "node26",
-    format: "cjs",
-    minify: true,
-    legalComments: "none",
-    logLevel: "error",
+    format,
+    ...banner,
   });
+  return Object.keys(metafile.inputs);
 }
 
 async function bundleAll(folder: string): Promise<void> {
-  await mkdir(join(folder, "bin"), { recursive: true });
-  await build({
-    entryPoints: [join(ROOT, "main.ts")],
-    outfile: join(folder, "bin/slipway.mjs"),
-    bundle: true,
-    platform: "node",
-    target: "node26",
-    format: "esm",
-    minify: true,
-    legalComments: "none",
-    logLevel: "error",
-    banner: { js: COMMONJS },
-  });
-  await bundleAgent(join(folder, "bin/agent.cjs"));
+  const bin = join(folder, "bin");
+  await mkdir(bin, { recursive: true });
+  const inputs = [
+    ...(await bundle("main.ts", join(bin, "slipway.mjs"), "esm")),
+    ...(await bundleAgent(join(bin, "agent.cjs"))),
+    ...(await bundlePlugin(join(bin, "kubectl-slipway.mjs"), "esm")),
+  ];
   await cp(join(ROOT, "node_modules/etcd3/proto"), join(folder, "proto"), { recursive: true });
+  const lock = JSON.parse(await readFile(join(ROOT, "package-lock.json"), "utf8"));
+  const installed = async (path: string) =>
+    JSON.parse(await readFile(join(ROOT, path, "package.json"), "utf8"));
+  const node = relative(ROOT, dirname(dirname(process.execPath)));
+  const sbom = await billOfMaterials([...inputs, `${node}/package.json`], lock, installed);
+  await writeFile(join(folder, "sbom.cdx.json"), `${JSON.stringify(sbom, null, 2)}\n`);
+}
+
+/** By which the agent runs the systemctl of its host (agent/systemd-host.ts); a distroless image has none. */
+export const CHROOT = "/usr/sbin/chroot";
+
+async function copyChroot(root: string): Promise<void> {
+  await mkdir(join(root, dirname(CHROOT)), { recursive: true });
+  await cp(CHROOT, join(root, CHROOT), { dereference: true });
+  await chmod(join(root, CHROOT), 0o755);
+}
+
+/** The Node.js that runs this, with the one library of its own that a distroless image lacks. */
+async function copyNode(root: string): Promise<void> {
+  const bin = join(root, "usr/local/bin");
+  await mkdir(bin, { recursive: true });
+  await cp(process.execPath, join(bin, "node"));
+  await chmod(join(bin, "node"), 0o755);
+  const { sharedObjects } = process.report.getReport() as { sharedObjects: string[] };
+  const library = sharedObjects.find((path) => path.includes("/libatomic.so"));
+  if (library === undefined) return;
+  const file = await realpath(library);
+  // As in /usr/lib/x86_64-linux-gnu, whether or not /lib is a link to /usr/lib.
+  const folder = join(root, "usr/lib", basename(dirname(file)));
+  await mkdir(folder, { recursive: true });
+  await cp(file, join(folder, basename(library)));
 }
 
 if (import.meta.main) {
-  const folder = process.argv[2];
-  if (folder === undefined) throw new Error("usage: node hack/bundle.ts FOLDER");
+  const { values, positionals } = parseArgs({
+    options: { root: { type: "string" } },
+    allowPositionals: true,
+  });
+  const folder = values.root === undefined ? positionals[0] : join(values.root, "usr/lib/slipway");
+  if (folder === undefined) throw new Error("usage: node hack/bundle.ts FOLDER, or --root FOLDER");
   await bundleAll(resolve(folder));
+  if (values.root !== undefined) {
+    await copyNode(resolve(values.root));
+    await copyChroot(resolve(values.root));
+  }
 }

@@ -4,13 +4,11 @@
  * The last line is `N passed, N failed`. With CI=true a skipped test is a failed one.
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { type Report, type Summary, summarize } from "./summary.ts";
+import { runProjects, VITEST } from "./projects.ts";
 import { ToolError } from "./tools/cache.ts";
-import { PLANE_TOOLS, tools } from "./tools.ts";
+import { PLANE_TOOLS, type Tool, tools } from "./tools.ts";
 
 const root = resolve(import.meta.dirname, "..");
 
@@ -30,11 +28,20 @@ async function makeTools(): Promise<void> {
     process.stderr.write(`slipway: ${error.message}\n0 passed, 1 failed\n`);
     process.exit(1);
   }
-  try {
-    await tools(["sgdisk", "cgpt"]);
-  } catch (error) {
-    if (!(error instanceof ToolError)) throw error;
-    process.stderr.write(`slipway: the tests of disks will fail: ${error.message}\n`);
+  // Built within a test, each would take the test's time.
+  const wanted: readonly [Tool[], string][] = [
+    [["sgdisk", "cgpt"], "disks"],
+    [["promtool"], "metrics and rules"],
+    [["helm"], "the chart"],
+    ...(values.long ? ([[["kube-apiserver-1.36"], "another API server"]] as [Tool[], string][]) : []),
+  ];
+  for (const [names, of] of wanted) {
+    try {
+      await tools(names);
+    } catch (error) {
+      if (!(error instanceof ToolError)) throw error;
+      process.stderr.write(`slipway: the tests of ${of} will fail: ${error.message}\n`);
+    }
   }
 }
 
@@ -43,7 +50,7 @@ async function runTests(): Promise<number> {
   const runs = values.pure ? [["pure"]] : [["pure", "real"], ["days"]];
   let [passed, failed] = [0, 0];
   for (const projects of runs) {
-    const summary = await runProjects(projects);
+    const summary = await runProjects(projects, positionals, vitest);
     for (const line of summary.lines) process.stdout.write(`${line}\n`);
     passed += summary.passed;
     failed += summary.failed;
@@ -56,31 +63,9 @@ async function runTests(): Promise<number> {
   return failed === 0 ? 0 : 1;
 }
 
-async function runProjects(projects: readonly string[]): Promise<Summary> {
-  const directory = mkdtempSync(join(tmpdir(), "slipway-test-"));
-  const report = join(directory, "report.json");
-  const args = ["run", "--reporter=dot", "--reporter=json", `--outputFile.json=${report}`];
-  // A filter may leave a project without files.
-  if (positionals.length > 0) args.push("--passWithNoTests");
-  try {
-    const code = await vitest([...args, ...projects.map((name) => `--project=${name}`), ...positionals]);
-    const parsed = JSON.parse(readFileSync(report, "utf8")) as Report;
-    return summarize(parsed, {
-      exitCode: code,
-      skippedIsFailed: process.env.CI === "true",
-      mayBeEmpty: positionals.length > 0,
-    });
-  } catch (error) {
-    return { passed: 0, failed: 1, lines: [`vitest left no report: ${String(error)}`] };
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
-  }
-}
-
 function vitest(args: readonly string[]): Promise<number> {
-  const program = join(root, "node_modules/vitest/vitest.mjs");
   const env = values.long ? { ...process.env, LONG: "1" } : process.env;
-  const child = spawn(process.execPath, [program, ...args], { cwd: root, stdio: "inherit", env });
+  const child = spawn(process.execPath, [VITEST, ...args], { cwd: root, stdio: "inherit", env });
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
       if (!process.stdin.isTTY || signal === "SIGTERM") child.kill(signal);

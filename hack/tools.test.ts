@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { cacheDirectory, readPins, ToolError } from "./tools/cache.ts";
-import { diagnose, goEnvironment } from "./tools/go.ts";
+import { diagnose, GO_TOOLS, goEnvironment, recipeOf } from "./tools/go.ts";
 import { withLock } from "./tools/lock.ts";
 import { tool, tools } from "./tools.ts";
 
@@ -87,13 +87,19 @@ test("a build that fails leaves nothing half done", async () => {
 });
 
 test("binaries of KUBEBUILDER_ASSETS are used when their minor version fits, others are not", async () => {
-  const { kubernetes } = readPins("");
-  const minor = kubernetes.split(".").slice(0, 2).join(".");
+  const minor = readPins(".", "").version("k8s.io/kubernetes").split(".").slice(0, 2).join(".");
   const assets = program("kube-apiserver", `echo Kubernetes v${minor}.0`);
   program("kubectl", "echo Client Version: v1.2.3");
   const env = { SLIPWAY_CACHE: join(home, "cache"), KUBEBUILDER_ASSETS: assets, PATH: "/nonexistent" };
   expect(await tool("kube-apiserver", { env, ...quiet })).toBe(join(assets, "kube-apiserver"));
   await expect(tool("kubectl", { env, ...quiet })).rejects.toThrow(ToolError);
+});
+
+test("each module pins what is built from it", () => {
+  const versions = Object.values(GO_TOOLS).map(({ module, of }) => readPins(module, "").version(of));
+  for (const version of versions) expect(version).toMatch(/^\d+\.\d+\.\d+$/);
+  const hashes = new Set(Object.values(GO_TOOLS).map(({ module }) => readPins(module, "").hash));
+  expect(hashes.size).toBe(new Set(Object.values(GO_TOOLS).map(({ module }) => module)).size);
 });
 
 test("a home that can't be written is no obstacle", () => {
@@ -136,5 +142,5 @@ test("a lock lets one in at a time, and a failure gives it back", async () => {
 });
 
 function readHash(): string {
-  return readPins("").hash;
+  return readPins(".", recipeOf(".")).hash;
 }

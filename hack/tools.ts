@@ -7,9 +7,16 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { onPath } from "./plane/process.ts";
-import { cacheDirectory, type Environment, type Pins, readPins, TEMPORARY } from "./tools/cache.ts";
+import {
+  cacheDirectory,
+  type Environment,
+  type GoModule,
+  type Pins,
+  readPins,
+  TEMPORARY,
+} from "./tools/cache.ts";
 import { DEBIAN_TOOLS, type DebianTool, unpackDebianTool } from "./tools/debian.ts";
-import { buildGoTools, GO_TOOLS, type GoTool, linkerFlags } from "./tools/go.ts";
+import { buildGoTools, GO_TOOLS, type GoTool, recipeOf } from "./tools/go.ts";
 import { withLock } from "./tools/lock.ts";
 
 export type Tool = GoTool | DebianTool;
@@ -53,40 +60,67 @@ export async function tools<Name extends Tool>(
 ): Promise<Record<Name, string>> {
   const env = options.env ?? process.env;
   const onProgress = options.onProgress ?? ((line) => process.stderr.write(`slipway: ${line}\n`));
-  const pins = readPins(linkerFlags("1.2.3"));
   const cache = cacheDirectory(env);
-  const directory = join(cache, "tools", pins.hash);
-  const look = async (name: Tool): Promise<string | undefined> => {
-    const key = [name, directory, env.KUBEBUILDER_ASSETS, env.PATH].join("\0");
-    const known = found.get(key);
-    if (known !== undefined && existsSync(known)) return known;
-    const path = await find(name, directory, pins, env);
-    if (path !== undefined) found.set(key, path);
-    return path;
-  };
-
-  let missing = await absent(names, look);
-  if (missing.length > 0) {
-    mkdirSync(directory, { recursive: true });
-    const onWait = (): void => onProgress("waiting for another process that makes the same tools");
-    await withLock(join(directory, ".lock"), onWait, async () => {
-      missing = await absent(missing, look);
-      removeLeftovers(directory);
-      const context = { cache, env, pins, onProgress };
-      const go = missing.filter((name) => name in GO_TOOLS) as GoTool[];
-      if (go.length > 0) await buildGoTools(go, directory, context);
-      for (const name of missing) {
-        if (isDebian(name)) await unpackDebianTool(name, directory, context);
-      }
-    });
-  }
   const paths: Partial<Record<Tool, string>> = {};
-  for (const name of names) {
-    const path = await look(name);
-    if (path === undefined) throw new Error(`${name} was made, but is not in ${directory}`);
-    paths[name] = path;
+  for (const [module, members] of byModule(names)) {
+    const pins = readPins(module, recipeOf(module));
+    const directory = join(cache, "tools", pins.hash);
+    const look = async (name: Tool): Promise<string | undefined> => {
+      const key = [name, directory, env.KUBEBUILDER_ASSETS, env.PATH].join("\0");
+      const known = found.get(key);
+      if (known !== undefined && existsSync(known)) return known;
+      const path = await find(name, directory, pins, env);
+      if (path !== undefined) found.set(key, path);
+      return path;
+    };
+    await make(members, module, { directory, look, context: { cache, env, pins, onProgress } });
+    for (const name of members) {
+      const path = await look(name);
+      if (path === undefined) throw new Error(`${name} was made, but is not in ${directory}`);
+      paths[name] = path;
+    }
   }
   return paths as Record<Name, string>;
+}
+
+function moduleOf(name: Tool): GoModule {
+  return isDebian(name) ? "." : GO_TOOLS[name].module;
+}
+
+/** Programs that are built with one call; Debian's lie beside those of the module ".". */
+function byModule<Name extends Tool>(names: readonly Name[]): Map<GoModule, Name[]> {
+  const groups = new Map<GoModule, Name[]>();
+  for (const name of names) {
+    const module = moduleOf(name);
+    groups.set(module, [...(groups.get(module) ?? []), name]);
+  }
+  return groups;
+}
+
+interface Workshop {
+  directory: string;
+  look: (name: Tool) => Promise<string | undefined>;
+  context: { cache: string; env: Environment; pins: Pins; onProgress: (line: string) => void };
+}
+
+/** Makes those of `names` that nobody has made yet. */
+async function make(
+  names: readonly Tool[],
+  module: GoModule,
+  { directory, look, context }: Workshop,
+): Promise<void> {
+  if ((await absent(names, look)).length === 0) return;
+  mkdirSync(directory, { recursive: true });
+  const onWait = (): void => context.onProgress("waiting for another process that makes the same tools");
+  await withLock(join(directory, ".lock"), onWait, async () => {
+    const missing = await absent(names, look);
+    removeLeftovers(directory);
+    const go = missing.filter((name) => name in GO_TOOLS) as GoTool[];
+    if (go.length > 0) await buildGoTools(go, module, directory, context);
+    for (const name of missing) {
+      if (isDebian(name)) await unpackDebianTool(name, directory, context);
+    }
+  });
 }
 
 /** Of a builder that was killed; called under the lock. */
@@ -133,17 +167,11 @@ const exec = promisify(execFile);
 
 /** Whether a binary that somebody else made has the minor version that we pin. */
 async function fits(name: GoTool, path: string, pins: Pins): Promise<boolean> {
-  const args =
-    name === "kubectl"
-      ? ["version", "--client"]
-      : name.startsWith("etcd") && name !== "etcd"
-        ? ["version"]
-        : ["--version"];
-  const pinned = name.startsWith("etcd") ? pins.etcd : name === "kwok" ? pins.kwok : pins.kubernetes;
+  const { of, ask } = GO_TOOLS[name];
   try {
-    const { stdout } = await exec(path, args, { timeout: 20_000 });
+    const { stdout } = await exec(path, ask, { timeout: 20_000 });
     const version = /(\d+\.\d+)\.\d+/.exec(stdout)?.[1];
-    return version === pinned.split(".").slice(0, 2).join(".");
+    return version === pins.version(of).split(".").slice(0, 2).join(".");
   } catch {
     return false;
   }

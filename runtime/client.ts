@@ -119,8 +119,12 @@ export interface KubeClient {
     patch: Patch,
     options?: CallOptions & { subresource?: "status" },
   ): Promise<T>;
-  /** Deleting what is gone succeeds. */
-  delete(resource: Resource, key: ObjectKey, options?: CallOptions & { uid?: string }): Promise<void>;
+  /** Deleting what is gone succeeds. `Background` lets what it owns go too, which is not every kind's default: a Job's Pods stay. */
+  delete(
+    resource: Resource,
+    key: ObjectKey,
+    options?: CallOptions & { uid?: string; propagation?: "Background" },
+  ): Promise<void>;
   /**
    * `uid` guards against a Pod of the same name. `dryRun` asks only. What refuses besides a
    * PodDisruptionBudget (a webhook, a missing permission) throws an `ApiError` with its status.

@@ -4,6 +4,13 @@ import type { KubeObject } from "../api/meta.ts";
 
 export const NODES: Resource = { group: "", version: "v1", kind: "Node", plural: "nodes", namespaced: false };
 export const PODS: Resource = { group: "", version: "v1", kind: "Pod", plural: "pods", namespaced: true };
+export const CRDS: Resource = {
+  group: "apiextensions.k8s.io",
+  version: "v1",
+  kind: "CustomResourceDefinition",
+  plural: "customresourcedefinitions",
+  namespaced: false,
+};
 export const LEASES: Resource = {
   group: "coordination.k8s.io",
   version: "v1",
@@ -16,6 +23,21 @@ export const EVENTS: Resource = {
   version: "v1",
   kind: "Event",
   plural: "events",
+  namespaced: true,
+};
+
+export const JOBS: Resource = {
+  group: "batch",
+  version: "v1",
+  kind: "Job",
+  plural: "jobs",
+  namespaced: true,
+};
+export const CRON_JOBS: Resource = {
+  group: "batch",
+  version: "v1",
+  kind: "CronJob",
+  plural: "cronjobs",
   namespaced: true,
 };
 
@@ -56,5 +78,54 @@ export interface Lease extends KubeObject {
     acquireTime?: string;
     renewTime?: string;
     leaseTransitions?: number;
+  };
+}
+
+export interface EnvVar {
+  name: string;
+  value?: string;
+  [more: string]: unknown;
+}
+
+interface Container {
+  env?: EnvVar[];
+  [more: string]: unknown;
+}
+
+/** What else a template has is passed on as it is. */
+export interface PodTemplate {
+  spec?: {
+    containers?: Container[];
+    initContainers?: Container[];
+    affinity?: Record<string, unknown>;
+    tolerations?: object[];
+    [more: string]: unknown;
+  };
+  [more: string]: unknown;
+}
+
+interface JobSpec {
+  activeDeadlineSeconds?: number;
+  ttlSecondsAfterFinished?: number;
+  suspend?: boolean;
+  template?: PodTemplate;
+  [more: string]: unknown;
+}
+
+export interface Job extends KubeObject {
+  spec?: JobSpec;
+  status?: {
+    failed?: number;
+    conditions?: { type: string; status: string; reason?: string; message?: string }[];
+  };
+}
+
+export interface CronJob extends KubeObject {
+  spec?: {
+    suspend?: boolean;
+    jobTemplate?: {
+      metadata?: { labels?: Record<string, string>; annotations?: Record<string, string> };
+      spec?: JobSpec;
+    };
   };
 }

@@ -4,7 +4,7 @@ import { createMetrics, observeProcess } from "./metrics.ts";
 
 test("probes say what is wrong, and metrics are rendered with what they were brought up to date with", async () => {
   const metrics = createMetrics();
-  const end = observeProcess(metrics.registry, "1.2.3");
+  const end = observeProcess(metrics.registry, { role: "test", version: "1.2.3" });
   let wrong: string | undefined = "nodes: not listed yet";
   const server = await startHealth({
     port: 0,
@@ -26,7 +26,7 @@ test("probes say what is wrong, and metrics are rendered with what they were bro
   const [status, text] = await get("/metrics");
   expect(status).toBe(200);
   expect(text).toContain('leader_election_master_status{name="manager"} 1');
-  expect(text).toContain('slipway_build_info{version="1.2.3"');
+  expect(text).toContain('slipway_build_info{role="test",version="1.2.3"');
   expect(text).toMatch(/^process_resident_memory_bytes \d{7,}$/m);
   await server.close();
   end();

@@ -14,6 +14,8 @@ export interface HealthOptions {
   live: ReadonlyMap<string, Check>;
   /** By name. A failure of these keeps clients away. */
   ready: ReadonlyMap<string, Check>;
+  /** By name. What /readyz tells besides: a failure of these keeps nobody away. */
+  told?: ReadonlyMap<string, Check>;
   registry: Registry;
   /** Called before each scrape. */
   beforeScrape?: () => void;
@@ -30,14 +32,14 @@ const MAX_CONNECTIONS = 64;
 
 /** Listens. Rejects if the port is taken. */
 export async function startHealth(options: HealthOptions): Promise<HealthServer> {
-  const { live, ready, registry, beforeScrape } = options;
+  const { live, ready, told, registry, beforeScrape } = options;
   const server = createServer(
     { requestTimeout: REQUEST_TIMEOUT, maxHeaderSize: 8192 },
     (request, response) => {
       const path = request.url?.split("?", 1)[0];
       if (request.method !== "GET" && request.method !== "HEAD") answer(response, 405, "Only GET\n");
       else if (path === "/healthz" || path === "/livez") report(response, live);
-      else if (path === "/readyz") report(response, ready);
+      else if (path === "/readyz") report(response, ready, told);
       else if (path === "/metrics") {
         beforeScrape?.();
         registry.metrics().then(
@@ -62,13 +64,21 @@ export async function startHealth(options: HealthOptions): Promise<HealthServer>
   };
 }
 
-function report(response: ServerResponse, checks: ReadonlyMap<string, Check>): void {
+function report(
+  response: ServerResponse,
+  checks: ReadonlyMap<string, Check>,
+  told: ReadonlyMap<string, Check> = new Map(),
+): void {
   let healthy = true;
   const lines = [...checks].map(([name, check]) => {
     const wrong = check();
     healthy &&= wrong === undefined;
     return wrong === undefined ? `[+] ${name}\n` : `[-] ${name}: ${wrong}\n`;
   });
+  for (const [name, check] of told) {
+    const wrong = check();
+    lines.push(wrong === undefined ? `[+] ${name}\n` : `[!] ${name}: ${wrong}\n`);
+  }
   answer(response, healthy ? 200 : 503, `${lines.join("")}${healthy ? "ok" : "not ok"}\n`);
 }
 

@@ -49,26 +49,31 @@ export interface KubeConfigOptions {
   log?: Logger;
   /** Prepended to /var/run/secrets/...: for tests. */
   pathPrefix?: string;
+  /** Name of the context to use instead of the current one. */
+  context?: string;
 }
+
+/** A kubeconfig, or several that are merged as kubectl does: what comes first wins. */
+type Paths = string | readonly string[] | undefined;
 
 /**
  * Loads the kubeconfig at `path`, or with `undefined` the configuration of the Pod that we
  * run in. Throws an `Error` that names the file and what to change.
  */
-export function loadKubeConfig(path: string | undefined, options: KubeConfigOptions = {}): ApiConfig {
+export function loadKubeConfig(path: Paths, options: KubeConfigOptions = {}): ApiConfig {
   const { clock = systemClock, log = silentLogger } = options;
-  let config = parse(path, options.pathPrefix);
-  let text = path === undefined ? "" : readFileSync(path, "utf8");
+  let config = parse(path, options);
+  let text = textOf(path);
   let last: Credentials | undefined;
   let readAt = Number.NEGATIVE_INFINITY;
   let reading: Promise<Credentials> | undefined;
 
   const read = async (): Promise<Credentials> => {
     try {
-      const now = path === undefined ? "" : readFileSync(path, "utf8");
+      const now = textOf(path);
       // An exec plugin's answer is cached in the KubeConfig: keep that while nothing changed.
       if (now !== text || config.getCurrentUser()?.exec === undefined) {
-        config = parse(path, options.pathPrefix);
+        config = parse(path, options);
         text = now;
       }
       const fresh = await extract(config);
@@ -102,14 +107,25 @@ export function loadKubeConfig(path: string | undefined, options: KubeConfigOpti
   };
 }
 
-function parse(path: string | undefined, pathPrefix: string | undefined): KubeConfig {
-  const config = new KubeConfig();
+function textOf(path: Paths): string {
+  if (path === undefined) return "";
+  return [path]
+    .flat()
+    .map((file) => readFileSync(file, "utf8"))
+    .join("\n");
+}
+
+function parse(path: Paths, { pathPrefix, context }: KubeConfigOptions): KubeConfig {
+  const config = path === undefined ? new KubeConfig() : merged([path].flat());
   if (path === undefined) config.loadFromCluster(pathPrefix);
-  else {
-    config.loadFromString(readFileSync(path, "utf8"));
-    config.makePathsAbsolute(dirname(path));
+  const where = path === undefined ? "the in-cluster configuration" : [path].flat().join(", ");
+  if (context !== undefined) {
+    const known = config.getContexts().map(({ name }) => name);
+    if (!known.includes(context)) {
+      throw new Error(`${where}: there is no context ${context}; it has ${known.join(", ") || "none"}`);
+    }
+    config.setCurrentContext(context);
   }
-  const where = path ?? "the in-cluster configuration";
   const cluster = config.getCurrentCluster();
   if (cluster === null)
     throw new Error(`${where}: the current context names no cluster; set current-context`);
@@ -120,6 +136,30 @@ function parse(path: string | undefined, pathPrefix: string | undefined): KubeCo
     throw new Error(`${where}: ${cluster.server} is no server address`);
   }
   return config;
+}
+
+/** One of several files: of two entries of a name, and of the current contexts, the first counts (kubectl, "Organizing Cluster Access Using kubeconfig Files"). */
+function merged(files: readonly string[]): KubeConfig {
+  const parts = files.map((file) => {
+    const part = new KubeConfig();
+    part.loadFromString(readFileSync(file, "utf8"));
+    part.makePathsAbsolute(dirname(file));
+    return part;
+  });
+  const [only] = parts;
+  if (only !== undefined && parts.length === 1) return only;
+  const config = new KubeConfig();
+  config.loadFromOptions({
+    clusters: firstOfEach(parts.flatMap((part) => part.getClusters())),
+    users: firstOfEach(parts.flatMap((part) => part.getUsers())),
+    contexts: firstOfEach(parts.flatMap((part) => part.getContexts())),
+    currentContext: parts.map((part) => part.getCurrentContext()).find((name) => name) ?? "",
+  });
+  return config;
+}
+
+function firstOfEach<T extends { name: string }>(entries: readonly T[]): T[] {
+  return entries.filter((entry, index) => entries.findIndex(({ name }) => name === entry.name) === index);
 }
 
 /** The part of https.RequestOptions that KubeConfig fills in. */

@@ -143,16 +143,16 @@ export function createMetrics(): RuntimeMetrics {
 }
 
 /** Adds what is true of this process: build, memory, CPU, event loop. For `main` files; returns what ends it. */
-export function observeProcess(registry: Registry, version: string): () => void {
+export function observeProcess(registry: Registry, build: { role: string; version: string }): () => void {
   const lag = monitorEventLoopDelay({ resolution: 20 });
   lag.enable();
-  const build = new Gauge({
+  const info = new Gauge({
     name: "slipway_build_info",
     help: "Always 1; the labels say what runs.",
-    labelNames: ["version", "node"],
+    labelNames: ["role", "version", "node"],
     registers: [],
   });
-  build.set({ version, node: process.version }, 1);
+  info.set({ ...build, node: process.version }, 1);
   const start = new Gauge({
     name: "process_start_time_seconds",
     help: "When the process started, in Unix time.",
@@ -180,17 +180,17 @@ export function observeProcess(registry: Registry, version: string): () => void 
   const delay = new Gauge({
     name: "slipway_event_loop_lag_seconds",
     help: "How late the event loop was since the last scrape.",
-    labelNames: ["quantile"],
+    labelNames: ["stat"],
     registers: [],
     collect() {
       const seconds = (nanoseconds: number): number => (Number.isFinite(nanoseconds) ? nanoseconds / 1e9 : 0);
-      delay.set({ quantile: "0.5" }, seconds(lag.percentile(50)));
-      delay.set({ quantile: "0.99" }, seconds(lag.percentile(99)));
-      delay.set({ quantile: "1" }, seconds(lag.max));
+      delay.set({ stat: "median" }, seconds(lag.percentile(50)));
+      delay.set({ stat: "p99" }, seconds(lag.percentile(99)));
+      delay.set({ stat: "max" }, seconds(lag.max));
       lag.reset();
     },
   });
-  for (const metric of [build, start, memory, cpu, delay]) registry.registerMetric(metric);
+  for (const metric of [info, start, memory, cpu, delay]) registry.registerMetric(metric);
   return () => {
     lag.disable();
   };

@@ -120,7 +120,7 @@ export function createRestClient(config: ApiConfig, options: TransportOptions): 
         signal,
       }),
 
-    async delete(resource, key, { uid, signal } = {}) {
+    async delete(resource, key, { uid, propagation, signal } = {}) {
       try {
         await transport.call({
           method: "DELETE",
@@ -129,6 +129,7 @@ export function createRestClient(config: ApiConfig, options: TransportOptions): 
             apiVersion: "v1",
             kind: "DeleteOptions",
             ...(uid === undefined ? {} : { preconditions: { uid } }),
+            ...(propagation === undefined ? {} : { propagationPolicy: propagation }),
           },
           signal,
         });

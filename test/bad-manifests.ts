@@ -1,71 +1,13 @@
 /** Manifests that the API server must refuse, each with the field and the words that its refusal must have. */
-import { readFileSync } from "node:fs";
-import { parse } from "yaml";
-
-type Json = Record<string, unknown>;
-
-export interface BadManifest {
-  name: string;
-  manifest: Json;
-  /** Part of the path of the field that the message must name. */
-  field: string;
-  /** Words of the fix. */
-  fix: RegExp;
-}
-
-const example = (file: string): Json =>
-  parse(readFileSync(new URL(`../docs/examples/${file}`, import.meta.url), "utf8")) as Json;
-
-const bases = {
-  release: example("1-release.yaml"),
-  channel: example("2-channel.yaml"),
-  group: example("3-update-group.yaml"),
-  window: example("4-reboot-window.yaml"),
-  budget: example("6-reboot-budget.yaml"),
-  sentinel: example("7-sentinel-group.yaml"),
-  node: {
-    apiVersion: "slipway.dev/v1alpha1",
-    kind: "NodeUpdate",
-    metadata: { name: "node-1" },
-    spec: { nodeName: "node-1", nodeUID: "u", group: "workers" },
-  } as Json,
-};
-
-/** A base with the value at `path` (dots, indexes) replaced; `undefined` removes it. */
-function changed(base: keyof typeof bases, path: string, value: unknown): Json {
-  const copy = structuredClone(bases[base]);
-  const steps = path.split(".");
-  const last = steps.pop() as string;
-  let at = copy;
-  for (const step of steps) {
-    at[step] ??= {};
-    at = at[step] as Json;
-  }
-  if (value === undefined) delete at[last];
-  else at[last] = value;
-  return copy;
-}
-
-const bad = (
-  name: string,
-  base: keyof typeof bases,
-  path: string,
-  value: unknown,
-  fix: RegExp,
-  field?: string,
-): BadManifest => ({
-  name,
-  manifest: changed(base, path, value),
-  field: field ?? path.replace(/\.(\d+)/g, "[$1]"),
-  fix,
-});
+import { badHooks } from "./bad-hooks.ts";
+import { type BadManifest, bad } from "./bad-manifest.ts";
 
 const HEX = "a".repeat(64);
 const LIMIT = /at least 1|between 1% and 100%/;
 const SELECTOR = /empty selector|at least one label/;
 const DURATION = /duration (such as|between)/;
+const HOOK = "https://hooks.example.org/x";
 const EXACTLY_ONE = /exactly one of/;
-
 export const badManifests: readonly BadManifest[] = [
   // Release
   bad("a release without payloads", "release", "spec.payloads", [], /at least 1|minItems/i),
@@ -263,6 +205,96 @@ export const badManifests: readonly BadManifest[] = [
     /greater than or equal to 0/,
     "spec.transfer.rateLimit",
   ),
+  bad(
+    "a blocker that asks nothing",
+    "group",
+    "spec.blockers",
+    [{ name: "x" }],
+    EXACTLY_ONE,
+    "spec.blockers[0]",
+  ),
+  bad(
+    "a blocker that asks two",
+    "group",
+    "spec.blockers",
+    [{ name: "x", http: { url: HOOK }, alerts: { url: HOOK } }],
+    EXACTLY_ONE,
+    "spec.blockers[0]",
+  ),
+  bad(
+    "a blocker by every Pod",
+    "group",
+    "spec.blockers",
+    [{ name: "x", pods: { selector: {} } }],
+    SELECTOR,
+    "spec.blockers[0].pods.selector",
+  ),
+  bad(
+    "a blocker at a file",
+    "group",
+    "spec.blockers",
+    [{ name: "x", http: { url: "file:///etc/passwd" } }],
+    /https?:\/\//,
+    "spec.blockers[0].http.url",
+  ),
+  bad(
+    "a blocker with a password",
+    "group",
+    "spec.blockers",
+    [{ name: "x", http: { url: "https://slipway:s3cret@desk.example.org/may-reboot" } }],
+    /without a password/,
+    "spec.blockers[0].http.url",
+  ),
+  bad(
+    "a blocker that may take an hour",
+    "group",
+    "spec.blockers",
+    [{ name: "x", http: { url: HOOK }, timeout: "1h" }],
+    DURATION,
+    "spec.blockers[0].timeout",
+  ),
+  bad(
+    "an alert by a regular expression",
+    "group",
+    "spec.blockers",
+    [{ name: "x", alerts: { url: HOOK, only: ["^Kube(Node|Api).+$"] } }],
+    /stands for any characters/,
+    "spec.blockers[0].alerts.only[0]",
+  ),
+  bad(
+    "a wait for load balancers of a day",
+    "group",
+    "spec.excludeFromLoadBalancers",
+    { wait: "24h" },
+    DURATION,
+    "spec.excludeFromLoadBalancers.wait",
+  ),
+  bad(
+    "a webhook without a key",
+    "group",
+    "spec.notifications",
+    { url: HOOK },
+    /Required/,
+    "spec.notifications.signingKey",
+  ),
+  bad(
+    "a webhook key by a path",
+    "group",
+    "spec.notifications",
+    { url: HOOK, signingKey: "../../tls.key" },
+    /name of a file/,
+    "spec.notifications.signingKey",
+  ),
+  bad(
+    "a webhook for an unknown event",
+    "group",
+    "spec.notifications",
+    { url: HOOK, signingKey: "desk", events: ["Everything"] },
+    /Halted/,
+    "spec.notifications.events[0]",
+  ),
+  ...badHooks,
+  bad("a word instead of a taint", "group", "spec.preferNoSchedule", "yes", /boolean/),
   // RebootBudget
   bad("a budget of 0", "budget", "spec.maxUnavailable", 0, LIMIT),
   bad("a budget of 0%", "budget", "spec.maxUnavailable", "0%", LIMIT),

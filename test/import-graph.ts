@@ -81,9 +81,11 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   runtime: ["api", "ports"],
   coordination: ["api", "ports", "proto"],
   controllers: ["api", "ports", "proto", "runtime", "coordination", "fastpatch", "units"],
-  gateway: ["api", "ports", "proto", "runtime", "coordination", "fastpatch", "units", "console"],
+  pki: ["ports"],
+  gateway: ["api", "ports", "proto", "pki", "runtime", "coordination", "fastpatch", "units", "console"],
   agent: ["api", "ports", "proto", "fastpatch"],
   console: ["api"],
+  install: ["api", "ports", "pki", "runtime", "coordination", "controllers", "gateway"],
   cli: ["api", "ports", "proto", "runtime", "coordination", "fastpatch", "units"],
 };
 

@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
+import { INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
 import type { RebootBudget } from "../../api/reboot-budget.ts";
-import { group, node, nodeUpdate } from "../fixtures.ts";
+import { group, node, nodeUpdate, pod } from "../fixtures.ts";
+import { foundationOf } from "../foundation.ts";
 import type { World } from "../world.ts";
 import { decideBudgetStatus, downBecause, tabulate } from "./policy.ts";
 
@@ -46,6 +48,21 @@ test("a node that Slipway does not update counts in the shared budgets all the s
   const { of, members } = tabulate(world, new Set());
   expect(of.get("uid-d")).toEqual(["budget/rack/zone=d", "budget/all"]);
   expect(members.get("uid-d")?.down).toBe("is not Ready");
+});
+
+test("nodes that run gateways or etcd share a budget of 1, as do those that people label so", () => {
+  const labelled = node("d", { labels: { [INFRASTRUCTURE_LABEL]: "true" } });
+  const nodes = [...world.nodes.slice(0, 3), labelled];
+  const pods = [
+    pod("gw", "b"),
+    { ...pod("pending", "a"), spec: {} },
+    { ...pod("old", "c"), status: { phase: "Failed" as const } },
+  ];
+  const { budgets, of } = tabulate({ ...world, nodes, foundation: foundationOf(pods) }, new Set());
+  expect(budgets.get("infrastructure")?.members.map(({ name }) => name)).toEqual(["b", "d"]);
+  expect(budgets.get("infrastructure")?.max).toBe(1);
+  expect(of.get("uid-b")).toContain("infrastructure");
+  expect(tabulate(world, new Set()).budgets.has("infrastructure")).toBe(false);
 });
 
 test.each([

@@ -12,6 +12,7 @@ import type { LiveGrant } from "../../coordination/coordination.ts";
 import { budgetNames } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";
 import { isPlain, uidOf } from "../node-update/identity.ts";
+import { isDoomed } from "../node-update/others.ts";
 import type { World } from "../world.ts";
 
 /** A node of the cluster or a plain machine, whether Slipway updates it or not. */
@@ -48,7 +49,8 @@ export function downBecause(
   if (node === undefined) return present ? undefined : "is not connected";
   const ready = node.status?.conditions?.find(({ type }) => type === "Ready");
   if (ready?.status !== "True") return "is not Ready";
-  return node.spec?.unschedulable === true ? "is cordoned" : undefined;
+  if (node.spec?.unschedulable === true) return "is cordoned";
+  return isDoomed(node) ? "is about to be deleted by cluster-autoscaler" : undefined;
 }
 
 /** uids of members that hold a slot without a place in this budget, which bound them later. */
@@ -64,7 +66,7 @@ export function grantedBeside(
 
 /** `present`: uids of machines whose agents are connected. */
 export function tabulate(
-  world: Pick<World, "groups" | "budgets" | "nodes" | "nodeUpdates">,
+  world: Pick<World, "groups" | "budgets" | "nodes" | "nodeUpdates" | "foundation">,
   present: ReadonlySet<string>,
 ): BudgetTable {
   const members = membersOf(world, present);
@@ -79,6 +81,11 @@ export function tabulate(
     }
   };
   const all = [...members.values()];
+  const foundation = new Set(
+    world.nodes.flatMap(({ metadata: { uid, name } }) =>
+      uid !== undefined && world.foundation?.has(name) === true ? [uid] : [],
+    ),
+  );
   const byGroup = Map.groupBy(all, ({ group }) => group);
   for (const { metadata, spec } of world.groups) {
     const bound = byGroup.get(metadata.name) ?? [];
@@ -100,7 +107,9 @@ export function tabulate(
       declare(budgetNames.sharedDomain(metadata.name, key, domain), spec.maxUnavailable, inside);
     }
   }
-  const standsOn = all.filter(({ labels }) => labels[INFRASTRUCTURE_LABEL] !== undefined);
+  const standsOn = all.filter(
+    ({ labels, uid }) => labels[INFRASTRUCTURE_LABEL] !== undefined || foundation.has(uid),
+  );
   if (standsOn.length > 0) declare(budgetNames.infrastructure, 1, standsOn);
   return { budgets, of, members };
 }

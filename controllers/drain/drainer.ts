@@ -5,12 +5,12 @@ import type { UpdateGroupSpec } from "../../api/update-group.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
 import { PODS, type Pod } from "../../runtime/core.ts";
+import { GATEWAY_LABEL, MANAGER_LABEL, selectorOf } from "../foundation.ts";
 import {
   type DrainDecision,
   type DrainView,
   decideDrain,
   dryVerdict,
-  GATEWAY_LABEL,
   isStuck,
   leaving,
   type Refusal,
@@ -32,9 +32,20 @@ interface Course {
 /** By Pod UID, of all that were asked: how it was refused, or undefined where it may leave. */
 type Answers = Map<string, Refusal | undefined>;
 
-type View = Pick<
+/** What the drain of one node is decided by, but for its Pods and what was refused. */
+export type DrainRequest = Pick<
   DrainView,
-  "node" | "policy" | "startedAt" | "now" | "open" | "closes" | "frozen" | "bootNeeds" | "revision"
+  | "node"
+  | "policy"
+  | "startedAt"
+  | "now"
+  | "notBefore"
+  | "open"
+  | "closes"
+  | "frozen"
+  | "bootNeeds"
+  | "hookJobs"
+  | "revision"
 > & { uid: string; rivals: readonly { uid: string; node: string; revision: number }[] };
 
 export class Drainer {
@@ -52,9 +63,9 @@ export class Drainer {
   }
 
   /** Looks at the node's Pods and says what comes next. */
-  async decide(view: View, signal: AbortSignal): Promise<DrainDecision> {
+  async decide(view: DrainRequest, signal: AbortSignal): Promise<DrainDecision> {
     const seen = await this.#look(view.node, signal);
-    const course = this.#follow(view.uid, leaving({ ...seen, node: view.node }));
+    const course = this.#follow(view.uid, leaving({ ...view, ...seen }));
     return decideDrain({
       ...view,
       ...seen,
@@ -132,14 +143,16 @@ export class Drainer {
   async #look(
     node: string,
     signal: AbortSignal,
-  ): Promise<Pick<DrainView, "pods" | "gateways" | "gatewayNamespace">> {
+  ): Promise<Pick<DrainView, "pods" | "foundation" | "namespace">> {
     const namespace = this.#namespace;
-    const labelSelector = `${GATEWAY_LABEL.key}=${GATEWAY_LABEL.value}`;
-    const [pods, gateways] = await Promise.all([
+    const own = (label: typeof GATEWAY_LABEL | typeof MANAGER_LABEL) =>
+      this.#client.list<Pod>(PODS, { namespace, labelSelector: selectorOf(label), signal });
+    const [pods, gateways, managers] = await Promise.all([
       this.#client.list<Pod>(PODS, { fieldSelector: `spec.nodeName=${node}`, signal }),
-      this.#client.list<Pod>(PODS, { namespace, labelSelector, signal }),
+      own(GATEWAY_LABEL),
+      own(MANAGER_LABEL),
     ]);
-    return { pods: pods.items, gateways: gateways.items, gatewayNamespace: namespace };
+    return { pods: pods.items, foundation: [...gateways.items, ...managers.items], namespace };
   }
 
   #follow(uid: string, left: readonly Pod[] | undefined): Course {

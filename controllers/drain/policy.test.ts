@@ -1,13 +1,16 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { timestamp } from "../../api/meta.ts";
+import type { Why } from "../../api/reasons.ts";
 import type { Pod } from "../../runtime/core.ts";
 import { NOW, pod } from "../fixtures.ts";
+import { ETCD_LABEL, GATEWAY_LABEL, MANAGER_LABEL } from "../foundation.ts";
 import {
   type DrainView,
   decideDrain,
   dryVerdict,
-  GATEWAY_LABEL,
   leaving,
+  OVERDUE_AFTER,
   type Refusal,
   STUCK_AFTER,
 } from "./policy.ts";
@@ -19,11 +22,12 @@ function view(changes: Partial<DrainView> = {}): DrainView {
   return {
     node: "a",
     pods: [],
-    gateways: [],
-    gatewayNamespace: SYSTEM,
+    foundation: [],
+    namespace: SYSTEM,
     policy: { enabled: true, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" },
     startedAt: NOW,
     now: NOW + 1000,
+    notBefore: 0,
     refusals: new Map(),
     idleFor: 0,
     open: true,
@@ -43,6 +47,36 @@ const owned = (kind: string): Pod => {
   const owner = { apiVersion: "apps/v1", kind, name: "x", uid: "x", controller: true };
   return { ...made, metadata: { ...made.metadata, ownerReferences: [owner] } };
 };
+
+test("Pods of the Jobs of this grant's hooks stay, those of other Jobs leave", () => {
+  const pods = [owned("Job")];
+  const named = (namespace: string, name: string) => leaving(view({ pods, hookJobs: [{ namespace, name }] }));
+  expect(named("default", "x")).toEqual([]);
+  expect(named("default", "y")).toEqual(pods);
+  expect(named("ops", "x")).toEqual(pods);
+  expect(
+    leaving(view({ pods: [owned("ReplicaSet")], hookJobs: [{ namespace: "default", name: "x" }] })),
+  ).toHaveLength(1);
+});
+
+test("no Pod leaves, and no reboot comes, before load balancers had their time", () => {
+  const notBefore = NOW + 30_000;
+  for (const pods of [[pod("web", "a")], []]) {
+    expect(decideDrain(view({ pods, notBefore }))).toEqual({
+      act: "wait",
+      why: {
+        reason: "LeavingLoadBalancers",
+        message: "Load balancers have until 2026-11-23T03:00:30Z to let go of the node.",
+      },
+    });
+    expect(decideDrain(view({ pods, notBefore, now: notBefore })).act).toBe(
+      pods.length === 0 ? "done" : "evict",
+    );
+  }
+  const off = { enabled: false, timeout: "10m", onTimeout: "Abort", onWindowClose: "Abort" } as const;
+  expect(decideDrain(view({ policy: off, notBefore })).act).toBe("wait");
+  expect(decideDrain(view({ notBefore, closes: NOW + 60_000 })).act).toBe("abort");
+});
 
 test("what can't or need not leave stays: DaemonSets, mirror Pods, finished Pods, Pods elsewhere", () => {
   const mirror = pod("static", "a");
@@ -66,14 +100,59 @@ test("a Pod that is on its way out is waited for and not told again", () => {
   expect(decision).toMatchObject({ act: "evict", pods: [], left: 1 });
 });
 
+test("a Pod that outstays its time is named, with what keeps it, until the drain's deadline and in its end", () => {
+  const due = NOW + 30_000;
+  const kept = pod("kept", "a", { namespace: "leaving" });
+  kept.metadata.deletionTimestamp = timestamp(due);
+  kept.metadata.finalizers = ["example.com/keep", "example.com/other"];
+  const at = (now: number, more: Pod[] = []) => decideDrain(view({ pods: [kept, ...more], now }));
+  expect(at(due + OVERDUE_AFTER - 1)).toMatchObject({ act: "evict", why: { reason: "Draining" } });
+  expect(at(due + OVERDUE_AFTER)).toMatchObject({
+    act: "evict",
+    pods: [],
+    why: {
+      reason: "PodsNotEnding",
+      message: `1 Pod had not left: leaving/kept; leaving/kept should have ended at ${timestamp(due)}, but its finalizer example.com/keep keeps it.`,
+    },
+  });
+  const hung = pod("hung", "a");
+  hung.metadata.deletionTimestamp = timestamp(due);
+  const late = at(NOW + 600_000, [hung]);
+  expect(late).toMatchObject({ act: "abort", why: { reason: "DrainTimedOut" } });
+  expect((late as { why: Why }).why.message).toMatch(/finalizer example\.com\/keep keeps it, and 1 more\.$/);
+  const alone = decideDrain(view({ pods: [hung], now: due + OVERDUE_AFTER }));
+  expect((alone as { why: Why }).why.message).toContain("but its kubelet has not ended it");
+});
+
+test("a member of etcd stays until the reboot, and one of somebody else's leaves", () => {
+  const labels = { [ETCD_LABEL.key]: ETCD_LABEL.value };
+  const member = pod("slipway-etcd-0", "a", { labels, namespace: SYSTEM });
+  const stranger = pod("etcd-0", "a", { labels });
+  const left = leaving(view({ pods: [member, stranger] }));
+  expect(left.map(({ metadata }) => metadata.name)).toEqual(["etcd-0"]);
+  expect(leaving(view({ pods: [member] }))).toEqual([]);
+});
+
+test("the last manager stays: its Pod might find no other place than the node that it cordoned", () => {
+  const manager = { labels: { [MANAGER_LABEL.key]: MANAGER_LABEL.value }, namespace: SYSTEM };
+  const gateway = pod("gw-1", "b", { labels: gatewayLabels, namespace: SYSTEM });
+  const own = pod("manager-1", "a", manager);
+  const names = (pods: Pod[], foundation: Pod[]): string[] =>
+    leaving(view({ pods, foundation })).map(({ metadata }) => metadata.name);
+  expect(names([own, pod("web", "a")], [own])).toEqual(["web"]);
+  expect(names([own], [own, gateway])).toEqual([]);
+  expect(names([own], [own, pod("manager-2", "b", { ...manager, ready: false })])).toEqual([]);
+  expect(names([own], [own, pod("manager-2", "b", manager)])).toEqual(["manager-1"]);
+});
+
 test("gateways leave last, and the last one that is Ready stays", () => {
   const gateway = { labels: gatewayLabels, namespace: SYSTEM };
   const own = pod("gw-1", "a", gateway);
   const other = pod("gw-2", "b", gateway);
   const sick = pod("gw-2", "b", { ...gateway, ready: false });
   const impostor = pod("gw-2", "b", { labels: gatewayLabels });
-  const names = (pods: Pod[], gateways: Pod[]): string[] =>
-    leaving(view({ pods, gateways })).map(({ metadata }) => metadata.name);
+  const names = (pods: Pod[], foundation: Pod[]): string[] =>
+    leaving(view({ pods, foundation })).map(({ metadata }) => metadata.name);
   expect(names([own, pod("web", "a")], [own, other])).toEqual(["web"]);
   expect(names([own], [own, other])).toEqual(["gw-1"]);
   expect(names([own], [own, sick])).toEqual([]);

@@ -7,14 +7,14 @@ import { timestamp } from "../../api/meta.ts";
 import type { Reason, Why } from "../../api/reasons.ts";
 import type { UpdateGroupSpec } from "../../api/update-group.ts";
 import type { Pod } from "../../runtime/core.ts";
-
-/** Label of the gateways' Pods, as the chart sets it. */
-export const GATEWAY_LABEL = { key: "app.kubernetes.io/name", value: "slipway-gateway" } as const;
+import { carries, ETCD_LABEL, GATEWAY_LABEL, MANAGER_LABEL } from "../foundation.ts";
 
 /** Evictions asked for in one pass: the rest follows in the next. */
 const PASS = 50;
 /** A drain in which an eviction is refused and no Pod left for this long is stuck, ms. */
 export const STUCK_AFTER = 60_000;
+/** So long a Pod may take beyond its grace period until it is told of, ms. */
+export const OVERDUE_AFTER = 15_000;
 /** Pods that a message names. */
 const NAMED = 3;
 
@@ -22,14 +22,16 @@ export interface DrainView {
   node: string;
   /** Pods that the API server says are on the node. */
   pods: readonly Pod[];
-  /** All Pods of gateways, wherever they are. */
-  gateways: readonly Pod[];
-  /** Namespace of the gateways: a Pod elsewhere is none, whatever its labels say. */
-  gatewayNamespace: string;
+  /** All Pods of gateways and managers, wherever they are. */
+  foundation: readonly Pod[];
+  /** Their namespace, and etcd's: a Pod elsewhere is none of them, whatever its labels say. */
+  namespace: string;
   policy: UpdateGroupSpec["drain"];
   /** Wall clock, ms. */
   startedAt: number;
   now: number;
+  /** Wall clock, ms: before that load balancers may not have let go of the node, and no Pod leaves. */
+  notBefore: number;
   /** By Pod UID: how the last attempt to evict it was refused. */
   refusals: ReadonlyMap<string, Refusal>;
   /** Milliseconds since a Pod last left, or since the start. */
@@ -41,6 +43,8 @@ export interface DrainView {
   frozen: boolean;
   /** Milliseconds that the reboot and a fallback boot may take. */
   bootNeeds: number;
+  /** Jobs of this grant's hooks, whose Pods stay. */
+  hookJobs?: readonly { namespace: string; name: string }[];
   /** Create revision of our token. */
   revision: number;
   /** Other drains. */
@@ -61,6 +65,7 @@ export interface Rival {
 }
 
 export type DrainDecision =
+  | { act: "wait"; why: Why }
   | { act: "evict"; pods: readonly Pod[]; left: number; why: Why }
   | { act: "done"; why: Why }
   | { act: "abort"; why: Why };
@@ -68,6 +73,12 @@ export type DrainDecision =
 export function decideDrain(view: DrainView): DrainDecision {
   const { policy, now, startedAt } = view;
   const left = leaving(view);
+  if (now < view.notBefore) {
+    if (mustStop(view))
+      return { act: "abort", why: say("WindowClosing", "The window closes before the drain begins.") };
+    const message = `Load balancers have until ${timestamp(view.notBefore)} to let go of the node.`;
+    return { act: "wait", why: say("LeavingLoadBalancers", message) };
+  }
   if (!policy.enabled) return { act: "done", why: say("Drained", "The group does not drain its nodes.") };
   if (left.length === 0) return { act: "done", why: say("Drained", "Every Pod that has to leave has left.") };
   const blocked = left.filter(({ metadata }) => view.refusals.has(metadata.uid ?? ""));
@@ -82,8 +93,7 @@ export function decideDrain(view: DrainView): DrainDecision {
       why: say("DrainTimedOut", `After ${policy.timeout} ${stillThere(left, blocked, view)}`),
     };
   }
-  const closing = !view.open || (view.closes !== null && now + view.bootNeeds > view.closes);
-  if (closing && (policy.onWindowClose === "Abort" || view.frozen)) {
+  if (mustStop(view)) {
     const when = view.closes === null || !view.open ? "has closed" : `closes at ${timestamp(view.closes)}`;
     return {
       act: "abort",
@@ -102,10 +112,25 @@ export function decideDrain(view: DrainView): DrainDecision {
     .slice(0, PASS);
   const refusal = tell(blocked, view.refusals);
   const why =
-    refusal === undefined
-      ? say("Draining", `${count(left)} to leave: ${names(left)}.`)
-      : say(REASONS[refusal.by], stillThere(left, blocked, view));
+    refusal !== undefined
+      ? say(REASONS[refusal.by], stillThere(left, blocked, view))
+      : overdue(left, now).length > 0
+        ? say("PodsNotEnding", stillThere(left, blocked, view))
+        : say("Draining", `${count(left)} to leave: ${names(left)}.`);
   return { act: "evict", pods, left: left.length, why };
+}
+
+/** Whether the window closes too soon for what is left to do, and that ends the drain, or what follows it before the commit. */
+export function mustStop({
+  policy,
+  now,
+  open,
+  closes,
+  bootNeeds,
+  frozen,
+}: Pick<DrainView, "policy" | "now" | "open" | "closes" | "bootNeeds" | "frozen">): boolean {
+  const closing = !open || (closes !== null && now + bootNeeds > closes);
+  return closing && (policy.onWindowClose === "Abort" || frozen);
 }
 
 /** The oldest stuck drain, if this one is stuck and younger. */
@@ -119,27 +144,39 @@ export function isStuck(idleFor: number, blocked: number): boolean {
 }
 
 /**
- * Pods that must leave. Gateways leave when nothing else is left, and only if another one
- * is Ready elsewhere: the last one stays, or no agent could commit.
+ * Pods that must leave. Gateways and managers leave when nothing else is left, and only if another one of their
+ * kind is Ready elsewhere. Without a gateway no agent could commit; a manager whose Pod finds no other place would
+ * leave a cordoned node that nobody looks after. Members of etcd stay: elsewhere they would be without their data,
+ * and a commit needs them until the reboot.
  */
 export function leaving({
   pods,
   node,
-  gateways,
-  gatewayNamespace,
-}: Pick<DrainView, "pods" | "node" | "gateways" | "gatewayNamespace">): Pod[] {
-  const bound = pods.filter((pod) => pod.spec?.nodeName === node && mustLeave(pod));
-  const others = bound.filter((pod) => !isGateway(pod, gatewayNamespace));
-  if (others.length > 0) return others;
-  const another = gateways.some(
+  foundation,
+  namespace,
+  hookJobs = [],
+}: Pick<DrainView, "pods" | "node" | "foundation" | "namespace" | "hookJobs">): Pod[] {
+  const bound = pods.filter(
     (pod) =>
-      isGateway(pod, gatewayNamespace) &&
-      pod.spec?.nodeName !== node &&
-      pod.metadata.deletionTimestamp === undefined &&
-      isReadyPod(pod),
+      pod.spec?.nodeName === node &&
+      mustLeave(pod) &&
+      !isOfHook(pod, hookJobs) &&
+      !carries(pod, ETCD_LABEL, namespace),
   );
-  return bound.filter((pod) => another || pod.metadata.deletionTimestamp !== undefined);
+  const kindOf = (pod: Pod) => LAST_STAYS.find((label) => carries(pod, label, namespace));
+  const others = bound.filter((pod) => kindOf(pod) === undefined);
+  if (others.length > 0) return others;
+  const elsewhere = foundation.filter(
+    (pod) => pod.spec?.nodeName !== node && pod.metadata.deletionTimestamp === undefined && isReadyPod(pod),
+  );
+  return bound.filter(
+    (pod) =>
+      pod.metadata.deletionTimestamp !== undefined ||
+      elsewhere.some((other) => kindOf(other) === kindOf(pod)),
+  );
 }
+
+const LAST_STAYS = [GATEWAY_LABEL, MANAGER_LABEL] as const;
 
 function mustLeave({ metadata, status }: Pod): boolean {
   const owner = metadata.ownerReferences?.find(({ controller }) => controller === true);
@@ -148,8 +185,12 @@ function mustLeave({ metadata, status }: Pod): boolean {
   return owner?.kind !== "DaemonSet" && owner?.kind !== "Node" && !mirror && !finished;
 }
 
-function isGateway({ metadata }: Pod, namespace: string): boolean {
-  return metadata.namespace === namespace && metadata.labels?.[GATEWAY_LABEL.key] === GATEWAY_LABEL.value;
+function isOfHook({ metadata }: Pod, jobs: NonNullable<DrainView["hookJobs"]>): boolean {
+  const owner = metadata.ownerReferences?.find(({ controller }) => controller === true);
+  return (
+    owner?.kind === "Job" &&
+    jobs.some(({ namespace, name }) => namespace === metadata.namespace && name === owner.name)
+  );
 }
 
 function isReadyPod({ status }: Pod): boolean {
@@ -179,10 +220,32 @@ function tell(refused: readonly Pod[], refusals: ReadonlyMap<string, Refusal>): 
   return said.find(({ by }) => by === "server") ?? said[0];
 }
 
-function stillThere(left: readonly Pod[], blocked: readonly Pod[], { refusals }: DrainView): string {
+function stillThere(
+  left: readonly Pod[],
+  blocked: readonly Pod[],
+  { refusals, now }: Pick<DrainView, "refusals" | "now">,
+): string {
   const refusal = tell(blocked, refusals);
-  if (refusal === undefined) return `${count(left)} had not left: ${names(left)}.`;
-  return `${count(left)} had not left, and ${names(blocked)} may not be evicted: ${refusal.message}`;
+  const late = keptBy(overdue(left, now));
+  if (refusal === undefined) return `${count(left)} had not left: ${names(left)}${late}.`;
+  return `${count(left)} had not left${late}, and ${names(blocked)} may not be evicted: ${refusal.message}`;
+}
+
+/** Pods that were told to go and are there beyond their time. Their deletionTimestamp is when they should have ended. */
+function overdue(left: readonly Pod[], now: number): Pod[] {
+  return left.filter(({ metadata }) => now - Date.parse(metadata.deletionTimestamp ?? "") >= OVERDUE_AFTER);
+}
+
+/** Of the first of `pods`, what keeps it; "" without any. */
+function keptBy(pods: readonly Pod[]): string {
+  const [first] = pods;
+  if (first === undefined) return "";
+  const { namespace, name, deletionTimestamp = "", finalizers = [] } = first.metadata;
+  const [finalizer] = finalizers;
+  const what =
+    finalizer === undefined ? "its kubelet has not ended it" : `its finalizer ${finalizer} keeps it`;
+  const more = pods.length > 1 ? `, and ${pods.length - 1} more` : "";
+  return `; ${namespace}/${name} should have ended at ${deletionTimestamp}, but ${what}${more}`;
 }
 
 function count(pods: readonly Pod[]): string {

@@ -1,7 +1,7 @@
 /**
  * Renews the gates, and right after it the plan, from one consistent read of the API:
  * every 10 s, and soon after a change. Observes UpdateGroups, RebootBudgets,
- * RebootWindows, Releases, Nodes and NodeUpdates; writes the gates in etcd and
+ * RebootWindows, Releases, Nodes, NodeUpdates and the Pods of gateways and etcd; writes the gates in etcd and
  * `UpdateGroup.status.gate`.
  */
 
@@ -18,9 +18,10 @@ import type { GroupGate } from "../../coordination/records.ts";
 import { type Clock, sleep } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { KubeClient } from "../../runtime/client.ts";
-import { NODES } from "../../runtime/core.ts";
+import { NODES, PODS, type Pod } from "../../runtime/core.ts";
 import { LeadershipLost } from "../../runtime/leader-election.ts";
 import { isLost } from "../fleet-cache.ts";
+import { ETCD_LABEL, foundationOf, GATEWAY_LABEL, selectorOf } from "../foundation.ts";
 import type { World } from "../world.ts";
 import { decideGates } from "./policy.ts";
 
@@ -36,12 +37,14 @@ export interface GatesDeps {
   client: KubeClient;
   coordination: Pick<Coordination, "writeGates">;
   leader: () => Leadership;
+  /** Where the manager runs, and gateways and etcd with it. */
+  namespace: string;
   /** A consistent read of etcd. */
   readFleet: () => Promise<FleetSnapshot>;
   clock: Clock;
   log: Logger;
   /** Called after each renewal with what it rests on. `startedAt` is monotonic, ms. */
-  onRenewed: (world: World, fleet: FleetSnapshot, startedAt: number) => Promise<void>;
+  onRenewed: (world: World, fleet: FleetSnapshot, startedAt: number, signal: AbortSignal) => Promise<void>;
 }
 
 export class GatesController {
@@ -94,23 +97,28 @@ export class GatesController {
       throw new LeadershipLost("the gates were refused: another manager leads, or etcd went back in time");
     }
     this.renewedAt = readAt;
-    await onRenewed(world, fleet, startedAt);
+    await onRenewed(world, fleet, startedAt, signal);
     await this.#tell(world.groups, gates.groups, signal);
   }
 
   async #readWorld(signal: AbortSignal): Promise<World> {
-    const { client } = this.#deps;
+    const { client, namespace } = this.#deps;
     const list = async <T extends KubeObject>(resource: Resource | Kind): Promise<T[]> =>
       (await client.list<T>(resource, { signal })).items;
-    const [groups, budgets, windows, releases, nodes, nodeUpdates] = await Promise.all([
+    const foundation = [GATEWAY_LABEL, ETCD_LABEL].map((label) =>
+      client.list<Pod>(PODS, { namespace, labelSelector: selectorOf(label), signal }),
+    );
+    const [groups, budgets, windows, releases, nodes, nodeUpdates, ...pods] = await Promise.all([
       list<World["groups"][number]>(updateGroup),
       list<World["budgets"][number]>(rebootBudget),
       list<World["windows"][number]>(rebootWindow),
       list<World["releases"][number]>(release),
       list<World["nodes"][number]>(NODES),
       list<World["nodeUpdates"][number]>(nodeUpdate),
+      ...foundation,
     ]);
-    return { groups, budgets, windows, releases, nodes, nodeUpdates };
+    const bound = foundationOf(pods.flatMap(({ items }) => items));
+    return { groups, budgets, windows, releases, nodes, nodeUpdates, foundation: bound };
   }
 
   /** Says in each group since when what binds: a pause binds once it is in the gates. */

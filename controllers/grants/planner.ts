@@ -5,6 +5,7 @@
 import type { Why } from "../../api/reasons.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { Clock } from "../../ports/clock.ts";
+import type { Readings } from "../blockers/policy.ts";
 import type { World } from "../world.ts";
 import { type Plan, planGrants, type TakePlan } from "./policy.ts";
 import { planStaging, type StagingPlan } from "./staging-policy.ts";
@@ -15,6 +16,7 @@ const FRESH = 20_000;
 
 export class Planner {
   readonly #clock: Clock;
+  readonly #readings: () => ReadonlyMap<string, Readings>;
   /** By uid: monotonic time when the taking ended; undefined while it lasts. */
   readonly #claims = new Map<string, number | undefined>();
   readonly #blocked = new Map<string, { why: Why; until: number }>();
@@ -25,8 +27,10 @@ export class Planner {
   readonly #turns: StagingTurns;
   #startedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(clock: Clock) {
+  /** `readings`: what blockers were last read to say, by group. */
+  constructor(clock: Clock, readings: () => ReadonlyMap<string, Readings> = () => new Map()) {
     this.#clock = clock;
+    this.#readings = readings;
     this.#turns = new StagingTurns(clock);
   }
 
@@ -47,7 +51,13 @@ export class Planner {
     for (const [uid, { until }] of this.#blocked)
       if (until <= this.#clock.monotonic()) this.#blocked.delete(uid);
     const blocked = new Map([...this.#blocked].map(([uid, { why }]) => [uid, why]));
-    const snapshot = { ...world, fleet, claims: new Set(this.#claims.keys()), blocked };
+    const snapshot = {
+      ...world,
+      fleet,
+      claims: new Set(this.#claims.keys()),
+      blocked,
+      readings: this.#readings(),
+    };
     const before = { plan: this.#plan, take: this.#take, staging: this.#staging.may };
     this.#plan = planGrants(snapshot, now);
     this.#take = new Map(this.#plan.take.map((take) => [take.uid, take]));

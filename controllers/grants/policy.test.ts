@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { HOLD_ANNOTATION, INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
+import { APPLY_ANNOTATION, HOLD_ANNOTATION, INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { Reason } from "../../api/reasons.ts";
@@ -26,11 +26,25 @@ function snapshot(names: readonly string[], changes: Partial<PlanSnapshot> = {})
     fleet: fleet(names.map((name) => `uid-${name}`)),
     claims: new Set(),
     blocked: new Map(),
+    readings: new Map(),
     ...changes,
   };
 }
 
 const taken = (plan: ReturnType<typeof planGrants>): string[] => plan.take.map(({ node: name }) => name);
+
+test("a group's blocker holds its nodes back, and a Pod the one that it runs on", () => {
+  const blockers = [{ name: "backups", pods: { selector: { matchLabels: { app: "backup" } } } }];
+  const since = NOW - 60_000;
+  const pods = [{ namespace: "jobs", name: "backup-1", node: "b", since }];
+  const readings = new Map([["pool", new Map([["backups", { kind: "pods" as const, pods }]])]]);
+  const plan = planGrants(snapshot(["b", "a"], { groups: [group("pool", { blockers })], readings }), NOW);
+  expect(taken(plan)).toEqual(["a"]);
+  expect(plan.waiting.get("uid-b")).toEqual({
+    reason: "Blocked",
+    message: `Blocker backups of UpdateGroup pool: Pod jobs/backup-1 runs here since ${timestamp(since)}.`,
+  });
+});
 
 test("the one that waited longest goes first, and the others are told behind whom they wait", () => {
   const plan = planGrants(snapshot(["b", "a"]), NOW);
@@ -139,6 +153,21 @@ test("what Slipway stands on loses one node at a time, whatever the groups allow
   expect(taken(planGrants(world, NOW))).toEqual(["a"]);
 });
 
+test("of a group with strategy Off only the node flips that a person lets, and only to that release", () => {
+  const world = snapshot(["a", "b"], { groups: [group("pool", { strategy: "Off" })] });
+  const applied = (release: string): PlanSnapshot => ({
+    ...world,
+    nodeUpdates: world.nodeUpdates.map((each) =>
+      each.metadata.name === "b"
+        ? { ...each, metadata: { ...each.metadata, annotations: { [APPLY_ANNOTATION]: release } } }
+        : each,
+    ),
+  });
+  const wanted = world.nodeUpdates[0]?.spec.release ?? "";
+  expect(taken(planGrants(applied(wanted), NOW))).toEqual(["b"]);
+  expect(taken(planGrants(applied("another"), NOW))).toEqual([]);
+});
+
 const waits: [Reason, (world: PlanSnapshot) => Partial<PlanSnapshot>][] = [
   ["Paused", () => ({ groups: [group("pool", { paused: true })] })],
   ["StrategyOff", () => ({ groups: [group("pool", { strategy: "Off" })] })],
@@ -208,15 +237,8 @@ function withStatus(object: NodeUpdate, status: NodeUpdate["status"]): NodeUpdat
 }
 
 function gaveBack(object: NodeUpdate): NodeUpdate {
-  const entry = (step: "Staged" | "Draining", ago: number) => ({
-    step,
-    time: timestamp(NOW - ago),
-    reason: "DrainTimedOut",
-    message: "",
-  });
-  return withStatus(object, {
-    transitions: [entry("Staged", 5000), entry("Draining", 60_000), entry("Staged", 90_000)],
-  });
+  const time = timestamp(NOW - 5000);
+  return withStatus(object, { givenBack: { times: 1, windowClosed: 0, time, reason: "DrainTimedOut" } });
 }
 
 const NAMES = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -294,7 +316,13 @@ const worlds = fc
     const claims = new Set(
       uids.filter((uid, index) => nodes[index]?.claimed === true && !holding.includes(uid)),
     );
-    return { ...world, fleet: fleet(uids, { grants, budgets }), claims, blocked: new Map() };
+    return {
+      ...world,
+      fleet: fleet(uids, { grants, budgets }),
+      claims,
+      blocked: new Map(),
+      readings: new Map(),
+    };
   });
 
 test("a plan never brings a budget over its limit, whatever is down already (rule 1)", () => {

@@ -10,17 +10,19 @@ import type { Reason, Why } from "../../api/reasons.ts";
 import type { Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
-import type { Node } from "../../runtime/core.ts";
+import { blockedBy, type Readings } from "../blockers/policy.ts";
 import { type BudgetTable, grantedBeside, tabulate } from "../budget/policy.ts";
 import { needsOf } from "../node-update/deadlines.ts";
 import { stoppedBecause } from "../node-update/decision.ts";
-import { isPlain, nodeOf, uidOf } from "../node-update/identity.ts";
-import { isReady, releaseNameOf, type Wanted, wantedOf } from "../node-update/target.ts";
+import { isPlain, uidOf } from "../node-update/identity.ts";
+import { takenBecause } from "../node-update/others.ts";
+import { releaseNameOf, type Wanted } from "../node-update/target.ts";
 import { exposure } from "../rollout/exposure.ts";
 import { thresholdOf } from "../rollout/stage.ts";
-import { openingsAt, whyNotNow } from "../window/policy.ts";
+import { freezesWithin, openingsAt, whyNotNow } from "../window/policy.ts";
 import type { World } from "../world.ts";
-import { abortsForTime, backOffUntil, lastReturn, rebootsSince, waitingSince } from "./history.ts";
+import { abortsForTime, backOffUntil, lastReturn, rebootsSince } from "./history.ts";
+import { type Candidate, candidates, inOrder, pickedBecause } from "./queue.ts";
 
 export interface PlanSnapshot extends World {
   fleet: Pick<FleetSnapshot, "budgets" | "grants" | "desired" | "observed" | "present">;
@@ -28,6 +30,8 @@ export interface PlanSnapshot extends World {
   claims: ReadonlySet<string>;
   /** Nodes whose evictions were tried dry and refused, with why: they wait. */
   blocked: ReadonlyMap<string, Why>;
+  /** By group: what its blockers were last read to say. */
+  readings: ReadonlyMap<string, Readings>;
 }
 
 export interface TakePlan {
@@ -42,6 +46,8 @@ export interface TakePlan {
   bootNeeds: number;
   finishes: boolean;
   plain: boolean;
+  /** A person asked for this reboot. */
+  asked?: { why: string; inFreeze: boolean };
   why: Why;
 }
 
@@ -55,17 +61,6 @@ export interface Plan {
 
 /** As many as a transaction and a status can hold. */
 const MAX_BUDGETS = 32;
-
-interface Candidate {
-  uid: string;
-  nodeUpdate: NodeUpdate;
-  node: Node | undefined;
-  group: UpdateGroup;
-  wanted: Wanted;
-  budgets: readonly string[];
-  /** Already unavailable: its update adds no disruption. */
-  down: string | undefined;
-}
 
 /** `now`: wall clock, ms. */
 export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
@@ -102,68 +97,24 @@ export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
       bootNeeds: boot,
       finishes: group.spec.drain.onWindowClose === "Finish",
       plain: isPlain(nodeUpdate),
+      ...(candidate.asked === undefined ? {} : { asked: candidate.asked }),
       why: { reason: "Granting", message: pickedBecause(candidate) },
     });
   }
   return { take, waiting, short };
 }
 
-function candidates(snapshot: PlanSnapshot, table: BudgetTable): Candidate[] {
-  const groups = new Map(snapshot.groups.map((group) => [group.metadata.name, group]));
-  const releases = new Map(snapshot.releases.map((release) => [release.metadata.name, release]));
-  const nodes = new Map(snapshot.nodes.map((node) => [node.metadata.name, node]));
-  const { grants, observed } = snapshot.fleet;
-  return snapshot.nodeUpdates.flatMap((nodeUpdate) => {
-    const uid = uidOf(nodeUpdate);
-    const group = groups.get(nodeUpdate.spec.group);
-    if (uid === undefined || group === undefined || nodeUpdate.metadata.deletionTimestamp !== undefined)
-      return [];
-    if (grants.has(uid) || snapshot.claims.has(uid)) return [];
-    const member = table.members.get(uid);
-    const wanted = wantedOf(nodeUpdate, group, releases, observed.get(uid));
-    if (member === undefined || !isReady(wanted, observed.get(uid))) return [];
-    const node = nodeOf(nodeUpdate, nodes);
-    return [{ uid, nodeUpdate, node, group, wanted, budgets: table.of.get(uid) ?? [], down: member.down }];
-  });
-}
-
-/** A status that says `Granting` first (its slot may exist), then repairs, then as people asked, then who waited longest. */
-function inOrder(a: Candidate, b: Candidate): number {
-  const rank = ({ nodeUpdate, down, group }: Candidate): number =>
-    nodeUpdate.status?.grant !== undefined
-      ? 0
-      : down !== undefined
-        ? 1
-        : group.spec.strategy === "Immediate"
-          ? 2
-          : 3;
-  const since = ({ nodeUpdate }: Candidate): number => waitingSince(nodeUpdate.status);
-  return (
-    rank(a) - rank(b) ||
-    b.group.spec.priority - a.group.spec.priority ||
-    (since(a) === since(b) ? 0 : since(a) - since(b)) ||
-    (a.uid < b.uid ? -1 : 1)
-  );
-}
-
-function pickedBecause({ down, group, nodeUpdate }: Candidate): string {
-  if (down !== undefined) return `It ${down} already, so its update disrupts nothing more.`;
-  if (group.spec.strategy === "Immediate") return "The group's strategy is Immediate.";
-  const since = waitingSince(nodeUpdate.status);
-  return Number.isFinite(since)
-    ? `It has waited longest, since ${timestamp(since)}.`
-    : "It is ready and nothing stands in its way.";
-}
-
 /** What forbids the node itself, whatever the others do. */
 function ownRefusal(
-  { uid, nodeUpdate, node, group, wanted, budgets }: Candidate,
+  { uid, nodeUpdate, node, group, wanted, budgets, asked }: Candidate,
   snapshot: PlanSnapshot,
   now: number,
 ): Why | undefined {
   const say = (reason: Reason, message: string): Why => ({ reason, message });
   const stopped = stoppedBecause({ nodeUpdate, node, nodeGone: false, group });
   if (stopped !== undefined) return stopped;
+  const taken = takenBecause(node);
+  if (taken !== undefined) return taken;
   if (!snapshot.fleet.present.has(uid))
     return say("AgentLost", "The agent is not connected, so it could not commit.");
   if (wanted.kind === "image") {
@@ -172,14 +123,25 @@ function ownRefusal(
       return say("WaitingForTurn", "What it should run changed just now.");
   }
   const until = backOffUntil(nodeUpdate.status, now);
-  if (until !== undefined)
-    return say("BackingOff", `It gave its slot back; it asks again at ${timestamp(until)}.`);
-  const blocked = snapshot.blocked.get(uid);
+  if (until !== undefined) {
+    const { times = 1, reason = "" } = nodeUpdate.status?.givenBack ?? {};
+    const often = times === 1 ? "" : ` ${times} times since its last reboot`;
+    const last = reason === "" ? "" : `, ${times === 1 ? "" : "the last time "}for ${reason}`;
+    return say("BackingOff", `It gave its slot back${often}${last}; it asks again at ${timestamp(until)}.`);
+  }
+  const barred = asked === undefined ? barredBy(group, nodeUpdate, snapshot) : undefined;
+  const blocked = snapshot.blocked.get(uid) ?? barred;
   if (blocked !== undefined) return blocked;
   if (budgets.length > MAX_BUDGETS) {
     return say("TooManyBudgets", `${budgets.length} budgets bind the node; at most ${MAX_BUDGETS} may.`);
   }
   return undefined;
+}
+
+function barredBy(group: UpdateGroup, { spec }: NodeUpdate, { readings }: PlanSnapshot): Why | undefined {
+  const { name } = group.metadata;
+  const read = readings.get(name);
+  return read === undefined ? undefined : blockedBy(name, group.spec.blockers ?? [], spec.nodeName, read);
 }
 
 /** What has been given out and used up while the plan is made. */
@@ -237,7 +199,11 @@ class Ledger {
   }
 
   /** What the group's window, pace and evidence forbid. */
-  refusal({ nodeUpdate, group, wanted }: Candidate): Why | undefined {
+  refusal({ nodeUpdate, group, wanted, asked }: Candidate): Why | undefined {
+    if (asked !== undefined) {
+      const freeze = asked.inFreeze ? undefined : this.#freeze(group, nodeUpdate);
+      return freeze ?? this.#evidence(group, nodeUpdate, wanted);
+    }
     return this.#window(group, nodeUpdate) ?? this.#pace(group) ?? this.#evidence(group, nodeUpdate, wanted);
   }
 
@@ -248,6 +214,14 @@ class Ledger {
       reason: "WindowTooShort",
       message: `The window closed twice before this node was ready to reboot. ${why.message}`,
     };
+  }
+
+  #freeze(group: UpdateGroup, nodeUpdate: NodeUpdate): Why | undefined {
+    const opening = this.#openingOf(group);
+    if (!freezesWithin(opening, needsOf(group, nodeUpdate).all, this.#now)) return undefined;
+    if (opening.frozen && opening.why !== undefined) return opening.why;
+    const message = `A change freeze begins at ${timestamp(opening.freezesAt ?? 0)}, too soon for drain, boot and a fallback.`;
+    return { reason: "ChangeFreeze", message };
   }
 
   #pace({ metadata, spec }: UpdateGroup): Why | undefined {

@@ -17,28 +17,32 @@ import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { type Desired, DesiredSchema } from "../../proto/gen/agent_pb.ts";
-import type { KubeClient } from "../../runtime/client.ts";
+import { isApiError, type KubeClient } from "../../runtime/client.ts";
 import type { Node } from "../../runtime/core.ts";
 import type { EventRecorder } from "../../runtime/events.ts";
 import { LeadershipLost } from "../../runtime/leader-election.ts";
 import type { Reconciler, Result } from "../../runtime/reconciler.ts";
 import type { Store } from "../../runtime/store.ts";
+import type { Prober } from "../blockers/prober.ts";
 import type { Drainer } from "../drain/drainer.ts";
 import type { DrainDecision } from "../drain/policy.ts";
 import { isLost } from "../fleet-cache.ts";
 import type { Planner } from "../grants/planner.ts";
 import type { TakePlan } from "../grants/policy.ts";
-import { freezesWithin, groupOpening } from "../window/policy.ts";
-import { cordonOf, planCordon } from "./cordon.ts";
-import { bootNeeds } from "./deadlines.ts";
+import { askerOf, runningAsker, unfinishedJobs } from "../hooks/asker.ts";
+import type { HookRunner } from "../hooks/runner.ts";
+import { planCordon } from "./cordon.ts";
 import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision.ts";
 import { desiredOf } from "./desired.ts";
+import { closingOf, drainOf } from "./drain-view.ts";
+import { hindranceOf } from "./hindrance.ts";
 import { nodeOf, uidOf } from "./identity.ts";
 import { withLostVerdict } from "./lost-verdict.ts";
 import { NodeMemory } from "./memory.ts";
 import { heartbeatOf, NodeApi } from "./node-api.ts";
 import { decideNode } from "./policy.ts";
 import { StatusWriter } from "./status-writer.ts";
+import { isTainted, wantsTaint } from "./taint.ts";
 import { wantedOf } from "./target.ts";
 
 export interface NodeUpdateStores {
@@ -58,6 +62,8 @@ export interface NodeUpdateDeps {
   fleet: () => FleetSnapshot | undefined;
   planner: Planner;
   drainer: Drainer;
+  prober: Pick<Prober, "ask">;
+  hooks: HookRunner;
   recorder: EventRecorder;
   clock: Clock;
   random: Random;
@@ -68,7 +74,10 @@ export interface NodeUpdateDeps {
 
 /** Acts of one reconciliation: the longest way without waiting is take, cordon, evict. */
 const MAX_ACTS = 8;
-/** How long a node loses its place in the queue: where its Pods may not leave or asking failed, and where etcd refused the slot, ms. */
+/**
+ * How long a node loses its place in the queue, ms: where its Pods may not leave or asking failed, and
+ * where etcd refused the slot or the copy of the NodeUpdate was out of date, as its agent had just reported.
+ */
 const BLOCKED = 60_000;
 const REFUSED = 5000;
 /** Wait where a store or etcd has not been read yet, ms. */
@@ -99,6 +108,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const uid = nodeUpdate === undefined ? undefined : uidOf(nodeUpdate);
     if (nodeUpdate === undefined || uid === undefined) {
       this.#memory.forget(key);
+      this.#deps.hooks.forget(key);
       return {};
     }
     const take = planner.claim(uid);
@@ -108,7 +118,7 @@ export class NodeUpdateReconciler implements Reconciler {
     } catch (error) {
       // Or it would stand at the head of the next plan again, and nobody behind it would ever be asked for.
       if (work.take !== undefined && !signal.aborted && !isLost(error)) {
-        planner.block(uid, notAsked(error), BLOCKED);
+        planner.block(uid, notAsked(error), isApiError(error, "Conflict") ? REFUSED : BLOCKED);
       }
       throw error;
     } finally {
@@ -119,7 +129,9 @@ export class NodeUpdateReconciler implements Reconciler {
   /** Takes `work.take` away once the slot was asked for. */
   async #work(work: Work): Promise<Result> {
     const { clock } = this.#deps;
-    let current = { ...work, nodeUpdate: await this.#holdBack(work) };
+    const held = await this.#holdBack(work);
+    const nodeUpdate = await this.#nodes.moveAsked(held, nodeOf(held, this.#deps.stores.nodes), work.signal);
+    let current = { ...work, nodeUpdate };
     for (let acts = 0; acts < MAX_ACTS; acts++) {
       current.signal.throwIfAborted();
       const seen = await this.#look(current);
@@ -128,6 +140,7 @@ export class NodeUpdateReconciler implements Reconciler {
       const nodeUpdate = await this.#status.write(current.nodeUpdate, decision, current.signal);
       current = { ...current, nodeUpdate };
       const go = await this.#perform(current, seen, decision);
+      await this.#taint(current, seen, decision);
       if (decision.act.do === "take") work.take = undefined;
       if (go === "again") continue;
       if (go === "refused") {
@@ -177,7 +190,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const present = newest.present.has(uid);
     let asks = take;
     if (take !== undefined && live === undefined && nodeUpdate.status?.grant === undefined) {
-      const blocked = node === undefined ? undefined : await this.#dryRun(nodeUpdate, node, signal);
+      const blocked = await hindranceOf(this.#deps, nodeUpdate, node, take, signal);
       if (blocked !== undefined) {
         planner.block(uid, blocked, BLOCKED);
         asks = undefined;
@@ -198,6 +211,8 @@ export class NodeUpdateReconciler implements Reconciler {
       waiting: planner.waiting(uid),
       mayStage: planner.mayStage(uid),
       drain: undefined,
+      closing: undefined,
+      hook: undefined,
       look: undefined,
       othersVerified: this.#othersVerified(key, live),
       nonce: random.uuid(),
@@ -207,6 +222,9 @@ export class NodeUpdateReconciler implements Reconciler {
       view.look = this.#memory.look(key, live.token.revision, heartbeatOf(node, lease));
     }
     view.drain = await this.#drain(uid, view, newest, signal);
+    view.closing = closingOf(view, stores.windows.list(), this.#deps.clock.now());
+    const asker = runningAsker(view);
+    view.hook = asker && (await this.#deps.hooks.look(asker, signal));
     return { view, desired };
   }
 
@@ -217,33 +235,8 @@ export class NodeUpdateReconciler implements Reconciler {
     signal: AbortSignal,
   ): Promise<DrainDecision | undefined> {
     const { stores, clock, drainer } = this.#deps;
-    const { live, node, group } = view;
-    const ours = node !== undefined && cordonOf(node) !== undefined;
-    if (live?.phase.phase !== "Granted" || node === undefined || !ours || group === undefined)
-      return undefined;
-    const now = clock.now();
-    const opening = groupOpening(group, stores.windows.list(), now);
-    const policy = policyOf(view);
-    return drainer.decide(
-      {
-        uid,
-        node: node.metadata.name,
-        policy: policy.drain,
-        startedAt: live.phase.at,
-        now,
-        open: opening.open,
-        closes: opening.openUntil,
-        frozen: freezesWithin(opening, bootNeeds(policy), now),
-        bootNeeds: bootNeeds(policy),
-        revision: live.token.revision,
-        rivals: [...fleet.grants].flatMap(([rival, { grant, phase, token }]) =>
-          rival === uid || phase.phase !== "Granted"
-            ? []
-            : [{ uid: rival, node: grant.node, revision: token.revision }],
-        ),
-      },
-      signal,
-    );
+    const asked = drainOf(uid, view, fleet, stores.windows.list(), clock.now());
+    return asked === undefined ? undefined : drainer.decide(asked, signal);
   }
 
   #othersVerified(key: string, live: LiveGrant | undefined): boolean {
@@ -265,9 +258,17 @@ export class NodeUpdateReconciler implements Reconciler {
     return view.take !== undefined;
   }
 
+  async #taint({ nodeUpdate, signal }: Work, { view }: Seen, { step, why }: NodeDecision): Promise<void> {
+    const { node, group } = view;
+    const leaves = nodeUpdate.metadata.deletionTimestamp !== undefined;
+    const wanted = !leaves && wantsTaint(group, step, why.reason);
+    if (node === undefined || isTainted(node) === wanted) return;
+    await this.#nodes.taint(nodeUpdate, wanted, this.#deps.log, signal);
+  }
+
   /** Whether to look again at once. */
   async #perform(work: Work, seen: Seen, { act }: NodeDecision): Promise<"again" | "refused" | "wait"> {
-    const { coordination, leader, drainer } = this.#deps;
+    const { coordination, leader, drainer, hooks } = this.#deps;
     const { uid, signal } = work;
     const { live } = seen.view;
     switch (act.do) {
@@ -279,6 +280,9 @@ export class NodeUpdateReconciler implements Reconciler {
         if ((await coordination.readNode(uid)).grant === undefined)
           await this.#nodes.uncordon(work.nodeUpdate, signal);
         return "wait";
+      case "unask":
+        await this.#nodes.unask(work.nodeUpdate, signal);
+        return "wait";
       case "forget":
         await this.#forget(work);
         return "wait";
@@ -288,7 +292,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const { token } = live;
     switch (act.do) {
       case "cordon":
-        await this.#nodes.patch(work.nodeUpdate, (node) => planCordon(node, token), signal);
+        await this.#nodes.patch(work.nodeUpdate, (node) => planCordon(node, token, act.exclude), signal);
         return "wait";
       case "reopen":
         await this.#nodes.uncordon(work.nodeUpdate, signal);
@@ -296,8 +300,16 @@ export class NodeUpdateReconciler implements Reconciler {
       case "evict":
         await drainer.evict(uid, act.pods, policyOf(seen.view).drain, signal);
         return "wait";
+      case "beginHook":
+        drainer.forget(uid);
+        await hooks.begin(askerOf(seen.view, live, act.hook, act.phase), signal);
+        return "wait";
+      case "endHook":
+        await hooks.end(askerOf(seen.view, live, act.hook, act.phase), signal);
+        return "again";
       case "markDrained":
         drainer.forget(uid);
+        await hooks.quiet(seen.view, signal);
         await coordination.markDrained(leader(), uid, token);
         return "again";
       case "revoke":
@@ -305,20 +317,15 @@ export class NodeUpdateReconciler implements Reconciler {
         return "again";
       case "finish":
         drainer.forget(uid);
+        for (const asker of unfinishedJobs(seen.view, live)) await hooks.end(asker, signal);
         await this.#nodes.uncordon(work.nodeUpdate, signal);
         await coordination.release(leader(), uid, token);
         return "again";
       case "free":
         drainer.forget(uid);
+        for (const asker of unfinishedJobs(seen.view, live)) await hooks.end(asker, signal);
         return (await coordination.free(leader(), uid, token, act.cause)) === "done" ? "again" : "wait";
     }
-  }
-
-  /** Why a slot would be held in vain: every eviction was tried dry and refused (rule 13). */
-  async #dryRun(nodeUpdate: NodeUpdate, node: Node, signal: AbortSignal): Promise<Why | undefined> {
-    const drain = this.#deps.stores.groups.get(nodeUpdate.spec.group)?.spec.drain;
-    if (drain?.enabled !== true || drain.onTimeout === "Force") return undefined;
-    return this.#deps.drainer.dryRun(node.metadata.name, signal);
   }
 
   /** False where the slot was not given. */
@@ -356,6 +363,7 @@ export class NodeUpdateReconciler implements Reconciler {
     const body = { metadata: { resourceVersion, finalizers: left } };
     await client.patch(kind, { name: key }, { type: "merge", body }, { signal });
     this.#memory.forget(key);
+    this.#deps.hooks.forget(key);
   }
 }
 

@@ -1,11 +1,11 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { CORDON_ANNOTATION } from "../../api/labels.ts";
+import { CORDON_ANNOTATION, EXCLUDE_LABEL } from "../../api/labels.ts";
 import type { Token } from "../../coordination/records.ts";
 import type { Patch } from "../../runtime/client.ts";
 import type { Node } from "../../runtime/core.ts";
 import { node } from "../fixtures.ts";
-import { planCordon, planUncordon } from "./cordon.ts";
+import { cordonOf, planCordon, planUncordon } from "./cordon.ts";
 
 const token = (revision: number): Token => ({ incarnation: "first", revision });
 
@@ -13,18 +13,23 @@ const token = (revision: number): Token => ({ incarnation: "first", revision });
 function applied(before: Node, patch: Patch | undefined): Node {
   if (patch === undefined) return before;
   const body = patch.body as {
-    metadata: { resourceVersion: string; annotations: Record<string, string | null> };
+    metadata: {
+      resourceVersion: string;
+      annotations: Record<string, string | null>;
+      labels: Record<string, string | null>;
+    };
     spec: { unschedulable: true | null };
   };
   expect(body.metadata.resourceVersion).toBe(before.metadata.resourceVersion);
-  const annotations = { ...before.metadata.annotations };
-  for (const [key, value] of Object.entries(body.metadata.annotations)) {
-    if (value === null) delete annotations[key];
-    else annotations[key] = value;
-  }
+  const merged = (old: Record<string, string> | undefined, changes: Record<string, string | null>) => {
+    const kept = Object.entries({ ...old, ...changes }).filter((entry) => entry[1] !== null);
+    return Object.fromEntries(kept) as Record<string, string>;
+  };
+  const annotations = merged(before.metadata.annotations, body.metadata.annotations);
+  const labels = merged(before.metadata.labels, body.metadata.labels);
   const spec = body.spec.unschedulable === null ? {} : { unschedulable: true };
   const resourceVersion = String(Number(before.metadata.resourceVersion) + 1);
-  return { ...before, metadata: { ...before.metadata, annotations, resourceVersion }, spec };
+  return { ...before, metadata: { ...before.metadata, annotations, labels, resourceVersion }, spec };
 }
 
 const isCordoned = ({ spec }: Node): boolean => spec?.unschedulable === true;
@@ -57,19 +62,38 @@ test("a cordon that somebody lifted during the drain is set again, and remembers
   expect(isCordoned(applied(again, planUncordon(again, [])))).toBe(true);
 });
 
+test("a label that somebody takes off during the drain is set again, and the wait does not begin anew", () => {
+  const ours = applied(node("a"), planCordon(node("a"), token(1), 1000));
+  const lifted: Node = { ...ours, metadata: { ...ours.metadata, labels: {} } };
+  const again = applied(lifted, planCordon(lifted, token(1), 9000));
+  expect(again.metadata.labels).toEqual({ [EXCLUDE_LABEL]: "" });
+  expect(cordonOf(again)).toMatchObject({ excluded: false, excludedAt: 1000 });
+});
+
 test("through grants, crashes and restarts a node ends as its people left it (rule 6)", () => {
-  const moves = fc.array(fc.constantFrom("grant", "end", "crash"), { maxLength: 20 });
+  const moves = fc.array(fc.constantFrom("grant", "exclude", "end", "crash"), { maxLength: 20 });
+  const label = fc.constantFrom<Record<string, string>>(
+    {},
+    { [EXCLUDE_LABEL]: "" },
+    { [EXCLUDE_LABEL]: "theirs" },
+  );
   fc.assert(
-    fc.property(fc.boolean(), moves, (cordoned, list) => {
-      let state = node("a", { cordoned });
+    fc.property(fc.boolean(), label, moves, (cordoned, labels, list) => {
+      let state = node("a", { cordoned, labels });
       let revision = 0;
       for (const move of list) {
         if (move === "grant") state = applied(state, planCordon(state, token(++revision)));
+        else if (move === "exclude") {
+          state = applied(state, planCordon(state, token(++revision), revision));
+          expect(state.metadata.labels?.[EXCLUDE_LABEL]).toBeDefined();
+          expect(planCordon(state, token(revision), revision + 1)).toBeUndefined();
+        }
         // A crash forgets to undo; the next grant finds the orphan and inherits what it remembers.
         else if (move === "end") state = applied(state, planUncordon(state, []));
       }
       state = applied(state, planUncordon(state, []));
       expect(isCordoned(state)).toBe(cordoned);
+      expect(state.metadata.labels).toEqual(labels);
       expect(state.metadata.annotations?.[CORDON_ANNOTATION]).toBeUndefined();
     }),
   );

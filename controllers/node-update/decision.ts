@@ -1,4 +1,5 @@
 /** What is known of one node, and what is decided for it. */
+import type { Hook, HookPhase } from "../../api/hook.ts";
 import type { FrozenPolicy, NodeUpdate, NodeUpdateStatus, Step } from "../../api/node-update.ts";
 import { type Reason, type Why } from "../../api/reasons.ts";
 import type { Release } from "../../api/release.ts";
@@ -9,10 +10,13 @@ import type { Node, Pod } from "../../runtime/core.ts";
 import type { DrainDecision } from "../drain/policy.ts";
 import { isHalted } from "../gates/policy.ts";
 import type { TakePlan } from "../grants/policy.ts";
+import type { HookLook } from "../hooks/runner.ts";
 import { freeze } from "./deadlines.ts";
-import { heldBecause } from "./identity.ts";
+import { askedReboot, heldBecause } from "./identity.ts";
+import { isDoomed } from "./others.ts";
 import type { ReleaseLook } from "./release-check.ts";
 import { withStep } from "./status.ts";
+import { stagesOnly } from "./target.ts";
 
 export interface NodeView {
   nodeUpdate: NodeUpdate;
@@ -36,6 +40,10 @@ export interface NodeView {
   mayStage: boolean;
   /** Of a node under a grant that is not drained yet. */
   drain: DrainDecision | undefined;
+  /** Of a node with hooks, before its commit: why the window lets it wait no longer. */
+  closing: Why | undefined;
+  /** Of a node under a grant of which a hook runs. */
+  hook: HookLook | undefined;
   /** Of a node that came back. */
   look: ReleaseLook | undefined;
   /** Whether other nodes were verified on the granted release: then a power cut is forgiven once. */
@@ -48,8 +56,11 @@ export type Act =
   | { do: "none" }
   /** Ask etcd for the slot under the nonce in the status. */
   | { do: "take"; take: TakePlan; nonce: string }
-  | { do: "cordon" }
+  /** `exclude`: wall clock, ms, of now, where load balancers are to let go of the node too. */
+  | { do: "cordon"; exclude: number | undefined }
   | { do: "evict"; pods: readonly Pod[] }
+  | { do: "beginHook"; hook: Hook; phase: HookPhase }
+  | { do: "endHook"; hook: Hook; phase: HookPhase }
   | { do: "markDrained" }
   | { do: "revoke"; why: Why }
   /** Undo the cordon, then free the places. */
@@ -59,6 +70,8 @@ export type Act =
   | { do: "reopen" }
   /** Undo a cordon that names no living grant. */
   | { do: "uncordon" }
+  /** Take off the annotation of a reboot that was had. */
+  | { do: "unask" }
   /** Remove its records and the finalizer. */
   | { do: "forget" };
 
@@ -86,6 +99,11 @@ export function decided(
   return { status: withStep(nodeUpdate, status, step, why, now), act, step, why, again };
 }
 
+/** What tells a grant from the others of its node, also after a rebuild of etcd. */
+export function nameOf({ grant, token }: LiveGrant): string {
+  return grant.nonce === "" ? `${token.incarnation}/${token.revision}`.slice(-64) : grant.nonce;
+}
+
 /** The frozen policy of a grant; that of the group where a grant was found without status. */
 export function policyOf({ nodeUpdate, group }: NodeView): FrozenPolicy {
   return nodeUpdate.status?.grant?.policy ?? (group === undefined ? FALLBACK : freeze(group));
@@ -99,7 +117,12 @@ const FALLBACK: FrozenPolicy = {
   releaseDeadline: "10m",
 };
 
-/** What stops a node before its commit, whoever planned it: deletion, a person, or the group. */
+/** Whether a person asked for this reboot, or for the one that is under way. */
+function isAskedFor(nodeUpdate: NodeUpdate): boolean {
+  return askedReboot(nodeUpdate) !== undefined || nodeUpdate.status?.grant?.asked !== undefined;
+}
+
+/** What stops a node before its commit, whoever planned it: deletion, a person, the group, or who takes the Node away. */
 export function stoppedBecause({
   nodeUpdate,
   node,
@@ -116,11 +139,13 @@ export function stoppedBecause({
     return say("Deleting", `UpdateGroup ${name} is being deleted.`);
   const held = heldBecause(nodeUpdate, node);
   if (held !== undefined) return say("Held", `A person holds the node${held === "" ? "" : `: ${held}`}.`);
+  if (node !== undefined && isDoomed(node))
+    return say("BeingRemoved", "cluster-autoscaler is about to delete the Node.");
   if (group.spec.paused) return say("Paused", `UpdateGroup ${name} is paused.`);
-  if (group.spec.strategy === "Off") {
+  if (stagesOnly(group, nodeUpdate) && !isAskedFor(nodeUpdate)) {
     return say(
       "StrategyOff",
-      `UpdateGroup ${name} has strategy Off: images are staged only. Set spec.strategy: Coordinated to let nodes reboot.`,
+      `UpdateGroup ${name} has strategy Off: images are staged only. \`kubectl slipway apply\` lets this node flip; spec.strategy: Coordinated lets all of them.`,
     );
   }
   return isHalted(group) ? say("FailureThresholdReached", `UpdateGroup ${name} stopped itself.`) : undefined;

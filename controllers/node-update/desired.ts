@@ -18,7 +18,7 @@ export function desiredOf(
 ): Desired {
   const common = {
     group: nodeUpdate.spec.group,
-    ...(group === undefined ? {} : { mayStage, policy: policyOf(group) }),
+    ...(group === undefined ? {} : { mayStage, policy: policyOf(group, isAsked(wanted)) }),
   };
   if (wanted.kind !== "image") return create(DesiredSchema, common);
   const { release, payload } = wanted;
@@ -46,8 +46,13 @@ function imageOf({ architecture, rootHash, image, manifest, signatures }: Payloa
   };
 }
 
-function policyOf({ spec }: UpdateGroup) {
+function isAsked(wanted: Wanted): boolean {
+  return wanted.kind === "reboot" && wanted.asked !== undefined;
+}
+
+function policyOf({ spec }: UpdateGroup, rebootAsked: boolean) {
   return {
+    rebootAsked,
     driver: spec.driver,
     rebootMethod: spec.rebootMethod,
     bootDeadlineSeconds: parseDuration(spec.health.bootDeadline) / 1000,

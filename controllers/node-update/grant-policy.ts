@@ -1,16 +1,27 @@
 /** What happens next to a node that holds a slot (design, rules 3, 4, 5, 10 and 13). */
 import { parseDuration } from "../../api/duration.ts";
-import { STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { GrantStatus, NodeUpdateStatus } from "../../api/node-update.ts";
 import { type Reason, reasons, type Why } from "../../api/reasons.ts";
+import { meansGrant, stealIn } from "../../api/steal.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
 import type { Phase } from "../../coordination/records.ts";
 import { downBecause } from "../budget/policy.ts";
 import { isBarred } from "../gates/policy.ts";
+import { hasBegun, hookNeeds } from "../hooks/policy.ts";
 import { cordonOf, planCordon } from "./cordon.ts";
-import { bootNeeds } from "./deadlines.ts";
-import { type Act, decided, type NodeDecision, type NodeView, policyOf, stoppedBecause } from "./decision.ts";
+import { bootNeeds, exclusionWait } from "./deadlines.ts";
+import {
+  type Act,
+  decided,
+  type NodeDecision,
+  type NodeView,
+  nameOf,
+  policyOf,
+  stoppedBecause,
+} from "./decision.ts";
+import { hookStep } from "./hook-step.ts";
+import { askedReboot } from "./identity.ts";
 import { reasonOf } from "./idle.ts";
 import { missing } from "./release-check.ts";
 import { withFailure } from "./status.ts";
@@ -40,8 +51,12 @@ export function decideGrant(
   const status: NodeUpdateStatus = { ...base, grant: grantStatus(view, live) };
   const { phase } = live.phase;
   if (phase !== "Committed") delete status.suspectSince;
-  const steal = view.nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
-  if (steal !== undefined && steal !== base.stolen) {
+  countAsked(status, live);
+  const steal = stealIn(view.nodeUpdate);
+  const stolen = steal !== undefined && steal !== base.stolen;
+  // It means a grant that has ended: the word is used up.
+  if (stolen && !meansGrant(steal, live.grant.nonce)) status.stolen = steal;
+  else if (stolen) {
     const { step = "Granting" } = base;
     const why: Why = { reason: "Stolen", message: `A person frees the slot: ${steal || "no reason given"}.` };
     return decided(view, status, step, why, { do: "free", cause: "Stolen" }, now);
@@ -64,6 +79,13 @@ export function decideGrant(
   }
 }
 
+/** The commit uses up what a person asked for: one that never comes back must not reboot again once its slot is freed. */
+function countAsked(status: NodeUpdateStatus, { grant, phase }: LiveGrant): void {
+  if (grant.asked === undefined) return;
+  if (phase.phase === "Committed" || phase.phase === "Returned") status.rebooted = grant.asked;
+  else if (status.rebooted === grant.asked) delete status.rebooted;
+}
+
 function grantStatus(view: NodeView, { grant, token, phase }: LiveGrant): GrantStatus {
   const before = view.nodeUpdate.status?.grant;
   const known = phase.phase === "Withdrawn" ? (before?.phase ?? "Granted") : phase.phase;
@@ -79,6 +101,8 @@ function grantStatus(view: NodeView, { grant, token, phase }: LiveGrant): GrantS
     policy: policyOf(view),
   };
   if (grant.release !== "") status.release = grant.release;
+  if (grant.asked !== undefined) status.asked = grant.asked;
+  if (before?.hooks !== undefined && before.nonce === grant.nonce) status.hooks = before.hooks;
   return status;
 }
 
@@ -89,28 +113,46 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
   const { step = "Draining" } = view.nodeUpdate.status ?? {};
   const current = step === "Rebooting" || step === "Draining" ? step : "Draining";
   if (stop !== undefined) return decided(view, status, current, stop, { do: "revoke", why: stop }, now);
-  if (node !== undefined && planCordon(node, token) !== undefined) {
+  const exclude = exclusionWait(policyOf(view)) === undefined ? undefined : now;
+  if (node !== undefined && planCordon(node, token, exclude) !== undefined) {
     const why: Why = { reason: "Draining", message: "The node is being cordoned." };
-    return decided(view, status, "Draining", why, { do: "cordon" }, now);
+    return decided(view, status, "Draining", why, { do: "cordon", exclude }, now);
   }
   if (phase.phase === "Drained") {
     const why: Why = { reason: "Drained", message: "The node is drained; its agent may ask to reboot." };
     return decided(view, status, "Rebooting", why, none, now, LOOK);
   }
-  const verdict = node === undefined ? undefined : drain;
-  if (node !== undefined && verdict === undefined) {
-    const why: Why = { reason: "Draining", message: "Pods leave the node." };
-    return decided(view, status, "Draining", why, none, now, LOOK);
+  const begun = hasBegun(status.grant?.hooks, "Before");
+  const first = begun ? undefined : drainStep(view, status, now);
+  if (first !== undefined) return first;
+  const hooks = hookStep(view, live, status, "Before", now);
+  if (hooks.is === "stopped") {
+    return decided(view, status, "Draining", hooks.why, { do: "revoke", why: hooks.why }, now);
   }
-  if (verdict?.act === "abort") {
-    return decided(view, status, "Draining", verdict.why, { do: "revoke", why: verdict.why }, now);
+  if (hooks.is === "running") {
+    const { closing } = view;
+    if (closing === undefined) return hooks.decision;
+    return decided(view, status, "Draining", closing, { do: "revoke", why: closing }, now);
   }
-  if (verdict?.act === "evict") {
-    return decided(view, status, "Draining", verdict.why, { do: "evict", pods: verdict.pods }, now, LOOK);
-  }
-  const why: Why = verdict?.why ?? { reason: "Drained", message: "A plain machine has nothing to drain." };
+  // While hooks ran, Pods may have come: somebody lifted the cordon, or they tolerate it.
+  const again = begun ? drainStep(view, status, now) : undefined;
+  if (again !== undefined) return again;
+  const why: Why = (node === undefined ? undefined : drain?.why) ?? {
+    reason: "Drained",
+    message: "A plain machine has nothing to drain.",
+  };
   const grant = status.grant === undefined ? {} : { grant: { ...status.grant, phase: "Drained" as const } };
   return decided(view, { ...status, ...grant }, "Rebooting", why, { do: "markDrained" }, now);
+}
+
+/** What is left to do until no Pod is left that has to leave; undefined where that is so. */
+function drainStep(view: NodeView, status: NodeUpdateStatus, now: number): NodeDecision | undefined {
+  const { node, drain } = view;
+  if (node === undefined || drain?.act === "done") return undefined;
+  const why: Why = drain?.why ?? { reason: "Draining", message: "Pods leave the node." };
+  if (drain?.act === "abort") return decided(view, status, "Draining", why, { do: "revoke", why }, now);
+  const act: Act = drain?.act === "evict" ? { do: "evict", pods: drain.pods } : none;
+  return decided(view, status, "Draining", why, act, now, LOOK);
 }
 
 /** Why a grant that is not committed must be taken back; undefined if it may go on. */
@@ -121,6 +163,11 @@ function revokedBecause(view: NodeView, { grant, phase, token }: LiveGrant, now:
   if (stopped !== undefined) return stopped;
   if (nodeUpdate.spec.group !== grant.group) {
     return say("Revoked", `The node moved from UpdateGroup ${grant.group} to ${nodeUpdate.spec.group}.`);
+  }
+  if (grant.asked !== undefined) {
+    const asked = askedReboot(nodeUpdate);
+    if (asked === undefined || (grant.inFreeze === true && !asked.inFreeze))
+      return say("Revoked", "The person who asked for the reboot took that back.");
   }
   const release = grant.release === "" ? undefined : releases.get(grant.release);
   if (grant.release !== "" && release === undefined)
@@ -188,7 +235,10 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
       return decided(view, status, "Verifying", { reason: "VerifyingBoot", message }, none, now, -late);
     }
     const why: Why = present
-      ? { reason: "Committed", message: "The agent may flip and reboot now." }
+      ? {
+          reason: "Committed",
+          message: `The agent may ${live.grant.release === "" ? "" : "flip and "}reboot now.`,
+        }
       : { reason: "Rebooting", message: "The machine reboots." };
     return decided(view, status, "Rebooting", why, none, now, -late);
   }
@@ -285,15 +335,27 @@ function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now
     const message = "etcd was rebuilt; what came of the reboot shows when the agent reports.";
     return decided(view, status, "Verifying", { reason: "VerifyingRelease", message }, none, now, LOOK);
   }
-  const lacks = missing(view.node, view.observed, view.present, phase, view.look);
-  const late = (view.look?.askedFor ?? 0) >= parseDuration(policy.releaseDeadline);
+  // Hooks ask a node that was well; whether it still is, is looked at once more when they are done.
+  const hooks = hookStep(view, live, status, "After", now);
+  const begun = hasBegun(status.grant?.hooks, "After");
+  const lacks =
+    begun && hooks.is !== "over"
+      ? undefined
+      : missing(view.node, view.observed, view.present, phase, view.look);
+  const deadline = parseDuration(policy.releaseDeadline) + (begun ? hookNeeds(policy.hooks, "After") : 0);
+  const late = (view.look?.askedFor ?? 0) >= deadline;
   if (lacks !== undefined && !late) {
     const why: Why = failed
       ? cause
       : { reason: "VerifyingRelease", message: `The boot is good, but the node ${lacks}.` };
     return decided(view, status, "Verifying", why, none, now, LOOK);
   }
+  if (lacks === undefined && hooks.is === "running") return hooks.decision;
   if (failed) return decided(view, status, "Verifying", cause, { do: "finish" }, now);
+  if (hooks.is === "stopped") {
+    status = withFailure(status, nameOf(live), targetOf(view, live), hooks.why, now);
+    return decided(view, status, "Verifying", hooks.why, { do: "finish" }, now);
+  }
   if (lacks !== undefined) {
     const why: Why = {
       reason: "ReleaseChecksFailed",
@@ -316,9 +378,4 @@ function isForgiven({ othersVerified, nodeUpdate }: NodeView, cause: Why): boole
   // Newest first: what came before this grant was asked for. Clocks are set back, so times don't tell.
   const begun = transitions.findIndex(({ step }) => step === "Granting");
   return begun < 0 || !transitions.slice(begun).some(({ reason }) => reason === "PowerLost");
-}
-
-/** What tells this grant from the others of its node, also after a rebuild of etcd. */
-function nameOf({ grant, token }: LiveGrant): string {
-  return grant.nonce === "" ? `${token.incarnation}/${token.revision}`.slice(-64) : grant.nonce;
 }

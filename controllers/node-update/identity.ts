@@ -1,5 +1,5 @@
 /** Who a NodeUpdate stands for. */
-import { HOLD_ANNOTATION } from "../../api/labels.ts";
+import { HOLD_ANNOTATION, REBOOT_ANNOTATION, REBOOT_IN_FREEZE_ANNOTATION } from "../../api/labels.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { Node } from "../../runtime/core.ts";
 
@@ -26,4 +26,14 @@ export function nodeOf(
 /** Why a person holds it (`kubectl slipway hold`); undefined if nobody does. */
 export function heldBecause(nodeUpdate: NodeUpdate, node: Node | undefined): string | undefined {
   return node?.metadata.annotations?.[HOLD_ANNOTATION] ?? nodeUpdate.metadata.annotations?.[HOLD_ANNOTATION];
+}
+
+/** The reboot that a person asked for and that has not been had; `inFreeze`: in a change freeze too. */
+export function askedReboot({
+  metadata,
+  status,
+}: NodeUpdate): { why: string; inFreeze: boolean } | undefined {
+  const text = metadata.annotations?.[REBOOT_ANNOTATION]?.slice(0, 253);
+  if (text === undefined || text === status?.rebooted) return undefined;
+  return { why: text, inFreeze: metadata.annotations?.[REBOOT_IN_FREEZE_ANNOTATION] !== undefined };
 }

@@ -21,10 +21,12 @@ export function idleStep(view: NodeView): Idle {
   }
   if (wanted.kind === "nothing" || observed === undefined) return nothing(wanted, observed);
   if (isReady(wanted, observed)) {
-    const why: Why = waiting ?? {
-      reason: "WaitingForTurn",
-      message: "It is ready and asks for a slot next.",
-    };
+    const asked = wanted.kind === "reboot" ? wanted.asked : undefined;
+    const next: Why =
+      asked === undefined
+        ? { reason: "WaitingForTurn", message: "It is ready and asks for a slot next." }
+        : { reason: "RebootAsked", message: `A person asked for a reboot: ${asked || "no reason given"}.` };
+    const why = waiting ?? next;
     return { step: "Staged", why };
   }
   return staging(observed, view.mayStage);

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { CORDON_ANNOTATION, HOLD_ANNOTATION, STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { GrantStatus, NodeUpdate } from "../../api/node-update.ts";
+import { stealOf } from "../../api/steal.ts";
 import {
   group,
   INCARNATION,
@@ -234,6 +235,26 @@ test("a steal frees the slot once, is told, and does not hit the next one", () =
   expect(decideNode(under({ phase: "Granted" }, { nodeUpdate: next }), NOW).act.do).not.toBe("free");
   const early = annotated(STEAL_ANNOTATION, "just in case", view().nodeUpdate);
   expect(decideNode(view({ nodeUpdate: early }), NOW).status.stolen).toBe("just in case");
+  const long = annotated(STEAL_ANNOTATION, "x".repeat(300), view().nodeUpdate);
+  expect(decideNode(view({ nodeUpdate: long }), NOW).status.stolen).toHaveLength(253);
+});
+
+test("a steal that names a grant frees no other one", () => {
+  const { nonce } = granted;
+  const committed = { phase: "Committed", committedAt: NOW } as const;
+  const meant = annotated(STEAL_ANNOTATION, stealOf("rack 4 burnt", nonce));
+  const first = decideNode(under(committed, { nodeUpdate: meant }), NOW);
+  expect(first.act).toEqual({ do: "free", cause: "Stolen" });
+  const freed = decideNode(view({ nodeUpdate: { ...meant, status: first.status } }), NOW);
+  expect(freed.status.reason).toBe("Stolen");
+  const word = stealOf("rack 4 burnt", "nonce-6");
+  const late = annotated(STEAL_ANNOTATION, word);
+  const spared = decideNode(under(committed, { nodeUpdate: late }), NOW);
+  expect(spared.act.do).not.toBe("free");
+  expect(spared.status.stolen).toBe(word);
+  const ended = decideNode(view({ nodeUpdate: late }), NOW);
+  expect(ended.status).toMatchObject({ stolen: word });
+  expect(ended.status.reason).not.toBe("Stolen");
 });
 
 const back = { phase: "Returned", at: NOW, verdict: "Updated", committedBoot: "boot-1/0" } as const;

@@ -4,10 +4,11 @@
  * The status is written before the act, so that a manager that dies in between finds at
  * its next look either nothing begun or the act to repeat.
  */
-import { STEAL_ANNOTATION } from "../../api/labels.ts";
+import { REBOOT_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { GrantStatus, NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Why } from "../../api/reasons.ts";
+import { meansGrant, stealIn } from "../../api/steal.ts";
 import type { Observed } from "../../proto/gen/agent_pb.ts";
 import { cordonOf } from "./cordon.ts";
 import { freeze } from "./deadlines.ts";
@@ -31,7 +32,7 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
   const take = stoppedBecause(view) === undefined ? view.take : undefined;
   const asked = base.grant;
   const leaving = nodeGone || nodeUpdate.metadata.deletionTimestamp !== undefined;
-  const steal = nodeUpdate.metadata.annotations?.[STEAL_ANNOTATION];
+  const steal = stealIn(nodeUpdate);
   const stolen = steal !== undefined && steal !== base.stolen;
   if (asked?.phase === "Granting" && take !== undefined) {
     const grant: GrantStatus = { ...asked, budgets: [...take.budgets] };
@@ -47,7 +48,8 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
   if (asked !== undefined) {
     const status = ended(base, asked);
     if (stolen) status.stolen = steal;
-    const freed = freedBecause(base, asked, stolen ? steal : undefined);
+    const meant = stolen && meansGrant(steal, asked.nonce);
+    const freed = freedBecause(base, asked, meant ? steal : undefined);
     const { step, why } = idleStep(view);
     return decided(
       { ...view, nodeUpdate: reopened(nodeUpdate, status) },
@@ -74,6 +76,12 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
     const { step, why } = idleStep(view);
     return decided(view, status, step, why, { do: "uncordon" }, now);
   }
+  const word = nodeUpdate.metadata.annotations?.[REBOOT_ANNOTATION];
+  if (word === undefined) delete status.rebooted;
+  else if (word.slice(0, 253) === status.rebooted) {
+    const { step, why } = idleStep(view);
+    return decided(view, status, step, why, { do: "unask" }, now);
+  }
   if (take !== undefined && view.group !== undefined) {
     const grant: GrantStatus = {
       nonce: view.nonce,
@@ -83,6 +91,7 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
       policy: freeze(view.group),
     };
     if (take.release !== "") grant.release = take.release;
+    if (take.asked !== undefined) grant.asked = take.asked.why;
     const act: Act = { do: "take", take, nonce: view.nonce };
     return decided(view, { ...status, grant }, "Granting", take.why, act, now);
   }

@@ -1,9 +1,10 @@
 /** The status of a NodeUpdate: what the agent saw, in the words of the departures board. */
 import { setCondition, timestamp } from "../../api/meta.ts";
-import type { NodeUpdate, NodeUpdateStatus, SlotStatus, Step } from "../../api/node-update.ts";
+import type { NodeUpdate, NodeUpdateStatus, SlotStatus, Step, Transition } from "../../api/node-update.ts";
 import type { Why } from "../../api/reasons.ts";
 import type { Observed, Slot } from "../../proto/gen/agent_pb.ts";
 import type { Node } from "../../runtime/core.ts";
+import { countGivenBack, withoutRepeats } from "../grants/history.ts";
 
 const ZONE_LABEL = "topology.kubernetes.io/zone";
 /** As many as the schema allows. */
@@ -90,7 +91,7 @@ function bitsInWords({ running, priority, tries, successful }: Slot): string {
 
 /**
  * `status` with its step, since when, its history and its conditions. The history gains an
- * entry when the step changes, and under a grant also when the reason does.
+ * entry when the step changes, and under a grant also when the reason does, but for hooks that only run.
  */
 export function withStep(
   nodeUpdate: NodeUpdate,
@@ -105,9 +106,14 @@ export function withStep(
   const sameStep = before?.step === step;
   const next: NodeUpdateStatus = { ...status, step, reason: why.reason, message };
   next.since = sameStep && before?.reason === why.reason ? (before.since ?? timestamp(now)) : timestamp(now);
-  if (!sameStep || (status.grant !== undefined && before?.reason !== why.reason)) {
+  const givenBack = countGivenBack(before, step, now);
+  if (givenBack === undefined) delete next.givenBack;
+  else next.givenBack = givenBack;
+  const isTold = status.grant !== undefined && before?.reason !== why.reason && why.reason !== "HookRunning";
+  if (!sameStep || isTold) {
     const transition = { step, time: timestamp(now), reason: why.reason, message };
-    next.transitions = [transition, ...(status.transitions ?? [])].slice(0, TRANSITIONS);
+    const known = withoutReason(status.transitions ?? [], step, why.reason);
+    next.transitions = withoutRepeats([transition, ...known]).slice(0, TRANSITIONS);
   }
   if (step !== "Staging") delete next.progress;
   const wellNow =
@@ -130,6 +136,16 @@ export function withStep(
     next.conditions = setCondition(next.conditions, update, generation, now);
   }
   return next;
+}
+
+/**
+ * `transitions` without what was said for `reason` since `step` began: reasons that come and go must not
+ * push out what decisions read. The entry with which the step began stays: it tells since when.
+ */
+function withoutReason(transitions: readonly Transition[], step: Step, reason: string): Transition[] {
+  const left = transitions.findIndex((entry) => entry.step !== step);
+  const begun = (left < 0 ? transitions.length : left) - 1;
+  return transitions.filter((entry, index) => index >= begun || entry.reason !== reason);
 }
 
 type FailedEntry = NonNullable<NodeUpdateStatus["failed"]>[number];

@@ -1,5 +1,6 @@
 /** What a node should come to: an image, a reboot, or nothing and why. */
 import {
+  APPLY_ANNOTATION,
   DOWNGRADE_ANNOTATION,
   RETRIED_ANNOTATION,
   RETRY_ANNOTATION,
@@ -12,10 +13,12 @@ import type { UpdateGroup } from "../../api/update-group.ts";
 import type { Observed } from "../../proto/gen/agent_pb.ts";
 import { isBarred } from "../gates/policy.ts";
 import { failuresOn, retriedOf } from "../release/policy.ts";
+import { askedReboot } from "./identity.ts";
 
 export type Wanted =
   | { kind: "image"; release: Release; payload: Payload }
-  | { kind: "reboot" }
+  /** `asked`: by a person, for this reason. */
+  | { kind: "reboot"; asked?: string }
   /** `step`: what the board shows; `Failed` where the target is no longer tried here. */
   | { kind: "nothing"; step: "Idle" | "Failed"; why: Why };
 
@@ -23,8 +26,31 @@ function nothing(reason: Reason, message: string, step: "Idle" | "Failed" = "Idl
   return { kind: "nothing", step, why: { reason, message } };
 }
 
-/** `observed` is undefined until an agent reported. */
+/**
+ * `observed` is undefined until an agent reported. A person who asks for a reboot gets the image
+ * that is ready with it, where the strategy lets it boot, or else a reboot of what runs.
+ */
 export function wantedOf(
+  nodeUpdate: NodeUpdate,
+  group: UpdateGroup | undefined,
+  releases: { get(name: string): Release | undefined },
+  observed: Observed | undefined,
+): Wanted {
+  const planned = plannedFor(nodeUpdate, group, releases, observed);
+  const asked = askedReboot(nodeUpdate);
+  if (asked === undefined || group === undefined || observed === undefined) return planned;
+  const contested = withheldBecause(nodeUpdate)?.reason === "SelectedTwice";
+  const boots = planned.kind === "image" && isReady(planned, observed) && !stagesOnly(group, nodeUpdate);
+  return contested || boots ? planned : { kind: "reboot", asked: asked.why };
+}
+
+/** Whether the group's strategy lets the node stage and no more: a person may let one node flip to its release. */
+export function stagesOnly({ spec }: UpdateGroup, nodeUpdate: NodeUpdate): boolean {
+  const applied = nodeUpdate.metadata.annotations?.[APPLY_ANNOTATION];
+  return spec.strategy === "Off" && (applied === undefined || applied !== nodeUpdate.spec.release);
+}
+
+function plannedFor(
   nodeUpdate: NodeUpdate,
   group: UpdateGroup | undefined,
   releases: { get(name: string): Release | undefined },

@@ -1,4 +1,5 @@
 /** Which nodes need a look after a change in the cluster, and which changes bind others. */
+import { DOOMED_TAINT, PENDING_TAINT } from "../../api/labels.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { Release } from "../../api/release.ts";
@@ -94,6 +95,8 @@ export function pruneNode({ apiVersion, kind, metadata, spec, status }: Node): N
     ) as Node["metadata"],
   };
   if (spec?.unschedulable !== undefined) kept.spec = { unschedulable: spec.unschedulable };
+  const taints = spec?.taints?.filter(({ key }) => key === PENDING_TAINT || key === DOOMED_TAINT) ?? [];
+  if (taints.length > 0) kept.spec = { ...kept.spec, taints };
   if (status !== undefined) {
     const { conditions, nodeInfo } = status;
     kept.status = {

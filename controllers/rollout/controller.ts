@@ -13,15 +13,17 @@ import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
-import { applyStatus, sameJson } from "../../runtime/apply-status.ts";
+import { applyStatus } from "../../runtime/apply-status.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
 import type { Node } from "../../runtime/core.ts";
 import type { EventRecorder } from "../../runtime/events.ts";
 import type { Reconciler, Result } from "../../runtime/reconciler.ts";
 import { isNewer } from "../../runtime/reflector.ts";
 import type { Store } from "../../runtime/store.ts";
+import type { Rivals } from "../rivals/policy.ts";
+import { differs } from "./differs.ts";
 import type { MachineFacts, NodeFacts } from "./member.ts";
-import { decideOrphans, decideRollout, type NodeSpec, type Removal, type RolloutDecision } from "./policy.ts";
+import { decideOrphans, decideRollout, type Removal, type RolloutDecision } from "./policy.ts";
 
 export interface RolloutStores {
   groups: Store<UpdateGroup>;
@@ -37,6 +39,8 @@ export interface RolloutDeps {
   stores: RolloutStores;
   /** Where plain machines are read. */
   coordination: Pick<Coordination, "readMachines">;
+  /** Who else reboots nodes, as last seen; undefined where nobody looks. */
+  rivals?: () => Rivals | undefined;
   recorder: EventRecorder;
   clock: Clock;
   log: Logger;
@@ -109,6 +113,7 @@ class Rollout {
         channels: byName(stores.channels.list()),
         releases: byName(stores.releases.list()),
         windows: stores.windows.list(),
+        rivals: this.#deps.rivals?.(),
       },
       now,
     );
@@ -204,15 +209,6 @@ class Rollout {
 
 function holdsFinalizer(group: UpdateGroup): boolean {
   return group.metadata.finalizers?.includes(GROUP_FINALIZER) === true;
-}
-
-function differs(update: NodeUpdate | undefined, wanted: NodeSpec): boolean {
-  if (update === undefined || !sameJson(update.spec, wanted.spec)) return true;
-  const { labels = {}, annotations = {} } = update.metadata;
-  return (
-    Object.entries(wanted.labels).some(([key, value]) => labels[key] !== value) ||
-    wanted.owned.some((key) => annotations[key] !== wanted.annotations[key])
-  );
 }
 
 /** Works through `items`, a few at once; all are tried, then the first failure is thrown. */

@@ -4,6 +4,7 @@
  * tests call `decideRollout`.
  */
 import type { Channel } from "../../api/channel.ts";
+import { cohortsOf } from "../../api/cohort.ts";
 import { limitOf } from "../../api/int-or-percent.ts";
 import { GROUP_LABEL, RESUME_ANNOTATION, RETRIED_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
 import { setCondition, timestamp } from "../../api/meta.ts";
@@ -14,6 +15,7 @@ import type { Release } from "../../api/release.ts";
 import type { UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
 import { resolveTarget } from "../channel/policy.ts";
 import { haltedOn } from "../release/policy.ts";
+import { type Rivals, rivalCondition } from "../rivals/policy.ts";
 import { groupOpening } from "../window/policy.ts";
 import {
   type Assignment,
@@ -27,8 +29,8 @@ import {
   type Target,
   wayOf,
 } from "./assignment.ts";
-import { cohortsOf } from "./cohort.ts";
 import { conditionsOf } from "./conditions.ts";
+import { eventsOf, type RolloutEvent } from "./events.ts";
 import { type Failures, failuresOf, resumeOf } from "./failure.ts";
 import { inFlight, type Member, type Membership, membershipOf, type Population } from "./member.ts";
 import { type Progress, progressOf, type Standing, thresholdOf } from "./stage.ts";
@@ -38,6 +40,8 @@ export interface RolloutSnapshot extends Population {
   channels: ReadonlyMap<string, Channel>;
   releases: ReadonlyMap<string, Release>;
   windows: readonly RebootWindow[];
+  /** Who else reboots nodes; undefined where nobody has looked yet. */
+  rivals?: Rivals | undefined;
 }
 
 /** A NodeUpdate as it should be; `uid` is that of the one that exists. */
@@ -55,12 +59,6 @@ export interface NodeSpec {
 export interface Removal {
   name: string;
   uid: string | undefined;
-}
-
-export interface RolloutEvent {
-  why: Why;
-  /** What was done, an UpperCamelCase verb. */
-  action: string;
 }
 
 export interface RolloutDecision {
@@ -177,6 +175,10 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
     stuck: [...stuck.values()],
     opening,
   });
+
+  const { rivals } = snapshot;
+  const nodes = members.flatMap(({ nodeName }) => nodeName ?? []);
+  if (rivals !== undefined) conditions.push(rivalCondition(rivals, nodes));
 
   const status: UpdateGroupStatus = {
     nodes: members.length,
@@ -349,35 +351,6 @@ function fallingStages({ spec }: UpdateGroup): Why | undefined {
   }
   return undefined;
 }
-
-function eventsOf(
-  group: UpdateGroup,
-  status: UpdateGroupStatus,
-  progress: Progress,
-  resumed: boolean,
-): RolloutEvent[] {
-  const events: RolloutEvent[] = [];
-  if (resumed) {
-    const message = `Failures up to now are forgotten, by the word "${status.resumed ?? ""}".`;
-    events.push({ why: { reason: "NotHalted", message }, action: "Resume" });
-  }
-  for (const name of progress.news) {
-    const message = `Stage ${name} of ${status.target ?? ""} opened.`;
-    events.push({ why: { reason: "RollingOut", message }, action: "OpenStage" });
-  }
-  for (const { type, reason, message } of status.conditions ?? []) {
-    const before = group.status?.conditions?.find((condition) => condition.type === type);
-    if (before?.reason === reason || (before === undefined && !NEWS.has(reason))) continue;
-    const action = ACTIONS[type];
-    if (action !== undefined) events.push({ why: { reason: reason as Why["reason"], message }, action });
-  }
-  return events;
-}
-
-/** Conditions whose change of reason is worth an event, and what was done. */
-const ACTIONS: Record<string, string> = { Halted: "Halt", Conflict: "Select", Progressing: "RollOut" };
-/** Reasons that are news on an object that had no condition. */
-const NEWS: ReadonlySet<string> = new Set(["FailureThresholdReached", "SelectedTwice"]);
 
 function earliest(a: number | undefined, b: number | null): number | undefined {
   if (a === undefined) return b ?? undefined;

@@ -4,10 +4,11 @@
  * one node was healthy for the whole soak, counted from the stage's last verified return.
  * What is open stays open and what passed stays passed: newcomers join the last open stage.
  */
+
+import type { Cohort } from "../../api/cohort.ts";
 import { parseDuration } from "../../api/duration.ts";
 import { liesAhead, timestamp } from "../../api/meta.ts";
 import type { StageStatus, UpdateGroup } from "../../api/update-group.ts";
-import type { Cohort } from "./cohort.ts";
 
 /** How a member stands to the target. */
 export interface Standing {

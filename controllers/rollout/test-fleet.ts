@@ -6,6 +6,7 @@ import type { NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import { type Release, ReleaseSpec } from "../../api/release.ts";
 import { type UpdateGroup, UpdateGroupSpec } from "../../api/update-group.ts";
+import type { Rivals } from "../rivals/policy.ts";
 import { exposure } from "./exposure.ts";
 import type { MachineFacts, NodeFacts } from "./member.ts";
 import { decideRollout, type RolloutDecision } from "./policy.ts";
@@ -65,6 +66,7 @@ export class Fleet {
   nodes: NodeFacts[] = [];
   machines: MachineFacts[] | undefined = [];
   nodeUpdates: NodeUpdate[] = [];
+  rivals: Rivals | undefined;
 
   constructor(group: UpdateGroup, nodes: number) {
     this.groups.push(group);
@@ -108,6 +110,7 @@ export class Fleet {
         channels: new Map(this.channels.map((channel) => [channel.metadata.name, channel])),
         releases: new Map(this.releases.map((release) => [release.metadata.name, release])),
         windows: this.windows,
+        rivals: this.rivals,
         nodes: this.nodes,
         machines: this.machines,
         nodeUpdates: this.nodeUpdates,

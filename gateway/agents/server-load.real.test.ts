@@ -81,7 +81,7 @@ describe("crowds", () => {
     expect(gateway.sessions()).toBe(200);
     const text = await gateway.metrics.registry.metrics();
     expect(text).toMatch(/slipway_gateway_turned_away_total\{reason="Busy"\} [1-9]/);
-    expect(text).toMatch(/slipway_gateway_sessions 200/);
+    expect(text).toMatch(/slipway_gateway_sessions\{version="\w+"\} 200/);
   });
 
   test("peers that nobody knows keep out no agent, and ask the API server so often only", async () => {

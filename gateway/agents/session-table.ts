@@ -41,6 +41,15 @@ export class SessionTable {
     return this.#entries.size;
   }
 
+  /** Sessions by the version that their agents told. */
+  versions(): Map<string, number> {
+    const versions = new Map<string, number>();
+    for (const { session } of this.#entries.values()) {
+      if (session.open) versions.set(session.agentVersion, (versions.get(session.agentVersion) ?? 0) + 1);
+    }
+    return versions;
+  }
+
   /**
    * The lease for presence; undefined where no session can be had, because there is none, or
    * because etcd's holders are lost or being rebuilt: an agent that hears of no grant then

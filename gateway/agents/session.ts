@@ -111,6 +111,7 @@ export class AgentSession {
   #state: "silent" | "opening" | "open" | "ended" = "silent";
   #session = 0;
   #machineId = "";
+  #agentVersion = "";
   /** The newest report from before the session was open. */
   #early: Observed | undefined;
   /** Token that the agent says it acts under. */
@@ -155,6 +156,11 @@ export class AgentSession {
   /** The session number in etcd; 0 before it is open. */
   get session(): number {
     return this.#session;
+  }
+
+  /** As the agent said in its Hello. */
+  get agentVersion(): string {
+    return this.#agentVersion;
   }
 
   get open(): boolean {
@@ -247,6 +253,7 @@ export class AgentSession {
   #hello(hello: Hello): void {
     checkHello(hello, this.identity.machineId);
     this.#machineId = hello.machineId;
+    this.#agentVersion = hello.agentVersion;
     this.#state = "opening";
     if (hello.observed !== undefined) this.#observe(hello.observed);
     void this.#open(hello);

@@ -3,7 +3,7 @@
  * mirror with images. What the demo, the bad days and the benchmarks start.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { channel } from "../../api/channel.ts";
 import type { Resource } from "../../api/kind.ts";
 import type { KubeObject } from "../../api/meta.ts";
@@ -18,7 +18,8 @@ import { isApiError } from "../../runtime/client.ts";
 import { EVENTS, LEASES, NODES, PODS } from "../../runtime/core.ts";
 import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
 import { createRestClient, type RestClient } from "../../runtime/rest-client.ts";
-import { type EtcdCluster, startEtcd } from "../plane/etcd.ts";
+import { type EtcdCluster, type EtcdTls, startEtcd } from "../plane/etcd.ts";
+import { type FaultProxy, startFaultProxy } from "../plane/fault-proxy.ts";
 import { type Plane, startPlane, temporaryDirectory } from "../plane/plane.ts";
 import { freePorts } from "../plane/ports.ts";
 import { removeAtExit } from "../plane/process.ts";
@@ -41,12 +42,21 @@ export interface ClusterOptions {
   managers?: number;
   gateways?: number;
   etcdMembers?: 1 | 3;
+  /** etcd serves TLS and asks for client certificates; see `etcdFiles`. */
+  etcdTls?: boolean;
+  /** Whether agents tell metrics too; that takes memory. */
+  agentMetrics?: boolean;
+  /** Each machine reaches the first gateway by a network of its own, that a test may break: `roads`. */
+  roads?: boolean;
   onProgress?: (line: string) => void;
 }
 
 const NODES_READY_WITHIN = 60_000;
 /** 127.1.0.0/16: each machine has a loopback address of its own for its services. */
 const FIRST_ADDRESS = 10;
+
+/** Who reaches etcd, each by files of its own. */
+type EtcdRole = "manager" | "gateway" | "person";
 
 export const POOL_LABEL = "slipway.dev/pool";
 
@@ -78,6 +88,8 @@ export class Cluster {
   readonly managers: Service[] = [];
   readonly gateways: Service[] = [];
   readonly machines: MachineHandle[] = [];
+  /** By name of the machine: its way to the gateway; empty without the option. */
+  readonly roads = new Map<string, FaultProxy>();
   /** Port of harbor.service on every machine. */
   servicePort = 0;
   /** Tests look several times a second: a kubectl for each look would take a processor. */
@@ -105,7 +117,7 @@ export class Cluster {
     mkdirSync(images);
     const [plane, etcd, mirror] = await Promise.all([
       startPlane(options.onProgress === undefined ? {} : { onProgress: options.onProgress }),
-      startEtcd({ members: options.etcdMembers ?? 1 }),
+      startEtcd({ members: options.etcdMembers ?? 1, tls: options.etcdTls === true }),
       startMirror(images),
     ]);
     const cluster = new Cluster(directory, plane, etcd, mirror, new Foundry(images, mirror.url));
@@ -118,7 +130,8 @@ export class Cluster {
       progress("control plane is ready");
       await cluster.#startSlipway(options.managers ?? 1, options.gateways ?? 1);
       progress("manager and gateway are ready");
-      await cluster.#powerOn(options.machines);
+      if (options.roads === true) await cluster.#layRoads(options.machines);
+      await cluster.#powerOn(options.machines, options.agentMetrics === true);
       progress(`${options.machines.length} machines are up`);
       return cluster;
     } catch (error) {
@@ -128,7 +141,6 @@ export class Cluster {
   }
 
   async #startSlipway(managers: number, gateways: number): Promise<void> {
-    const etcd = this.etcd.endpoints.join(",");
     const ports = await freePorts(managers + gateways * 2);
     const port = (): string => `127.0.0.1:${ports.pop()}`;
     const certificates = join(this.directory, "gateway");
@@ -139,7 +151,7 @@ export class Cluster {
       this.#gatewayAddresses.push(listen);
       this.gateways.push(
         new Service(`gateway-${i}`, this.directory, metrics, [
-          ...["gateway", "--listen", listen, "--kubeconfig", gatewayConfig, "--etcd", etcd],
+          ...["gateway", "--listen", listen, "--kubeconfig", gatewayConfig, ...this.#etcdFlags("gateway")],
           ...["--cert-dir", certificates, "--advertise", "127.0.0.1,localhost"],
           ...[
             "--service-account",
@@ -157,8 +169,9 @@ export class Cluster {
       const metrics = port();
       this.managers.push(
         new Service(`manager-${i}`, this.directory, metrics, [
-          ...["manager", "--kubeconfig", managerConfig, "--etcd", etcd, "--metrics", metrics],
+          ...["manager", "--kubeconfig", managerConfig, ...this.#etcdFlags("manager"), "--metrics", metrics],
           ...["--leader-elect-namespace", "slipway-system", "--identity", `manager-${i}`],
+          ...["--webhook-keys", this.webhookKeys],
         ]),
       );
     }
@@ -169,8 +182,9 @@ export class Cluster {
     }
   }
 
-  async #powerOn(specs: readonly MachineSpec[]): Promise<void> {
-    [this.servicePort = 0] = await freePorts(1);
+  async #powerOn(specs: readonly MachineSpec[], agentMetrics: boolean): Promise<void> {
+    const [servicePort = 0, metricsPort = 0] = await freePorts(2);
+    this.servicePort = servicePort;
     const trust = await this.foundry.writeTrust(join(this.directory, "trust.json"));
     const first = await this.foundry.release("1.0.0");
     await Promise.all(
@@ -191,11 +205,12 @@ export class Cluster {
           zone: spec.zone,
           address: `127.1.0.${FIRST_ADDRESS + index}`,
           servicePort: this.servicePort,
-          gateway: this.#gatewayAddresses.join(","),
+          gateway: this.#wayOf(spec.name),
           gatewayCa: join(this.directory, "gateway", "ca.crt"),
           trust,
           ...(kubeconfig === undefined ? { joinToken } : { kubeconfig, labels: { [POOL_LABEL]: "harbor" } }),
           driver: spec.driver ?? "fastpatch",
+          ...(agentMetrics ? { agentMetrics: `127.1.0.${FIRST_ADDRESS + index}:${metricsPort}` } : {}),
           bootTime: 300,
           offTime: 700,
         });
@@ -218,15 +233,23 @@ export class Cluster {
     );
   }
 
+  async #layRoads(specs: readonly MachineSpec[]): Promise<void> {
+    const port = Number(this.#gatewayAddresses[0]?.split(":")[1]);
+    for (const { name } of specs) this.roads.set(name, await startFaultProxy({ port }));
+  }
+
+  #wayOf(machine: string): string {
+    const road = this.roads.get(machine);
+    return road === undefined ? this.#gatewayAddresses.join(",") : `127.0.0.1:${road.port}`;
+  }
+
   async #joinToken(group: string, zone: string): Promise<string> {
     const { run } = await import("./run.ts");
-    const etcd = this.etcd.endpoints.join(",");
     const labels = ["--label", `topology.kubernetes.io/zone=${zone}`];
     const text = await run([
       "join-token",
       "create",
-      "--etcd",
-      etcd,
+      ...this.#etcdFlags("person"),
       "--group",
       group,
       ...labels,
@@ -234,6 +257,37 @@ export class Cluster {
       "1h",
     ]);
     return text.trim().split("\n").at(-1) ?? "";
+  }
+
+  /** Files by which those in a role reach an etcd with TLS: ca.crt, tls.crt, tls.key. A test may replace them. */
+  etcdFiles(role: EtcdRole): { ca: string; certificate: string; key: string } {
+    const at = (name: string): string => join(this.directory, "etcd-client", role, name);
+    return { ca: at("ca.crt"), certificate: at("tls.crt"), key: at("tls.key") };
+  }
+
+  /** Writes what `etcdFiles` names: `tls`, or what etcd asks for. */
+  writeEtcdFiles(role: EtcdRole, tls: EtcdTls | undefined = this.etcd.tls): void {
+    if (tls === undefined) return;
+    const { ca, certificate, key } = this.etcdFiles(role);
+    mkdirSync(dirname(ca), { recursive: true });
+    writeFileSync(ca, tls.ca);
+    writeFileSync(certificate, tls.certificate);
+    writeFileSync(key, tls.key, { mode: 0o600 });
+  }
+
+  #etcdFlags(role: EtcdRole): string[] {
+    const { endpoints, tls } = this.etcd;
+    if (tls === undefined) return ["--etcd", endpoints.join(",")];
+    this.writeEtcdFiles(role);
+    const { ca, certificate, key } = this.etcdFiles(role);
+    // A certificate is for a name: an address is not asked for (RFC 6066).
+    const named = endpoints.map((endpoint) => endpoint.replace("127.0.0.1", "localhost"));
+    return ["--etcd", named.join(","), "--etcd-ca", ca, "--etcd-cert", certificate, "--etcd-key", key];
+  }
+
+  /** Keys that managers sign notices with, a file each; a test may write some. */
+  get webhookKeys(): string {
+    return join(this.directory, "webhook-keys");
   }
 
   machine(name: string): MachineHandle {
@@ -270,6 +324,7 @@ export class Cluster {
   /** Ends every process; `keepLogs` leaves the directory for a look. */
   async stop(options: { keepLogs?: boolean } = {}): Promise<void> {
     await Promise.allSettled(this.machines.map((machine) => machine.stop()));
+    await Promise.allSettled([...this.roads.values()].map((road) => road.close()));
     await Promise.allSettled([...this.managers, ...this.gateways].map((service) => service.kill()));
     await this.#client.close();
     await Promise.allSettled([this.mirror.close(), this.etcd.stop(), this.plane.stop(options)]);

@@ -4,8 +4,9 @@ import { mkdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { KubeObject } from "../../api/meta.ts";
 import type { ReleaseSpec } from "../../api/release.ts";
-import { region } from "../../fastpatch/disk.ts";
+import { type Disk, region } from "../../fastpatch/disk.ts";
 import { openFileDisk } from "../../fastpatch/file-disk.ts";
+import { createGptPrio } from "../../fastpatch/gptprio.ts";
 import { buildImage } from "../../fastpatch/image.ts";
 import { type Manifest, parseManifest } from "../../fastpatch/manifest.ts";
 import { createTable, referenceLayout } from "../../fastpatch/partition-table.ts";
@@ -52,13 +53,15 @@ export class Foundry {
   readonly #url: string;
   readonly #key: { privateKey: KeyObject; publicKey: KeyObject };
   readonly #ballast = randomBytes(SHARED_BALLAST);
+  readonly #makeAgent: () => Promise<Buffer>;
   #agent: Promise<Buffer> | undefined;
   #base: Manifest | undefined;
 
-  /** `folder` is what the mirror at `url` serves. */
-  constructor(folder: string, url: string) {
+  /** `folder` is what the mirror at `url` serves; `agent` makes what runs as the agent, the bundled one by default. */
+  constructor(folder: string, url: string, agent?: () => Promise<Buffer>) {
     this.#folder = folder;
     this.#url = url;
+    this.#makeAgent = agent ?? (() => bundled(join(folder, "..", "agent.cjs")));
     this.#key = generateKeyPairSync("ed25519");
   }
 
@@ -68,18 +71,10 @@ export class Foundry {
     return path;
   }
 
-  #bundled(): Promise<Buffer> {
-    this.#agent ??= (async () => {
-      const file = join(this.#folder, "..", "agent.cjs");
-      await bundleAgent(file);
-      return readFileSync(file);
-    })();
-    return this.#agent;
-  }
-
   /** Builds, signs and publishes `version`. Machines that run the release before fetch only what changed. */
   async release(version: string, defect?: Defect): Promise<Built> {
-    const agent = await this.#bundled();
+    this.#agent ??= this.#makeAgent();
+    const agent = await this.#agent;
     const database = defect === "service" ? "undefined" : '"postgres://localhost"';
     const archive = await packOs(
       osFiles({
@@ -167,17 +162,40 @@ export class Foundry {
       const extents = await createTable(disk, { diskGuid: guid(), partitions: layout });
       const slot = extents[1];
       if (slot === undefined) throw new Error("the layout has no slot A");
-      await disk.write(slot.offset, first.image);
-      await writeSlotLabel(region(disk, slot.offset, slot.size), {
-        version: first.version,
-        product: PRODUCT,
-        architecture: "amd64",
-        rootHash: first.rootHash,
-        imageBytes: first.image.length,
-        dataBlocks: first.dataBlocks,
-      });
+      await writeSlot(region(disk, slot.offset, slot.size), first);
     } finally {
       await disk.close();
     }
   }
+
+  /** Puts `next` into the passive slot of a machine that is off, and lets it boot from there, as an agent would. */
+  async installNext(path: string, runningPartition: string, next: Built): Promise<void> {
+    const disk = await openFileDisk(path);
+    try {
+      const control = await createGptPrio({ disk, runningPartition });
+      const passive = (await control.slots()).find(({ name }) => name !== control.running);
+      if (passive === undefined) throw new Error("the disk has one slot only");
+      await writeSlot(region(disk, passive.offset, passive.size), next);
+      await control.setNext(passive.name, 1);
+    } finally {
+      await disk.close();
+    }
+  }
+}
+
+async function writeSlot(slot: Disk, built: Built): Promise<void> {
+  await slot.write(0, built.image);
+  await writeSlotLabel(slot, {
+    version: built.version,
+    product: PRODUCT,
+    architecture: "amd64",
+    rootHash: built.rootHash,
+    imageBytes: built.image.length,
+    dataBlocks: built.dataBlocks,
+  });
+}
+
+async function bundled(file: string): Promise<Buffer> {
+  await bundleAgent(file);
+  return readFileSync(file);
 }

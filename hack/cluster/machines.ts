@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import { type BootEvent, readBootLog } from "../machine/boot-log.ts";
 import { type MachineConfig, paths } from "../machine/config.ts";
 import { type Answer, callControl } from "../machine/control.ts";
+import type { TrapFault } from "../machine/machine.ts";
 import { Child } from "../plane/process.ts";
 import { waitUntil } from "../plane/wait.ts";
 import type { Watched } from "./observer.ts";
@@ -83,7 +84,7 @@ export class MachineHandle implements Watched {
   }
 
   /** At the agent's next `verb` of the host hook, before the host does anything for it, `fault` strikes; once. */
-  async trap(verb: "arm-deadman" | "reboot", fault: "freeze-agent" | "power-off"): Promise<void> {
+  async trap(verb: "arm-deadman" | "reboot", fault: TrapFault): Promise<void> {
     await this.call("trap", verb, fault);
   }
 

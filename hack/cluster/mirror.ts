@@ -16,14 +16,14 @@ export interface Mirror {
   close(): Promise<void>;
 }
 
-/** Serves the files of `folder` on loopback. */
-export async function startMirror(folder: string): Promise<Mirror> {
+/** Serves the files of `folder` on `address`. */
+export async function startMirror(folder: string, address = "127.0.0.1"): Promise<Mirror> {
   const state = { fault: "none" as MirrorFault, sent: 0 };
   const server = createServer((request, response) => serve(folder, state, request, response));
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(0, address, resolve));
   const { port } = server.address() as AddressInfo;
   return {
-    url: `http://127.0.0.1:${port}`,
+    url: `http://${address}:${port}`,
     get fault() {
       return state.fault;
     },

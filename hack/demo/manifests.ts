@@ -6,9 +6,10 @@ const GROUP_LABELS = { tier: "harbor" };
 
 export const GROUP = "harbor";
 
-/** At most 2 of the 12 nodes down, at most 1 per zone; one canary first. Deadlines are short, so that the demo is. */
+/** At most 2 nodes down, at most 1 per zone; one canary first. Deadlines are short, so that the demo is. */
 export function updateGroup(
   servicePort: number,
+  { bootDeadline, rebootTime } = { bootDeadline: "8s", rebootTime: "10s" },
 ): KubeObject & { spec: Record<string, unknown> & { health: object } } {
   return {
     apiVersion: "slipway.dev/v1alpha1",
@@ -24,8 +25,8 @@ export function updateGroup(
       drain: { timeout: "60s", onTimeout: "Abort" },
       health: {
         bootChecks: [{ name: "harbor", http: `http://localhost:${servicePort}/healthz`, timeout: "2s" }],
-        bootDeadline: "8s",
-        rebootTime: "10s",
+        bootDeadline,
+        rebootTime,
         releaseDeadline: "60s",
       },
       failureThreshold: 2,
@@ -50,28 +51,30 @@ export function channel(release: string): KubeObject & { spec: object } {
   };
 }
 
-/** Two dozen Pods, of which a PodDisruptionBudget lets four be away. */
-export const workloads: readonly (KubeObject & { spec: object })[] = [
-  {
-    apiVersion: "apps/v1",
-    kind: "Deployment",
-    metadata: { name: "web", namespace: "default" },
-    spec: {
-      replicas: 24,
-      selector: { matchLabels: { app: "web" } },
-      template: {
-        metadata: { labels: { app: "web" } },
-        spec: {
-          terminationGracePeriodSeconds: 1,
-          containers: [{ name: "web", image: "registry.k8s.io/pause:3.10" }],
+/** Pods that do nothing, of which a PodDisruptionBudget lets a sixth be away. */
+export function workloads(
+  replicas = 24,
+  image = "registry.k8s.io/pause:3.10",
+): readonly (KubeObject & { spec: object })[] {
+  return [
+    {
+      apiVersion: "apps/v1",
+      kind: "Deployment",
+      metadata: { name: "web", namespace: "default" },
+      spec: {
+        replicas,
+        selector: { matchLabels: { app: "web" } },
+        template: {
+          metadata: { labels: { app: "web" } },
+          spec: { terminationGracePeriodSeconds: 1, containers: [{ name: "web", image }] },
         },
       },
     },
-  },
-  {
-    apiVersion: "policy/v1",
-    kind: "PodDisruptionBudget",
-    metadata: { name: "web", namespace: "default" },
-    spec: { maxUnavailable: 4, selector: { matchLabels: { app: "web" } } },
-  },
-];
+    {
+      apiVersion: "policy/v1",
+      kind: "PodDisruptionBudget",
+      metadata: { name: "web", namespace: "default" },
+      spec: { maxUnavailable: Math.ceil(replicas / 6), selector: { matchLabels: { app: "web" } } },
+    },
+  ];
+}

@@ -1,9 +1,8 @@
 /** What the independent observer saw, and whether it is what must be. */
-import type { Cluster } from "../cluster/cluster.ts";
-import type { Observation } from "../cluster/observer.ts";
+import type { Observation, Watched } from "../cluster/observer.ts";
 
 export function summary(
-  cluster: Cluster,
+  machines: readonly Watched[],
   seen: Observation,
   limit: { total: number; perZone: number },
 ): { ok: boolean; text: string } {
@@ -18,7 +17,7 @@ export function summary(
     "What the observer saw in the machines' own boot logs:",
     "",
     `${"NODE".padEnd(10)} ${"ZONE".padEnd(7)} ${"DOWN".padEnd(8)} BOOTED`,
-    ...cluster.machines.map(
+    ...machines.map(
       ({ name, zone }) =>
         `${name.padEnd(10)} ${zone.padEnd(7)} ${`${((seen.downtime[name] ?? 0) / 1000).toFixed(1)} s`.padEnd(8)} ${(seen.boots[name] ?? []).join(" -> ")}`,
     ),

@@ -21,10 +21,30 @@ export interface MachineConfig {
   /** Plain machine: file with the join token. */
   joinToken?: string;
   driver: "fastpatch" | "sentinel";
+  /** A node with containers boots, in a box (hack/real/). Absent: the slot's agent and service as processes. */
+  node?: NodeConfig;
+  /** `host:port` of the agent's metrics; none if absent. */
+  agentMetrics?: string;
   /** From power-on to the first user process. */
   bootTime: number;
   /** From a reboot's power-off to the next power-on. */
   offTime: number;
+}
+
+/** What a node with containers is made of; the machine runs inside the box. */
+export interface NodeConfig {
+  /** Cgroup of its processes, relative to each hierarchy's root. */
+  slice: string;
+  /** Hierarchies of cgroup v1. */
+  hierarchies: string[];
+  /** The box's end of its cable. */
+  cable: string;
+  /** Beyond its own network: `RANGE=ADDRESS`. */
+  routes: string[];
+  /** The folder that becomes /etc. */
+  settings: string;
+  /** Programs that become /opt/bin. */
+  programs: string[];
 }
 
 /** Paths under `directory`. */

@@ -69,16 +69,28 @@ export class Kubelet {
     clearTimeout(this.#timer);
   }
 
-  /** A token for the agent, bound to its DaemonSet's Pod on this Node; undefined while there is no such Pod. */
-  async agentToken(): Promise<string | undefined> {
-    const signal = AbortSignal.timeout(TOKEN_WITHIN);
+  /** Deletes the agent's Pod on this Node, as somebody does: its token is worth nothing from then on, and its DaemonSet makes another. */
+  async deleteAgentPod(): Promise<void> {
+    const pod = await this.#agentPod(AbortSignal.timeout(TOKEN_WITHIN));
+    if (pod === undefined) return;
+    const { name, uid } = pod.metadata;
+    await this.#client.delete(PODS, { name, namespace: AGENT_NAMESPACE }, uid === undefined ? {} : { uid });
+  }
+
+  async #agentPod(signal: AbortSignal): Promise<Pod | undefined> {
     const { items } = await this.#client.list<Pod>(PODS, {
       namespace: AGENT_NAMESPACE,
       fieldSelector: `spec.nodeName=${this.#name}`,
       labelSelector: "app.kubernetes.io/name=slipway-agent",
       signal,
     });
-    const pod = items.find((item) => item.metadata.deletionTimestamp === undefined);
+    return items.find((item) => item.metadata.deletionTimestamp === undefined);
+  }
+
+  /** A token for the agent, bound to its DaemonSet's Pod on this Node; undefined while there is no such Pod. */
+  async agentToken(): Promise<string | undefined> {
+    const signal = AbortSignal.timeout(TOKEN_WITHIN);
+    const pod = await this.#agentPod(signal);
     if (pod === undefined) return undefined;
     const request: Resource = {
       group: "",

@@ -6,26 +6,23 @@ import { randomUUID } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import type { Server } from "node:net";
 import { dirname, join } from "node:path";
-import { nodeEnvironment, nodeFlags } from "../../agent/node-flags.ts";
-import { Child } from "../plane/process.ts";
 import { type BootEvent, record } from "./boot-log.ts";
 import { type MachineConfig, paths } from "./config.ts";
 import { type Answer, type Request, serveControl } from "./control.ts";
 import { chooseSlot } from "./firmware.ts";
-import type { Kubelet } from "./kubelet.ts";
-import { AGENT, OS_RELEASE, SERVICE, unpackOs, versionOf } from "./os.ts";
-
-/** As systemd's Restart=always with RestartSec. */
-const RESTART_AFTER = 1_000;
-/** How often a machine without its agent's Pod asks for a token. */
-const TOKEN_RETRY = 1_000;
+import { unpackOs, versionOf } from "./os.ts";
+import type { System } from "./system.ts";
 
 export type PowerState = "off" | "booting" | "on";
+
+/** What may strike when the agent asks the host for something; each is a verb too. */
+const TRAP_FAULTS = ["freeze-agent", "kill-agent", "replace-agent", "power-off"] as const;
+export type TrapFault = (typeof TRAP_FAULTS)[number];
 
 export class Machine {
   readonly #config: MachineConfig;
   readonly #paths: ReturnType<typeof paths>;
-  readonly #kubelet: Kubelet | undefined;
+  readonly #system: System;
   #power: PowerState = "off";
   /** Raised by each power event: what an older boot still does then has no effect. */
   #boot = 0;
@@ -33,16 +30,14 @@ export class Machine {
   #slot = "";
   #partition = "";
   #version = "";
-  #agent: Child | undefined;
-  #service: Child | undefined;
   #deadMan: NodeJS.Timeout | undefined;
-  #trap: { verb: string; fault: "freeze-agent" | "power-off" } | undefined;
+  #trap: { verb: string; fault: TrapFault } | undefined;
   #server: Server | undefined;
 
-  constructor(config: MachineConfig, kubelet: Kubelet | undefined) {
+  constructor(config: MachineConfig, system: System) {
     this.#config = config;
     this.#paths = paths(config.directory);
-    this.#kubelet = kubelet;
+    this.#system = system;
   }
 
   /** Opens the control socket; the power stays off. */
@@ -54,7 +49,7 @@ export class Machine {
     );
     chmodSync(this.#paths.hook, 0o755);
     writeFileSync(this.#paths.machineId, `${this.#config.machineId}\n`);
-    writeFileSync(this.#paths.commands, "{}\n");
+    this.#system.prepare();
     rmSync(this.#paths.control, { force: true });
     this.#server = await serveControl(this.#paths.control, (request) => this.#handle(request));
   }
@@ -71,6 +66,7 @@ export class Machine {
       this.#trap = undefined;
       await this.#handle({ verb: fault, args: [] });
       if (fault === "power-off") return { ok: false, message: "the power was cut" };
+      if (fault !== "freeze-agent") return { ok: false, message: "the agent ended before it was done" };
     }
     switch (verb) {
       case "arm-deadman":
@@ -83,7 +79,7 @@ export class Machine {
         setImmediate(() => void this.#cycle("reboot"));
         return done;
       case "unit-active":
-        return { ok: args[0] === "harbor.service" && this.#service?.exit === undefined, message: "inactive" };
+        return { ok: await this.#system.unitActive(args[0] ?? ""), message: "inactive" };
       case "power-on":
         if (this.#power === "off") void this.#powerOn();
         return done;
@@ -91,21 +87,28 @@ export class Machine {
         await this.#powerOff("power");
         return done;
       case "kill-agent":
-        await this.#agent?.kill();
+        await this.#system.agent?.kill();
+        return done;
+      case "replace-agent":
+        // It may take a while, and the caller may be the agent itself.
+        this.#system.replaceAgent().catch((error: unknown) => {
+          process.stderr.write(`${this.#config.name} could not replace its agent: ${String(error)}\n`);
+        });
         return done;
       case "freeze-agent":
-        this.#agent?.signal("SIGSTOP");
+        this.#system.agent?.signal("SIGSTOP");
         return done;
       case "trap": {
         const [at = "", fault] = args;
-        if (fault !== "freeze-agent" && fault !== "power-off") {
-          return { ok: false, message: "trap VERB freeze-agent|power-off expected" };
+        const known = TRAP_FAULTS.find((each) => each === fault);
+        if (known === undefined) {
+          return { ok: false, message: `trap VERB ${TRAP_FAULTS.join("|")} expected` };
         }
-        this.#trap = { verb: at, fault };
+        this.#trap = { verb: at, fault: known };
         return done;
       }
       case "thaw-agent":
-        this.#agent?.signal("SIGCONT");
+        this.#system.agent?.signal("SIGCONT");
         return done;
       case "status":
         return {
@@ -116,7 +119,7 @@ export class Machine {
             slot: this.#slot,
             version: this.#version,
             armed: this.#deadMan !== undefined,
-            agentPid: this.#agent?.pid,
+            agentPid: this.#system.agent?.pid,
           },
         };
       default:
@@ -149,11 +152,7 @@ export class Machine {
     const boot = ++this.#boot;
     if (this.#power !== "off") this.#record({ time: Date.now(), event: "off", cause });
     this.#power = "off";
-    this.#kubelet?.stop();
-    const [agent, service] = [this.#agent, this.#service];
-    this.#agent = undefined;
-    this.#service = undefined;
-    await Promise.all([agent?.kill(), service?.kill()]);
+    await this.#system.stop();
     return boot;
   }
 
@@ -192,7 +191,7 @@ export class Machine {
       return;
     }
     setTimeout(() => {
-      if (boot === this.#boot) void this.#userSpace(boot);
+      if (boot === this.#boot) void this.#userSpace();
     }, this.#config.bootTime);
   }
 
@@ -202,73 +201,9 @@ export class Machine {
     if (existsSync(sentinel) && readFileSync(sentinel, "utf8").trim() !== "stays") rmSync(sentinel);
   }
 
-  async #userSpace(boot: number): Promise<void> {
+  async #userSpace(): Promise<void> {
     this.#power = "on";
     this.#record({ time: Date.now(), event: "up", bootId: this.#bootId });
-    this.#kubelet?.start({ bootId: this.#bootId, version: this.#version });
-    void this.#run(boot, "service", [
-      join(this.#paths.root, SERVICE),
-      this.#config.address,
-      String(this.#config.servicePort),
-    ]);
-    if (this.#kubelet !== undefined) await this.#token(boot);
-    if (boot === this.#boot)
-      void this.#run(boot, "agent", [join(this.#paths.root, AGENT), ...this.#agentArguments()]);
-  }
-
-  /** Starts a process of this boot, again whenever it ends, until the power goes off. */
-  async #run(boot: number, what: "agent" | "service", args: string[]): Promise<void> {
-    while (boot === this.#boot) {
-      const child = await Child.start({
-        name: `${this.#config.name} ${what}`,
-        command: process.execPath,
-        args: [...nodeFlags, ...args],
-        logFile: this.#paths.log,
-        env: { PATH: process.env["PATH"], ...nodeEnvironment(this.#paths.cache) },
-      });
-      if (boot !== this.#boot) {
-        await child.kill();
-        return;
-      }
-      if (what === "agent") this.#agent = child;
-      else this.#service = child;
-      await child.exited;
-      await new Promise((resolve) => setTimeout(resolve, RESTART_AFTER));
-    }
-  }
-
-  async #token(boot: number): Promise<void> {
-    while (boot === this.#boot) {
-      try {
-        const token = await this.#kubelet?.agentToken();
-        if (token !== undefined) {
-          writeFileSync(this.#paths.token, token, { mode: 0o600 });
-          return;
-        }
-      } catch (error) {
-        process.stderr.write(`${this.#config.name} got no token for its agent: ${String(error)}\n`);
-        // One of an earlier boot still does: the control plane may be away while machines boot.
-        if (existsSync(this.#paths.token)) return;
-      }
-      await new Promise((resolve) => setTimeout(resolve, TOKEN_RETRY));
-    }
-  }
-
-  #agentArguments(): string[] {
-    const config = this.#config;
-    const identity =
-      config.kubeconfig !== undefined
-        ? ["--token-file", this.#paths.token]
-        : ["--join-token-file", config.joinToken ?? "", "--identity-dir", this.#paths.identity];
-    const sentinel = config.driver === "sentinel" ? ["--sentinel-file", this.#paths.sentinel] : [];
-    return [
-      ...["--disk", this.#paths.disk, "--boot-slot", this.#partition],
-      ...["--os-release", join(this.#paths.root, OS_RELEASE)],
-      ...["--driver", config.driver, ...sentinel],
-      ...["--gateway", config.gateway, "--ca", config.gatewayCa, ...identity],
-      ...["--host", "hook", "--hook", this.#paths.hook, "--local-address", config.address],
-      ...["--boot-id", this.#paths.bootId, "--machine-id", this.#paths.machineId],
-      ...["--trust", config.trust, "--commands", this.#paths.commands],
-    ];
+    await this.#system.start({ bootId: this.#bootId, version: this.#version, partition: this.#partition });
   }
 }

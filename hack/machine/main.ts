@@ -4,16 +4,18 @@ import { systemClock } from "../../ports/clock.ts";
 import { systemRandom } from "../../ports/random.ts";
 import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
 import { createRestClient } from "../../runtime/rest-client.ts";
+import { NodeSystem } from "../real/node-system.ts";
 import type { MachineConfig } from "./config.ts";
 import { Kubelet } from "./kubelet.ts";
 import { Machine } from "./machine.ts";
+import { ProcessSystem } from "./process-system.ts";
 
 const file = process.argv[2];
 if (file === undefined) throw new Error("usage: node hack/machine/main.ts CONFIG.json");
 const config = JSON.parse(readFileSync(file, "utf8")) as MachineConfig;
 
 const kubelet =
-  config.kubeconfig === undefined
+  config.kubeconfig === undefined || config.node !== undefined
     ? undefined
     : new Kubelet(
         createRestClient(loadKubeConfig(config.kubeconfig), { clock: systemClock, random: systemRandom }),
@@ -24,7 +26,9 @@ const kubelet =
           labels: config.labels ?? {},
         },
       );
-const machine = new Machine(config, kubelet);
+const system =
+  config.node === undefined ? new ProcessSystem(config, kubelet) : new NodeSystem(config, config.node);
+const machine = new Machine(config, system);
 await machine.open();
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.once(signal, () => {

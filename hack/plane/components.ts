@@ -31,6 +31,13 @@ const QPS = ["--kube-api-qps=500", "--kube-api-burst=1000"];
 /** kwok gives Pods addresses from here; nothing answers there. */
 const POD_RANGE = "10.244.0.0/16";
 
+/** Where the API server listens. */
+export interface Endpoint {
+  /** IPv4. Not of the loopback: kubelets reach it, and it reaches them. */
+  address: string;
+  port: number;
+}
+
 /** Paths inside the directory of a plane. */
 export function layout(directory: string) {
   const at = (name: string): string => join(directory, name);
@@ -43,19 +50,21 @@ export function layout(directory: string) {
     serverKey: at("apiserver.key"),
     tokenKey: at("service-account.key"),
     tokenPublicKey: at("service-account.pub"),
+    kubeletClientCertificate: at("kubelet-client.crt"),
+    kubeletClientKey: at("kubelet-client.key"),
     kubeconfig: (name: string): string => at(`${name}.kubeconfig`),
     log: (component: Component): string => at(`${component}.log`),
   };
 }
 
-/** Writes the authority, the API server's certificate and the keys of service account tokens. */
-export async function writePki(directory: string): Promise<Authority> {
+/** Writes the authority, the API server's certificates and the keys of service account tokens. */
+export async function writePki(directory: string, address: string): Promise<Authority> {
   const paths = layout(directory);
   const authority = await Authority.create("slipway-local");
   const server = await authority.issue({
     commonName: "kube-apiserver",
     hosts: [
-      "127.0.0.1",
+      ...new Set(["127.0.0.1", address]),
       "localhost",
       "10.96.0.1",
       "kubernetes",
@@ -63,21 +72,28 @@ export async function writePki(directory: string): Promise<Authority> {
       "kubernetes.default.svc",
     ],
   });
+  const kubeletClient = await authority.issue({
+    commonName: "kube-apiserver-kubelet-client",
+    organizations: ["system:masters"],
+  });
   const tokens = serviceAccountKeys();
   const secret = { mode: 0o600 };
   await Promise.all([
     writeFile(paths.ca, authority.certificate),
     writeFile(paths.serverCertificate, server.certificate),
     writeFile(paths.serverKey, server.key, secret),
+    writeFile(paths.kubeletClientCertificate, kubeletClient.certificate),
+    writeFile(paths.kubeletClientKey, kubeletClient.key, secret),
     writeFile(paths.tokenKey, tokens.privateKey, secret),
     writeFile(paths.tokenPublicKey, tokens.publicKey),
   ]);
   return authority;
 }
 
-/** Arguments of a component whose plane lives in `directory` and serves on `port` of the loopback. */
-export function componentArgs(component: Component, directory: string, port: number): string[] {
+/** Arguments of a component whose plane lives in `directory` and serves at `endpoint`. */
+export function componentArgs(component: Component, directory: string, endpoint: Endpoint): string[] {
   const paths = layout(directory);
+  const { address, port } = endpoint;
   switch (component) {
     case "etcd":
       return [
@@ -91,8 +107,8 @@ export function componentArgs(component: Component, directory: string, port: num
       ];
     case "kube-apiserver":
       return [
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
+        `--bind-address=${address}`,
+        `--advertise-address=${address}`,
         `--secure-port=${port}`,
         `--etcd-servers=unix://${paths.etcdSocket}`,
         `--tls-cert-file=${paths.serverCertificate}`,
@@ -105,7 +121,7 @@ export function componentArgs(component: Component, directory: string, port: num
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
-        "--endpoint-reconciler-type=none",
+        ...(hasKubelets(endpoint) ? kubeletArgs(paths) : ["--endpoint-reconciler-type=none"]),
         `--default-not-ready-toleration-seconds=${EVICT_AFTER}`,
         `--default-unreachable-toleration-seconds=${EVICT_AFTER}`,
       ];
@@ -140,4 +156,20 @@ export function componentArgs(component: Component, directory: string, port: num
         `--cidr=${POD_RANGE}`,
       ];
   }
+}
+
+/** On the loopback there are none. */
+function hasKubelets({ address }: Endpoint): boolean {
+  return !address.startsWith("127.");
+}
+
+/** How the API server reaches kubelets, and webhooks where it has no kube-proxy. */
+function kubeletArgs(paths: ReturnType<typeof layout>): string[] {
+  return [
+    `--kubelet-client-certificate=${paths.kubeletClientCertificate}`,
+    `--kubelet-client-key=${paths.kubeletClientKey}`,
+    `--kubelet-certificate-authority=${paths.ca}`,
+    "--kubelet-preferred-address-types=InternalIP",
+    "--enable-aggregator-routing=true",
+  ];
 }

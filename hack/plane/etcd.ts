@@ -6,7 +6,7 @@ import { request as httpsRequest } from "node:https";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { tools } from "../tools.ts";
-import { Authority, type KeyPair } from "./pki.ts";
+import { Authority, type KeyPair, type Subject } from "./pki.ts";
 import { temporaryDirectory } from "./plane.ts";
 import { freePorts, isPortTaken } from "./ports.ts";
 import { Child, removeAtExit } from "./process.ts";
@@ -36,6 +36,10 @@ export interface EtcdCluster {
   readonly members: EtcdMember[];
   /** What a client presents; undefined without TLS. */
   readonly tls: EtcdTls | undefined;
+  /** A certificate of its authority: another client's, or a server's for `present`. With TLS only. */
+  issue(subject: Subject): Promise<KeyPair>;
+  /** What its members show from the next connection on. */
+  present(server: KeyPair): void;
   /** Standard output of etcdctl against all endpoints. */
   etcdctl(args: readonly string[]): Promise<string>;
   /** Saves the data into `file`, as a backup does. */
@@ -83,6 +87,7 @@ class LocalCluster implements EtcdCluster {
   readonly members: LocalMember[];
   readonly endpoints: string[];
   readonly tls: EtcdTls | undefined;
+  readonly #authority: Authority | undefined;
   readonly #directory: string;
   readonly #cleanup: { forget(): void };
   readonly #binaries: Binaries;
@@ -90,14 +95,15 @@ class LocalCluster implements EtcdCluster {
   private constructor(
     directory: string,
     members: LocalMember[],
-    tls: EtcdTls | undefined,
+    secrets: { tls: EtcdTls; authority: Authority } | undefined,
     binaries: Binaries,
     cleanup: { forget(): void },
   ) {
     this.#directory = directory;
     this.members = members;
     this.endpoints = members.map((member) => member.endpoint);
-    this.tls = tls;
+    this.tls = secrets?.tls;
+    this.#authority = secrets?.authority;
     this.#binaries = binaries;
     this.#cleanup = cleanup;
   }
@@ -107,7 +113,8 @@ class LocalCluster implements EtcdCluster {
     const directory = temporaryDirectory("etcd");
     const cleanup = removeAtExit(directory);
     const ports = await freePorts(count * 2);
-    const tls = options.tls ? await writeTls(directory) : undefined;
+    const secrets = options.tls ? await writeTls(directory) : undefined;
+    const tls = secrets?.tls;
     const scheme = tls === undefined ? "http" : "https";
     const plan = Array.from({ length: count }, (_, i) => ({
       name: `m${i}`,
@@ -144,7 +151,17 @@ class LocalCluster implements EtcdCluster {
         ...{ endpoint: client, directory: data, tls },
       });
     });
-    return new LocalCluster(directory, members, tls, binaries, cleanup);
+    return new LocalCluster(directory, members, secrets, binaries, cleanup);
+  }
+
+  issue(subject: Subject): Promise<KeyPair> {
+    if (this.#authority === undefined) throw new Error("this etcd serves no TLS");
+    return this.#authority.issue(subject);
+  }
+
+  present({ certificate, key }: KeyPair): void {
+    writeFileSync(join(this.#directory, "server.crt"), certificate, { mode: 0o600 });
+    writeFileSync(join(this.#directory, "server.key"), key, { mode: 0o600 });
   }
 
   etcdctl(args: readonly string[]): Promise<string> {
@@ -271,7 +288,7 @@ class LocalMember implements EtcdMember {
   }
 }
 
-async function writeTls(directory: string): Promise<EtcdTls> {
+async function writeTls(directory: string): Promise<{ tls: EtcdTls; authority: Authority }> {
   const authority = await Authority.create("slipway-etcd");
   const server = await authority.issue({ commonName: "etcd", hosts: ["127.0.0.1", "localhost"] });
   const client = await authority.issue({ commonName: "slipway" });
@@ -284,5 +301,5 @@ async function writeTls(directory: string): Promise<EtcdTls> {
   };
   for (const [name, text] of Object.entries(files))
     writeFileSync(join(directory, name), text, { mode: 0o600 });
-  return { ca: authority.certificate, ...client };
+  return { tls: { ca: authority.certificate, ...client }, authority };
 }

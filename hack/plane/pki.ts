@@ -28,9 +28,12 @@ export interface Subject {
   organizations?: readonly string[];
   /** DNS names and IP addresses that the holder serves under. Without any it is a client only. */
   hosts?: readonly string[];
+  /** Its life ended an hour ago. */
+  expired?: boolean;
 }
 
-const DAY = 86_400_000;
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
 const CURVE = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 
 export class Authority {
@@ -75,7 +78,7 @@ export class Authority {
       publicKey: keys.publicKey,
       signingKey: this.#key,
       signingAlgorithm: CURVE,
-      ...validity(),
+      ...(subject.expired === true ? past() : validity()),
       extensions: [
         new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
         new ExtendedKeyUsageExtension([
@@ -97,6 +100,11 @@ export function serviceAccountKeys(): { publicKey: string; privateKey: string } 
     publicKeyEncoding: { type: "spki", format: "pem" },
     privateKeyEncoding: { type: "pkcs8", format: "pem" },
   });
+}
+
+function past(): { notBefore: Date; notAfter: Date } {
+  const ended = Date.now() - HOUR;
+  return { notBefore: new Date(ended - DAY), notAfter: new Date(ended) };
 }
 
 /** Backdated, because a test may run on a machine whose clock was just set back. */

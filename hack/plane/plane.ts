@@ -10,8 +10,8 @@ import { writeFile } from "node:fs/promises";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { PLANE_TOOLS, type Tool, tools } from "../tools.ts";
-import { COMPONENTS, type Component, componentArgs, layout, writePki } from "./components.ts";
+import { type Tool, tools } from "../tools.ts";
+import { COMPONENTS, type Component, componentArgs, type Endpoint, layout, writePki } from "./components.ts";
 import type { Authority, KeyPair } from "./pki.ts";
 import { freePorts, isPortTaken } from "./ports.ts";
 import { Child, removeAtExit } from "./process.ts";
@@ -27,7 +27,7 @@ export interface User {
 export interface Plane {
   /** Logs, certificates, kubeconfigs; removed by `stop`. */
   readonly directory: string;
-  /** https://127.0.0.1:PORT */
+  /** https://ADDRESS:PORT */
   readonly url: string;
   /** The authority's certificate, PEM. */
   readonly ca: string;
@@ -35,16 +35,16 @@ export interface Plane {
   readonly kubeconfig: string;
   /** Path of a kubeconfig with a client certificate for `user`, as system:node:NAME in system:nodes. */
   kubeconfigFor(user: User): Promise<string>;
-  /** A client certificate for `user`, PEM. */
-  certificateFor(user: User): Promise<KeyPair>;
+  /** A client certificate for `user`, PEM; with `hosts` it serves under those names too. */
+  certificateFor(user: User, hosts?: readonly string[]): Promise<KeyPair>;
   /** Standard output of kubectl as admin; rejects with its standard error. */
   kubectl(args: readonly string[], stdin?: string): Promise<string>;
-  /** Applies crds/ and waits until all of them are Established. */
+  /** Applies crds/ as they are, whatever was applied before, and waits until all of them are Established. */
   applyCrds(): Promise<void>;
   /** SIGKILL; state on disk stays. */
   kill(component: Component): Promise<void>;
-  /** Starts a killed component again and waits until it serves. */
-  start(component: Component): Promise<void>;
+  /** Starts a killed component again and waits until it serves. `binary`: path of another build of it, for this start only. */
+  start(component: Component, binary?: string): Promise<void>;
   /** SIGTERM, then `start`. */
   restart(component: Component): Promise<void>;
   /** SIGSTOP: connections stay open and nothing answers. */
@@ -57,23 +57,25 @@ export interface Plane {
 export interface PlaneOptions {
   /** Those beside etcd and kube-apiserver, which always run; all by default. */
   components?: readonly Component[];
+  /** Where the API server listens, in a network namespace of one's own; a free port of the loopback by default. */
+  endpoint?: Endpoint;
   onProgress?: (line: string) => void;
 }
 
+const LOOPBACK = "127.0.0.1";
 const READY_WITHIN = 60_000;
 const PORT_ATTEMPTS = 5;
 const KUBECTL_DEADLINE = 60_000;
 const CRDS = resolve(import.meta.dirname, "../../crds");
 
 export async function startPlane(options: PlaneOptions = {}): Promise<Plane> {
-  const paths = await tools(PLANE_TOOLS, options);
+  const wanted = COMPONENTS.filter((name) => isCore(name) || (options.components?.includes(name) ?? true));
+  const paths = await tools(["kubectl", ...wanted], options);
   const directory = temporaryDirectory("plane");
   const cleanup = removeAtExit(directory);
-  const plane = new LocalPlane(directory, paths, cleanup);
+  const plane = new LocalPlane(directory, paths, cleanup, options.endpoint);
   try {
-    await plane.boot(
-      COMPONENTS.filter((name) => isCore(name) || (options.components?.includes(name) ?? true)),
-    );
+    await plane.boot(wanted);
     return plane;
   } catch (error) {
     await plane.stop({ keepLogs: true });
@@ -97,24 +99,31 @@ class LocalPlane implements Plane {
   ca = "";
   readonly kubeconfig: string;
   readonly #layout: ReturnType<typeof layout>;
-  readonly #binaries: Record<Tool, string>;
+  readonly #binaries: Partial<Record<Tool, string>> & { kubectl: string };
   readonly #cleanup: { forget(): void };
   readonly #children = new Map<Component, Child>();
   readonly #issued = new Map<string, Promise<string>>();
   #authority: Authority | undefined;
   #admin: KeyPair | undefined;
-  #port = 0;
+  readonly #fixed: Endpoint | undefined;
+  #endpoint: Endpoint = { address: LOOPBACK, port: 0 };
 
-  constructor(directory: string, binaries: Record<Tool, string>, cleanup: { forget(): void }) {
+  constructor(
+    directory: string,
+    binaries: Partial<Record<Tool, string>> & { kubectl: string },
+    cleanup: { forget(): void },
+    endpoint: Endpoint | undefined,
+  ) {
     this.directory = directory;
     this.#layout = layout(directory);
     this.kubeconfig = this.#layout.kubeconfig("admin");
     this.#binaries = binaries;
     this.#cleanup = cleanup;
+    this.#fixed = endpoint;
   }
 
   async boot(components: readonly Component[]): Promise<void> {
-    this.#authority = await writePki(this.directory);
+    this.#authority = await writePki(this.directory, this.#fixed?.address ?? LOOPBACK);
     this.ca = this.#authority.certificate;
     this.#admin = await this.certificateFor({ name: "admin", groups: ["system:masters"] });
     await this.start("etcd");
@@ -139,8 +148,8 @@ class LocalPlane implements Plane {
   async #startServer(): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       const [port = 0] = await freePorts(1);
-      this.#port = port;
-      this.url = `https://127.0.0.1:${port}`;
+      this.#endpoint = this.#fixed ?? { address: LOOPBACK, port };
+      this.url = `https://${this.#endpoint.address}:${this.#endpoint.port}`;
       try {
         await this.start("kube-apiserver");
         return;
@@ -150,7 +159,7 @@ class LocalPlane implements Plane {
     }
   }
 
-  async start(component: Component): Promise<void> {
+  async start(component: Component, binary = this.#binaries[component] ?? component): Promise<void> {
     const running = this.#children.get(component);
     if (running !== undefined && running.exit === undefined) return;
     if (component === "etcd") {
@@ -159,8 +168,8 @@ class LocalPlane implements Plane {
     }
     const child = await Child.start({
       name: component,
-      command: this.#binaries[component],
-      args: componentArgs(component, this.directory, this.#port),
+      command: binary,
+      args: componentArgs(component, this.directory, this.#endpoint),
       logFile: this.#layout.log(component),
       cwd: this.directory,
       env: { PATH: process.env.PATH, HOME: this.directory },
@@ -210,9 +219,9 @@ class LocalPlane implements Plane {
     });
   }
 
-  async certificateFor(user: User): Promise<KeyPair> {
+  async certificateFor(user: User, hosts: readonly string[] = []): Promise<KeyPair> {
     if (this.#authority === undefined) throw new Error("the plane has not started yet");
-    return await this.#authority.issue({ commonName: user.name, organizations: user.groups });
+    return await this.#authority.issue({ commonName: user.name, organizations: user.groups, hosts });
   }
 
   kubeconfigFor(user: User): Promise<string> {
@@ -283,7 +292,7 @@ class LocalPlane implements Plane {
     }
     if (files.length === 0) return;
     const sources = files.map((file) => `--filename=${join(CRDS, file)}`);
-    await this.kubectl(["apply", "--server-side", ...sources]);
+    await this.kubectl(["apply", "--server-side", "--force-conflicts", ...sources]);
     await this.kubectl(["wait", "--for=condition=Established", "--timeout=30s", ...sources]);
   }
 

@@ -52,25 +52,21 @@ function writable(directory: string, variable: string): string {
   }
 }
 
-/** The versions that hack/tools/go.mod pins, and a name for the set of binaries made from it. */
+/** A Go module of ours below hack/tools that pins programs; "." is hack/tools itself. */
+export type GoModule = "." | "containerd" | "coredns" | "helm" | "kubernetes-1.36" | "prometheus";
+
+/** What a module's go.mod pins, and a name for the set of binaries made from it. */
 export interface Pins {
-  /** "1.37.2" */
-  kubernetes: string;
-  etcd: string;
-  kwok: string;
+  /** Version of a module that it requires, without the "v": "1.37.2". */
+  version: (module: string) => string;
   /** Changes with go.mod, go.sum, the platform and the way of building. */
   hash: string;
 }
 
-export function readPins(recipe: string): Pins {
-  const directory = import.meta.dirname;
+/** `recipe` is the way of building, as text. */
+export function readPins(module: GoModule, recipe: string): Pins {
+  const directory = join(import.meta.dirname, module);
   const gomod = readFileSync(join(directory, "go.mod"), "utf8");
-  const version = (module: string): string => {
-    const found = new RegExp(`^\\s*${module.replaceAll(".", "\\.")} v(\\S+)`, "m").exec(gomod)?.[1];
-    if (found === undefined)
-      throw new ToolError(`hack/tools/go.mod requires no ${module}: run \`go mod tidy\` there.`);
-    return found;
-  };
   const hash = createHash("sha256")
     .update(gomod)
     .update(readFileSync(join(directory, "go.sum")))
@@ -78,9 +74,16 @@ export function readPins(recipe: string): Pins {
     .digest("hex")
     .slice(0, 16);
   return {
-    kubernetes: version("k8s.io/kubernetes"),
-    etcd: version("go.etcd.io/etcd/server/v3"),
-    kwok: version("sigs.k8s.io/kwok"),
     hash,
+    version: (name) => {
+      const line = new RegExp(`^\\s*(?:require )?${name.replaceAll(".", "\\.")} v(\\S+)`, "m");
+      const found = line.exec(gomod)?.[1];
+      if (found === undefined) {
+        throw new ToolError(
+          `${join("hack/tools", module)}/go.mod requires no ${name}: run \`go mod tidy\` there.`,
+        );
+      }
+      return found;
+    },
   };
 }

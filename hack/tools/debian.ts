@@ -79,7 +79,7 @@ function wrapper(home: string, program: string): string {
 }
 
 /** With the machine's package lists, or, where they are missing or stale, with lists of our own. */
-async function download(
+export async function download(
   packages: readonly string[],
   into: string,
   cache: string,

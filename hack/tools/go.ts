@@ -1,24 +1,90 @@
-/** Builds the control plane's binaries from the Go module proxy. */
+/** Builds programs from the Go module proxy. */
 import { spawn, spawnSync } from "node:child_process";
 import { accessSync, constants, mkdtempSync, renameSync, rmSync } from "node:fs";
 import { totalmem } from "node:os";
 import { basename, join } from "node:path";
 import { onPath } from "../plane/process.ts";
-import { type Environment, type Pins, TEMPORARY, ToolError } from "./cache.ts";
+import { type Environment, type GoModule, type Pins, TEMPORARY, ToolError } from "./cache.ts";
 
 export type GoTool = keyof typeof GO_TOOLS;
 
-/** Package of each tool, and the seconds that its build takes alone, from nothing, on two cores. */
+interface GoProgram {
+  /** Where it is pinned. */
+  module: GoModule;
+  /** The Go module whose version is the program's. */
+  of: string;
+  package: string;
+  /** Seconds that its build takes alone, from nothing, on two cores. */
+  seconds: number;
+  /** What makes it print its version. */
+  ask: readonly string[];
+}
+
+const kubernetes = (name: string, seconds: number, ask = ["--version"]): GoProgram => ({
+  module: ".",
+  of: "k8s.io/kubernetes",
+  package: `k8s.io/kubernetes/cmd/${name}`,
+  seconds,
+  ask,
+});
+const etcd = (name: string, seconds: number, ask: readonly string[]): GoProgram => {
+  const of = `go.etcd.io/etcd/${name}/v3`;
+  return { module: ".", of, package: of, seconds, ask };
+};
+const containerd = (name: string, seconds: number): GoProgram => ({
+  module: "containerd",
+  of: "github.com/containerd/containerd/v2",
+  package: `github.com/containerd/containerd/v2/cmd/${name}`,
+  seconds,
+  ask: ["-v"],
+});
+const prometheus = (name: string, seconds: number): GoProgram => ({
+  module: "prometheus",
+  of: "github.com/prometheus/prometheus",
+  package: `github.com/prometheus/prometheus/cmd/${name}`,
+  seconds,
+  ask: ["--version"],
+});
+
+/** Programs that are built from Go modules. */
 export const GO_TOOLS = {
-  etcd: { package: "go.etcd.io/etcd/server/v3", seconds: 48 },
-  etcdctl: { package: "go.etcd.io/etcd/etcdctl/v3", seconds: 3 },
-  etcdutl: { package: "go.etcd.io/etcd/etcdutl/v3", seconds: 3 },
-  "kube-apiserver": { package: "k8s.io/kubernetes/cmd/kube-apiserver", seconds: 184 },
-  "kube-controller-manager": { package: "k8s.io/kubernetes/cmd/kube-controller-manager", seconds: 66 },
-  "kube-scheduler": { package: "k8s.io/kubernetes/cmd/kube-scheduler", seconds: 7 },
-  kubectl: { package: "k8s.io/kubernetes/cmd/kubectl", seconds: 15 },
-  kwok: { package: "sigs.k8s.io/kwok/cmd/kwok", seconds: 45 },
-} as const;
+  etcd: etcd("server", 48, ["--version"]),
+  etcdctl: etcd("etcdctl", 3, ["version"]),
+  etcdutl: etcd("etcdutl", 3, ["version"]),
+  "kube-apiserver": kubernetes("kube-apiserver", 184),
+  "kube-controller-manager": kubernetes("kube-controller-manager", 66),
+  "kube-scheduler": kubernetes("kube-scheduler", 7),
+  kubectl: kubernetes("kubectl", 15, ["version", "--client"]),
+  kubelet: kubernetes("kubelet", 17),
+  "kube-proxy": kubernetes("kube-proxy", 7),
+  kwok: {
+    module: ".",
+    of: "sigs.k8s.io/kwok",
+    package: "sigs.k8s.io/kwok/cmd/kwok",
+    seconds: 45,
+    ask: ["--version"],
+  },
+  containerd: containerd("containerd", 39),
+  "containerd-shim-runc-v2": containerd("containerd-shim-runc-v2", 1),
+  ctr: containerd("ctr", 3),
+  coredns: {
+    module: "coredns",
+    of: "github.com/coredns/coredns",
+    package: "github.com/coredns/coredns",
+    seconds: 90,
+    ask: ["-version"],
+  },
+  helm: {
+    module: "helm",
+    of: "helm.sh/helm/v4",
+    package: "helm.sh/helm/v4/cmd/helm",
+    seconds: 60,
+    ask: ["version"],
+  },
+  "kube-apiserver-1.36": { ...kubernetes("kube-apiserver", 184), module: "kubernetes-1.36" },
+  prometheus: prometheus("prometheus", 235),
+  promtool: prometheus("promtool", 150),
+} satisfies Record<string, GoProgram>;
 
 /** go.mod's `go` line; an older Go of 1.21 or later fetches this one by itself. */
 const OLDEST_GO = [1, 26] as const;
@@ -28,24 +94,50 @@ const MEMORY_FOR_TWO_LINKS = 7 * GIBIBYTE;
 const PROGRESS_EVERY = 30_000;
 const BUILD_DEADLINE = 40 * 60_000;
 
-/** Linker flags. Without the version the server calls itself v0.0.0-master. */
-export function linkerFlags(kubernetes: string): string {
-  const [major, minor] = kubernetes.split(".");
-  const version = "k8s.io/component-base/version";
-  return [
-    "-s -w",
-    `-X ${version}.gitVersion=v${kubernetes}`,
-    `-X ${version}.gitMajor=${major}`,
-    `-X ${version}.gitMinor=${minor}`,
-  ].join(" ");
+/** Build tags: Prometheus finds targets in two dozen clouds, whose libraries are most of it; we ask Kubernetes alone. */
+const TAGS: Partial<Record<GoModule, string>> = { prometheus: "remove_all_sd,enable_kubernetes_sd" };
+
+/** The way a module is built, as text: what is built otherwise is another file. */
+export function recipeOf(module: GoModule): string {
+  return `${linkerFlags(module, () => "1.2.3")}${TAGS[module] ?? ""}`;
+}
+
+/** Linker flags: what calls itself v0.0.0-master otherwise. `version` is that of `Pins`. */
+function linkerFlags(module: GoModule, version: (module: string) => string): string {
+  const kubernetes = (): Record<string, string> => {
+    const release = version("k8s.io/kubernetes");
+    const [gitMajor = "", gitMinor = ""] = release.split(".");
+    const stamp = { gitVersion: `v${release}`, gitMajor, gitMinor };
+    return prefixed("k8s.io/component-base/version", stamp);
+  };
+  const stamps: Record<GoModule, () => Record<string, string>> = {
+    ".": kubernetes,
+    "kubernetes-1.36": kubernetes,
+    containerd: () => ({
+      "github.com/containerd/containerd/v2/version.Version": version("github.com/containerd/containerd/v2"),
+    }),
+    coredns: () => ({}),
+    helm: () => ({ "helm.sh/helm/v4/internal/version.version": `v${version("helm.sh/helm/v4")}` }),
+    prometheus: () => ({
+      "github.com/prometheus/common/version.Version": version("github.com/prometheus/prometheus"),
+    }),
+  };
+  return ["-s -w", ...Object.entries(stamps[module]()).map(([name, value]) => `-X ${name}=${value}`)].join(
+    " ",
+  );
+}
+
+function prefixed(path: string, values: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [`${path}.${name}`, value]));
 }
 
 /**
- * Builds `names` with one call, which shares their common packages, and renames each into
- * `directory` when it is complete.
+ * Builds `names`, all of one module, with one call, which shares their common packages, and
+ * renames each into `directory` when it is complete.
  */
 export async function buildGoTools(
   names: readonly GoTool[],
+  module: GoModule,
   directory: string,
   context: { cache: string; env: Environment; pins: Pins; onProgress: (line: string) => void },
 ): Promise<void> {
@@ -66,6 +158,7 @@ export async function buildGoTools(
   }, PROGRESS_EVERY);
   try {
     const packages = names.map((name) => GO_TOOLS[name].package);
+    const tags = TAGS[module] === undefined ? [] : ["-tags", TAGS[module]];
     const serial = totalmem() < MEMORY_FOR_TWO_LINKS ? ["-p", "1"] : [];
     await run(
       go,
@@ -73,13 +166,15 @@ export async function buildGoTools(
         "build",
         "-buildvcs=false",
         ...serial,
+        ...tags,
         "-ldflags",
-        linkerFlags(pins.kubernetes),
+        linkerFlags(module, pins.version),
         "-o",
         `${temporary}/`,
         ...packages,
       ],
       goEnv,
+      join(import.meta.dirname, module),
     );
     for (const name of names) renameSync(join(temporary, outputName(name)), join(directory, name));
     onProgress(`built in ${minutes((performance.now() - start) / 1000)}, kept in ${directory}`);
@@ -144,9 +239,10 @@ async function run(
   go: string,
   args: readonly string[],
   env: Record<string, string | undefined>,
+  cwd: string,
 ): Promise<void> {
   const child = spawn(go, args, {
-    cwd: import.meta.dirname,
+    cwd,
     env,
     stdio: ["ignore", "ignore", "pipe"],
     timeout: BUILD_DEADLINE,

@@ -1,4 +1,5 @@
 /** A group of its own for some of a cluster's machines, so that several bad days share one cluster at one time. */
+import { HOLD_ANNOTATION } from "../../api/labels.ts";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
@@ -64,6 +65,11 @@ export class Berth {
   async annotate(kind: string, name: string, annotation: string, value: string | undefined): Promise<void> {
     const change = value === undefined ? `${annotation}-` : `${annotation}=${value}`;
     await this.kubectl("annotate", "--overwrite", kind, name, change);
+  }
+
+  /** Keeps a node out, with a reason, or lets it take part again. */
+  async hold(node: string, reason: string | undefined): Promise<void> {
+    await this.annotate("node", node, HOLD_ANNOTATION, reason);
   }
 
   async kubectl(...args: string[]): Promise<string> {

@@ -122,6 +122,7 @@ describe("a manager whose clock jumps", () => {
     });
     return {
       verifiedAt: at,
+      givenBack: { times: 1, windowClosed: 0, time: at, reason: "DrainTimedOut" },
       transitions: [entry("Staged"), entry("Draining"), entry("Idle"), entry("Verifying")],
     };
   }

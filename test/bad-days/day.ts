@@ -268,7 +268,7 @@ export function days(options: DayOptions = {}): () => Day {
     const { limits = { total: 2, perZone: 1 }, workloads: busy = false, ...cluster } = options;
     const started = await Cluster.start({ machines: machines(6), ...cluster });
     day = new Day(started, limits);
-    await started.apply(rebootWindow, ...(busy ? workloads : []));
+    await started.apply(rebootWindow, ...(busy ? workloads() : []));
   }, START_WITHIN);
   afterEach(({ task }) => {
     failed ||= task.result?.state === "fail";

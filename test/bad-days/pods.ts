@@ -6,11 +6,16 @@ type Manifest = KubeObject & { spec: object };
 const NAMESPACE = "default";
 
 /** A Deployment of one Pod that only `node` can run; its Pod carries the label `app: NAME` and `labels`. */
-export function pinned(name: string, node: string, labels: Record<string, string> = {}): Manifest {
+export function pinned(
+  name: string,
+  node: string,
+  labels: Record<string, string> = {},
+  namespace = NAMESPACE,
+): Manifest {
   return {
     apiVersion: "apps/v1",
     kind: "Deployment",
-    metadata: { name, namespace: NAMESPACE },
+    metadata: { name, namespace },
     spec: {
       replicas: 1,
       selector: { matchLabels: { app: name } },

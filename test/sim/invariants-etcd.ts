@@ -72,8 +72,11 @@ export class EtcdRules {
       this.#breach(2, truth.machine.name, `its grant was committed from ${old?.phase ?? "nothing"}`);
     }
     const grant = this.#truth.world.etcd.records.get(keys.grant(uid));
-    const { release } = JSON.parse(grant?.value ?? "{}") as Partial<Grant>;
-    const { time } = this.#truth.world.sim;
+    const { release, nonce = "" } = JSON.parse(grant?.value ?? "{}") as Partial<Grant>;
+    const { sim, settings, desk } = this.#truth.world;
+    const { time } = sim;
+    if (settings.hooked && !desk.saidDone(nonce, "Before"))
+      this.#breach(4, truth.machine.name, "its grant was committed before its hook was done");
     truth.losses = 0;
     truth.commit = { at: time, boot: now.committedBoot, release: release ?? "" };
   }

@@ -25,6 +25,7 @@ const settings: Partial<Settings> = {
   defect: undefined,
   defectShare: 1,
   guarded: false,
+  hooked: false,
 };
 const plan = { length: 240_000, every: 30_000, kinds: ["killManager"] as const };
 
@@ -184,6 +185,13 @@ export const planted: Planted[] = [
         spec: { ...window.spec, start: "00:00", duration: "24h" },
       })),
     },
+  },
+  {
+    rule: 4,
+    bug: "a hook that nobody asked counts as done",
+    settings: { ...settings, hooked: true },
+    plan,
+    plants: { http: () => () => Promise.resolve({ status: 200, body: "" }) },
   },
   {
     rule: 5,

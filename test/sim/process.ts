@@ -1,4 +1,5 @@
 /** The processes of Slipway that run in the simulated cluster: managers and gateways, each on its own clock. */
+import type { HttpCaller } from "../../controllers/http/caller.ts";
 import { createFleetManager } from "../../controllers/manager.ts";
 import type { Coordination } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
@@ -15,6 +16,7 @@ import { createMetrics } from "../../runtime/metrics.ts";
 import type { SimApiServer } from "./api-server.ts";
 import type { ProcessClock, SimClock } from "./clock.ts";
 import { NAMESPACE } from "./cluster.ts";
+import type { Desk } from "./desk.ts";
 import { type Fate, type SimClient, type SimEtcd, type SimLink } from "./etcd.ts";
 import type { Doorway, Network, Stream } from "./network.ts";
 import type { SeededRandom } from "./random.ts";
@@ -30,6 +32,8 @@ export interface EtcdFaults {
 export interface ProcessPlants {
   etcd?: (port: EtcdPort, process: string) => EtcdPort;
   client?: (client: KubeClient, process: string) => KubeClient;
+  /** What managers call hooks by. */
+  http?: (http: HttpCaller) => HttpCaller;
   coordination?: (coordination: Coordination, process: string) => Coordination;
 }
 
@@ -40,6 +44,7 @@ export interface Surroundings {
   etcd: SimEtcd;
   etcdFaults: EtcdFaults;
   network: Network;
+  desk: Desk;
   log: Logger;
   plants: ProcessPlants;
   /** A client of etcd and its process. */
@@ -124,12 +129,14 @@ export abstract class SimProcess {
 
 export class SimManager extends SimProcess {
   protected override run(clock: ProcessClock, etcd: EtcdPort): void {
-    const { api, log, plants } = this.around;
+    const { api, log, plants, desk } = this.around;
+    const http = desk.caller(clock);
     const client = api.client(clock, this.name);
     const manager = createFleetManager({
       client: plants.client?.(client, this.name) ?? client,
       watches: api.watches(clock),
       etcd,
+      http: plants.http?.(http) ?? http,
       clock,
       random: this.random.fork(),
       log: log.with({ process: this.name }),

@@ -13,6 +13,8 @@ export interface ScheduleOptions {
   settings?: Partial<Settings>;
   plan?: Partial<FaultPlan>;
   plants?: Plants;
+  /** Called once everything is made: for a fault at a moment that a test chooses. */
+  meddle?: (world: World, rules: Invariants) => void;
   /** Gets each line of the trace. */
   trace?: (line: string) => void;
   /** Also what the processes log. */
@@ -87,6 +89,7 @@ export async function runSchedule(seed: number, options: ScheduleOptions = {}): 
   const rules = new Invariants(world);
   invariants = rules;
   world.witness = tracing(rules, trace, broken);
+  options.meddle?.(world, rules);
   rules.truth.noteLimits();
   const plan: FaultPlan = {
     length: (4 + random.below(5)) * MINUTE,

@@ -4,7 +4,7 @@ import { INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { ReleaseSpec } from "../../api/release.ts";
 import { UpdateGroupSpec } from "../../api/update-group.ts";
-import { GATEWAY_LABEL } from "../../controllers/drain/policy.ts";
+import { GATEWAY_LABEL } from "../../controllers/foundation.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import type { Identity } from "../../gateway/agents/authenticate.ts";
 import { type Logger, silentLogger } from "../../ports/log.ts";
@@ -13,6 +13,7 @@ import type { ApiChange } from "./api-server.ts";
 import { SimApiServer } from "./api-server.ts";
 import { SimClock } from "./clock.ts";
 import { Cluster, ZONE_LABEL } from "./cluster.ts";
+import { DESK_HOOKS, Desk } from "./desk.ts";
 import { type SimClient, SimEtcd } from "./etcd.ts";
 import { type Defect, type MachineEvent, type MachinePlants, SimMachine } from "./machine.ts";
 import { Network } from "./network.ts";
@@ -53,6 +54,10 @@ export interface Settings {
   minAvailable: number;
   /** A Pod on the first node whose evictions somebody else's webhook denies. */
   guarded: boolean;
+  /** Somebody is asked before each reboot and after it. */
+  hooked: boolean;
+  /** Waiting nodes are tainted. */
+  preferNoSchedule?: boolean;
 }
 
 export function drawSettings(random: SeededRandom): Settings {
@@ -84,7 +89,8 @@ export function drawSettings(random: SeededRandom): Settings {
     minAvailable: 2,
   };
   // In the first stage it would hold up those behind it.
-  return { ...settings, guarded: !settings.staged && random.chance(0.15) };
+  const guarded = !settings.staged && random.chance(0.15);
+  return { ...settings, guarded, hooked: random.chance(0.25) };
 }
 
 /** Root hash of release `os-N`. */
@@ -101,6 +107,7 @@ export class World {
   readonly etcd: SimEtcd;
   readonly etcdFaults: EtcdFaults = { down: false, flaky: 0 };
   readonly network: Network;
+  readonly desk: Desk;
   readonly cluster: Cluster;
   readonly machines: SimMachine[] = [];
   readonly managers: SimManager[] = [];
@@ -120,6 +127,7 @@ export class World {
     const { sim, random } = this;
     this.api = new SimApiServer(sim, random.fork());
     this.etcd = new SimEtcd(sim.process());
+    this.desk = new Desk(seed);
     this.network = new Network(sim, random.fork());
     this.cluster = new Cluster({
       sim,
@@ -218,9 +226,10 @@ export class World {
   }
 
   #surroundings(): Surroundings {
-    const { sim, random, api, etcd, etcdFaults, network } = this;
+    const { sim, random, api, etcd, etcdFaults, network, desk } = this;
     return {
       sim,
+      desk,
       random: random.fork(),
       api,
       etcd,
@@ -265,7 +274,7 @@ export class World {
     }
     put("channels", "Channel", "stable", { release: "os-2" });
     const pool = { matchLabels: { pool: GROUP_NAME } };
-    const { zoneLimit, maxUnavailable, staged, windows, shared } = settings;
+    const { zoneLimit, maxUnavailable, staged, windows, shared, hooked } = settings;
     const spec = UpdateGroupSpec.parse({
       nodeSelector: pool,
       channel: "stable",
@@ -279,6 +288,8 @@ export class World {
         : [],
       windows: windows ? "OnlyInWindows" : "Always",
       drain: { timeout: "60s" },
+      ...(hooked ? { hooks: DESK_HOOKS } : {}),
+      ...(settings.preferNoSchedule === true ? { preferNoSchedule: true } : {}),
       health: {
         bootChecks: [{ name: "harbor", unit: "harbor.service", timeout: "5s" }],
         bootDeadline: "60s",

@@ -1,6 +1,7 @@
 /** Days on which processes die, freeze and come back, in a rollout of 12 machines. */
 import { setTimeout as pause } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { tool } from "../../../hack/tools.ts";
 import { SeededRandom } from "../../sim/random.ts";
 import { type Day, days, machines } from "../day.ts";
 import { grantEpochs } from "./history.ts";
@@ -104,3 +105,29 @@ test("a leader that was frozen beyond its Lease wakes up while another leads", a
   expect(new Set(history.epochs).size).toBeGreaterThan(1);
   await today.rest();
 });
+
+// It takes minutes to build once: npm run test:long.
+if (process.env["LONG"] === "1") {
+  test("the API server goes to another minor version and back in the middle of a rollout", async () => {
+    const today = day();
+    const { plane } = today.cluster;
+    const older = await tool("kube-apiserver-1.36");
+    const served = async (): Promise<string> => {
+      const { serverVersion } = JSON.parse(await plane.kubectl(["version", "-o", "json"]));
+      return serverVersion.gitVersion;
+    };
+    const now = await served();
+    await today.declare();
+    await today.publish("1.9.0");
+    await today.waitUntilBooted("1.9.0", 2);
+    await plane.kill("kube-apiserver");
+    await plane.start("kube-apiserver", older);
+    expect(await served()).toMatch(/^v1\.36\./);
+    await today.waitUntilBooted("1.9.0", 7);
+    await plane.kill("kube-apiserver");
+    await plane.start("kube-apiserver");
+    expect(await served()).toBe(now);
+    await today.waitUntilDone("1.9.0");
+    await today.rest();
+  });
+}

@@ -1,0 +1,62 @@
+/** Everything that Slipway's commands look at, read once: our kinds, the Nodes, and the leader's Lease. */
+import { type Channel, channel } from "../api/channel.ts";
+import type { Resource } from "../api/kind.ts";
+import { MANAGER_LEASE } from "../api/labels.ts";
+import type { KubeObject } from "../api/meta.ts";
+import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
+import { type RebootBudget, rebootBudget } from "../api/reboot-budget.ts";
+import { type RebootWindow, rebootWindow } from "../api/reboot-window.ts";
+import { type Release, release } from "../api/release.ts";
+import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
+import { isApiError, type KubeClient } from "../runtime/client.ts";
+import { LEASES, type Lease, NODES, type Node } from "../runtime/core.ts";
+
+/** Objects as the API server has them; not one moment's, for each kind is listed by itself. */
+export interface Snapshot {
+  nodes: readonly Node[];
+  nodeUpdates: readonly NodeUpdate[];
+  groups: readonly UpdateGroup[];
+  channels: readonly Channel[];
+  releases: readonly Release[];
+  windows: readonly RebootWindow[];
+  budgets: readonly RebootBudget[];
+  /** `missing`: no manager ever led. `unreadable`: we may not look. */
+  lease: Lease | "missing" | "unreadable";
+}
+
+/** Throws `ApiError`; `NotFound` where Slipway's CRDs are not installed. */
+export async function readSnapshot(
+  client: Pick<KubeClient, "get" | "list">,
+  namespace: string | undefined,
+): Promise<Snapshot> {
+  const all = async <T extends KubeObject>(resource: Resource): Promise<T[]> =>
+    (await client.list<T>(resource)).items;
+  const [nodes, nodeUpdates, groups, channels, releases, windows, budgets, lease] = await Promise.all([
+    all<Node>(NODES),
+    all<NodeUpdate>(nodeUpdate),
+    all<UpdateGroup>(updateGroup),
+    all<Channel>(channel),
+    all<Release>(release),
+    all<RebootWindow>(rebootWindow),
+    all<RebootBudget>(rebootBudget),
+    readLease(client, namespace),
+  ]);
+  return { nodes, nodeUpdates, groups, channels, releases, windows, budgets, lease };
+}
+
+/** The leader's Lease: in `namespace`, or wherever it is. */
+export async function readLease(
+  client: Pick<KubeClient, "list">,
+  namespace: string | undefined,
+): Promise<Snapshot["lease"]> {
+  try {
+    const { items } = await client.list<Lease>(LEASES, {
+      fieldSelector: `metadata.name=${MANAGER_LEASE}`,
+      ...(namespace === undefined ? {} : { namespace }),
+    });
+    return items[0] ?? "missing";
+  } catch (error) {
+    if (isApiError(error, "Forbidden")) return "unreadable";
+    throw error;
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * Several Debian packages unpacked into one tree, with /bin, /sbin and /lib merged into /usr:
+ * to be laid over /usr in a mount namespace, or to be the root of an image. Nothing is installed.
+ */
+import { execFile } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { onPath } from "../plane/process.ts";
+import { cacheDirectory, type Environment, TEMPORARY, ToolError } from "./cache.ts";
+import { download } from "./debian.ts";
+import { withLock } from "./lock.ts";
+
+const exec = promisify(execFile);
+
+export type DebianTree = keyof typeof DEBIAN_TREES;
+
+/** What each tree is made of: a program's own package, and those of its libraries that a minimal Debian lacks. */
+const DEBIAN_TREES = {
+  /** What containers need of a node beside containerd, kubelet and kube-proxy. */
+  node: [
+    ...["runc", "libseccomp2", "containernetworking-plugins"],
+    ...["nftables", "libnftables1", "libnftnl11", "libxtables12", "libmnl0", "libjansson4"],
+    ...["libedit2", "libbsd0", "libmd0", "libgmp10"],
+    ...["iproute2", "libbpf1", "libelf1", "libcap2"],
+  ],
+  /** Builds images without a daemon. */
+  buildah: [
+    ...["buildah", "golang-github-containers-common", "golang-github-containers-image"],
+    ...["libgpgme11", "libassuan0", "libgpg-error0", "libseccomp2", "libdevmapper1.02.1"],
+  ],
+  /** The libraries of C++, authorities and time zones: what a distroless base image has. */
+  base: ["base-files", "netbase", "tzdata", "ca-certificates", "libc6", "libgcc-s1", "libstdc++6"],
+  /** What Node.js needs besides. */
+  atomic: ["libatomic1"],
+  /** chroot, by which an agent in a container runs the host's systemctl. */
+  coreutils: ["coreutils"],
+  /** The process that holds a Pod's namespaces, statically linked. */
+  pause: ["catatonit"],
+  /** A web server and a shell, statically linked. */
+  busybox: ["busybox-static"],
+} as const;
+
+const MERGED = ["bin", "sbin", "lib", "lib64"];
+
+/** The folder of a tree, which is made when it is missing. Throws `ToolError`. */
+export async function debianTree(
+  name: DebianTree,
+  options: { onProgress?: (line: string) => void; env?: Environment } = {},
+): Promise<string> {
+  const env = options.env ?? process.env;
+  const onProgress = options.onProgress ?? ((line) => process.stderr.write(`slipway: ${line}\n`));
+  const packages: readonly string[] = DEBIAN_TREES[name];
+  const key = createHash("sha256")
+    .update(`${packages.join(" ")} ${process.arch}`)
+    .digest("hex")
+    .slice(0, 12);
+  const cache = cacheDirectory(env);
+  const trees = join(cache, "trees");
+  const tree = join(trees, `${name}-${key}`);
+  if (existsSync(tree)) return tree;
+  const path = `${env["PATH"] ?? ""}:/usr/sbin:/usr/bin:/sbin:/bin`;
+  const byHand = "use a Debian, or a container of one";
+  if (onPath("apt-get", path) === undefined || onPath("dpkg-deb", path) === undefined) {
+    throw new ToolError(`${packages[0]} comes from Debian's packages, and this is no Debian: ${byHand}.`);
+  }
+  mkdirSync(trees, { recursive: true });
+  const onWait = (): void => onProgress("waiting for another process that unpacks the same packages");
+  await withLock(join(trees, `.lock-${name}`), onWait, async () => {
+    if (existsSync(tree)) return;
+    onProgress(`fetching ${packages[0]} and ${packages.length - 1} packages that go with it from Debian`);
+    const temporary = mkdtempSync(join(trees, TEMPORARY));
+    try {
+      const environment = { ...env, PATH: path, DEBIAN_FRONTEND: "noninteractive" };
+      await download(packages, temporary, cache, environment, byHand);
+      const root = join(temporary, "root");
+      for (const folder of MERGED) mkdirSync(join(root, "usr", folder), { recursive: true });
+      for (const folder of MERGED) symlinkSync(`usr/${folder}`, join(root, folder));
+      for (const file of readdirSync(temporary).filter((entry) => entry.endsWith(".deb"))) {
+        // dpkg-deb -x replaces a link to a folder by the folder.
+        const unpack = `dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory "$2"`;
+        const args = ["-c", unpack, "sh", join(temporary, file), root];
+        await exec("sh", args, { env: environment, timeout: 60_000 });
+      }
+      renameSync(root, tree);
+    } finally {
+      rmSync(temporary, { recursive: true, force: true });
+    }
+  });
+  return tree;
+}

@@ -1,0 +1,100 @@
+/** Every command block of the pages that carries no mark is run, page by page, as a reader would. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parseAllDocuments } from "yaml";
+import { Desk } from "./desk.ts";
+import { type Block, blocksOf, PAGES, ROOT, runnableBlocks } from "./page.ts";
+
+const FIRST = "docs/getting-started.md";
+/** Pages that install Slipway themselves; the others find it installed. */
+const INSTALLS = [FIRST, "README.md", "charts/slipway/README.md"];
+const INSTALL = "helm install slipway charts/slipway --namespace slipway-system --create-namespace";
+
+const API = "slipway.dev/v1alpha1";
+const blob = { urls: ["https://images.example.org/x"], size: 1, sha256: "0".repeat(64) };
+const node = (name: string): object => ({ apiVersion: "v1", kind: "Node", metadata: { name } });
+const release = (name: string, version: string): object => ({
+  apiVersion: API,
+  kind: "Release",
+  metadata: { name },
+  spec: {
+    version,
+    product: "docs",
+    payloads: [{ architecture: "amd64", image: blob, manifest: blob, rootHash: "0".repeat(64) }],
+  },
+});
+const group = {
+  apiVersion: API,
+  kind: "UpdateGroup",
+  metadata: { name: "docs-group" },
+  spec: { nodeSelector: { matchLabels: { docs: "yes" } }, channel: "docs-channel", windows: "Always" },
+};
+/** What pages speak of in general: NODE, GROUP, CHANNEL, RELEASE. */
+const objects = [
+  release("docs-1.0.0", "1.0.0"),
+  { apiVersion: API, kind: "Channel", metadata: { name: "docs-channel" }, spec: { release: "docs-1.0.0" } },
+  group,
+  {
+    apiVersion: API,
+    kind: "NodeUpdate",
+    metadata: { name: "docs-node" },
+    spec: { nodeName: "docs-node", nodeUID: "docs", group: "docs-group" },
+  },
+];
+
+let desk: Desk;
+beforeAll(async () => {
+  desk = await Desk.start();
+  await apply(["docs-node", "worker-1", "worker-2", "worker-3"].map(node));
+  const manifests = readFileSync(join(ROOT, "cli/testdata/migrate/fluo.yaml"), "utf8").split("---\n");
+  writeFileSync(join(desk.folder, "operator.yaml"), manifests[0] ?? "");
+  writeFileSync(join(desk.folder, "agent.yaml"), manifests[1] ?? "");
+});
+afterAll(async () => await desk?.stop());
+
+async function apply(items: readonly object[]): Promise<void> {
+  await desk.plane.kubectl(["apply", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "List", items }));
+}
+
+async function done(text: string): Promise<void> {
+  const { code, output } = await desk.run(text);
+  expect(code, `${text}\n${output}`).toBe(0);
+}
+
+/** The page that begins with nothing comes first. */
+const pages = new Map<string, Block[]>([[FIRST, []]]);
+for (const block of runnableBlocks()) pages.set(block.page, [...(pages.get(block.page) ?? []), block]);
+
+describe.each([...pages])("%s", (page, blocks) => {
+  beforeAll(async () => {
+    if (page === FIRST) return;
+    await apply(objects);
+    for (const name of ["kured", "brupop"])
+      await done(`kubectl create namespace kube-system 2>/dev/null || true
+kubectl create namespace brupop-bottlerocket-aws 2>/dev/null || true
+kubectl apply -f ${join(ROOT, `cli/testdata/migrate/${name}.yaml`)}`);
+    await done("helm uninstall slipway --namespace slipway-system --ignore-not-found");
+    if (!INSTALLS.includes(page)) await done(INSTALL);
+    if (page === "docs/operations.md") await desk.join();
+  });
+
+  test.each(blocks.map((block) => [block.line, block] as const))("line %i", async (_line, { text }) => {
+    await done(text);
+  });
+});
+
+describe("YAML", () => {
+  const blocks = PAGES.flatMap((page) => blocksOf(page)).filter(({ language }) => language === "yaml");
+  test.each(blocks.map((block) => [`${block.page}:${block.line}`, block] as const))(
+    "%s is what the API server takes, as an object or in the spec of a group",
+    async (_where, { text }) => {
+      const documents = parseAllDocuments(text).map((document) => document.toJS() as object);
+      const items = documents.map((value) =>
+        "kind" in value ? value : { ...group, spec: { ...group.spec, ...value } },
+      );
+      const list = JSON.stringify({ apiVersion: "v1", kind: "List", items });
+      await desk.plane.kubectl(["apply", "--dry-run=server", "--validate=strict", "-f", "-"], list);
+    },
+  );
+});

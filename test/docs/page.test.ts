@@ -1,0 +1,63 @@
+/** Which command blocks of the pages are run, and by whom. */
+import { expect, test } from "vitest";
+import { blocksOf, commandBlocks, e2eBlocks, isRunByCi, PAGES, runnableBlocks } from "./page.ts";
+
+const page = `
+\`\`\`sh
+one
+\`\`\`
+
+says something.
+
+\`\`\`sh
+two
+\`\`\`
+
+untested: needs a machine; something else does it.
+
+\`\`\`sh
+four
+\`\`\`
+<!-- run: e2e -->
+
+1. In a list:
+
+   \`\`\`sh
+   three
+     indented
+   \`\`\`
+   and (untested: needs kind).
+`;
+
+test("blocks are found with their lines and marks", () => {
+  const found = blocksOf("page", page).map(({ line, text, untested, e2e }) => [line, text, untested, e2e]);
+  expect(found).toEqual([
+    [3, "one\n", undefined, false],
+    [9, "two\n", "a machine", false],
+    [15, "four\n", undefined, true],
+    [22, "three\n  indented\n", "kind", false],
+  ]);
+});
+
+test("a block without a language is a drawing, and holds no commands", () => {
+  const drawings = PAGES.flatMap((name) => blocksOf(name)).filter(({ language }) => language === "");
+  const commands = drawings.filter(({ text }) =>
+    /^(?:\$ )?(?:kubectl|helm|npm|node|slipway|etcdctl|ctr|docker|kind) /m.test(text),
+  );
+  expect(commands.map(({ page: where, line }) => `${where}:${line}`)).toEqual([]);
+});
+
+test("every command block is run, or says what it needs that no test has", () => {
+  const all = commandBlocks();
+  const marked = all.filter(({ untested }) => untested !== undefined);
+  const ci = all.filter(isRunByCi);
+  const e2e = all.filter((block) => block.e2e);
+  const lines = marked.map(({ page: where, line, untested }) => `  ${where}:${line}: needs ${untested}`);
+  process.stderr.write(
+    `command blocks: ${all.length}; run by a test: ${runnableBlocks().length}, by .ci/run: ${ci.length}, on a real node: ${e2e.length}, untested: ${marked.length}\n${lines.join("\n")}\n`,
+  );
+  const really = e2eBlocks().map(({ text }) => text);
+  expect(e2e.filter(({ text }) => !really.includes(text))).toEqual([]);
+  expect(ci.filter(({ untested }) => untested !== undefined)).toEqual([]);
+  expect(runnableBlocks().length).toBeGreaterThan(all.length / 2);
+});
