@@ -130,6 +130,20 @@ export const Health = z.object({
   }),
 });
 
+export const Machines = z.object({
+  authentication: z
+    .enum(["Secret", "None"])
+    .default("Secret")
+    .meta({
+      description:
+        "What a machine must show: the group's secret, as a segment of its URL or as a bearer token; or nothing, which has no effect while a budget of theirs binds Nodes too.",
+    }),
+  labels: z
+    .record(z.string().min(1).max(316), z.string().max(63))
+    .default({})
+    .meta({ maxProperties: 64, description: "Labels by which RebootBudgets select these machines." }),
+});
+
 export const UpdateGroupSpec = z
   .object({
     nodeSelector: LabelSelector.meta({
@@ -231,6 +245,10 @@ export const UpdateGroupSpec = z
           .meta({ description: "Nodes that may stage at once." }),
       })
       .default({ rateLimit: 0 }),
+    machines: Machines.optional().meta({
+      description:
+        "Serves machines that no agent of ours runs on (FleetLock clients): they take from the slots of this group.",
+    }),
     holderTTL: Duration.optional().meta({
       ...validations(between("10m", "720h")),
       description: "Opt-in: a Suspect holder's slot is freed after this time and charged as a failure.",
@@ -283,6 +301,14 @@ export const GateStatus = z.object({
   since: z.iso.datetime(),
 });
 
+export const MachinesStatus = z.object({
+  incarnation: z.string().max(64).meta({
+    description:
+      "The identity of etcd's data under which it is known which of the machines hold a slot; their slots count as taken while it is another.",
+  }),
+  holders: Count.meta({ description: "Machines that hold a slot." }),
+});
+
 export const UpdateGroupStatus = z.object({
   observedGeneration: z.int().min(0).optional(),
   target: ObjectName.optional().meta({ description: "The release that the group moves to." }),
@@ -307,12 +333,16 @@ export const UpdateGroupStatus = z.object({
     .meta({ description: "The last value of the resume annotation that took effect." }),
   resumedAt: z.iso.datetime().optional(),
   nextOpening: z.iso.datetime().optional(),
+  machines: MachinesStatus.optional().meta({
+    description: "Machines that no agent of ours runs on, written by the gates controller.",
+  }),
   gate: GateStatus.optional().meta({
     description: "What binds every grant and commit since `since`, written by the gates controller.",
   }),
   conditions: Conditions.optional(),
 });
 
+export type Machines = z.output<typeof Machines>;
 export type TopologyLimit = z.output<typeof TopologyLimit>;
 export type Stage = z.output<typeof Stage>;
 export type Failure = z.output<typeof Failure>;

@@ -8,6 +8,7 @@
 
 import type { Why } from "../api/reasons.ts";
 import type { Desired, Observed } from "../proto/gen/agent_pb.ts";
+import type { BudgetView } from "./admission.ts";
 import type {
   BudgetGate,
   Grant,
@@ -16,6 +17,7 @@ import type {
   JournalEntry,
   MachineRecord,
   Phase,
+  Protocol,
   Session,
   Token,
 } from "./records.ts";
@@ -197,9 +199,51 @@ export interface Coordination {
     machines: ReadonlyMap<string, Omit<MachineRecord, "expiresAt">>,
   ): Promise<boolean>;
 
+  // Machines that no agent of ours runs on (gateway, in the machine's own protocol)
+  /** Takes a slot, or a place in the line; who holds one keeps it. Throws `EtcdUnavailable`: ask again. */
+  takeForeign(ask: ForeignAsk): Promise<ForeignResult>;
+  /** Gives the slot and the place in the line back. Throws `EtcdUnavailable`: ask again. */
+  freeForeign(uid: string, group: string): Promise<ForeignFreed>;
+  /** A group's slots as its machines see them. */
+  readForeign(group: string): Promise<ForeignLine>;
+
   // Journal
   append(entry: JournalEntry): Promise<void>;
   readJournal(since: number): Promise<JournalEntry[]>;
+}
+
+export interface ForeignAsk {
+  uid: string;
+  /** For people. */
+  name: string;
+  group: string;
+  protocol: Protocol;
+  nonce: string;
+}
+
+export type ForeignResult =
+  | { outcome: "granted" }
+  /** `since`: wall clock, ms. */
+  | { outcome: "held"; since: number }
+  | { outcome: "refused"; why: Why };
+
+export type ForeignFreed = "freed" | "none";
+
+export interface ForeignHolder {
+  uid: string;
+  name: string;
+  protocol: Protocol;
+  /** Wall clock, ms. */
+  since: number;
+}
+
+export interface ForeignLine {
+  gate: GroupGate | undefined;
+  /** Those that bind the group's machines. */
+  budgets: readonly BudgetView[];
+  holders: readonly ForeignHolder[];
+  /** uids, in the order of the line. */
+  waiting: readonly string[];
 }
 
 export type { JoinRecord, MachineRecord } from "./records.ts";

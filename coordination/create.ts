@@ -4,6 +4,7 @@ import type { Coordination } from "./coordination.ts";
 import { forgetNode, putDesired } from "./desired.ts";
 import { raiseEpoch, readEpoch } from "./epoch.ts";
 import { readFleet, readNode } from "./fleet.ts";
+import { freeForeign, readForeign, takeForeign } from "./foreign.ts";
 import { forgetBudget, writeGates } from "./gates.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
 import { compact } from "./history.ts";
@@ -62,6 +63,9 @@ export function createCoordination(unguarded: Ports): Coordination {
     readMachine: (machineId) => readMachine(ports, parser, machineId),
     forgetMachine: (machineId, why) => forgetMachine(ports, parser, journal, machineId, why),
     restoreMachines: (leader, machines) => restoreMachines(ports, parser, leader, machines),
+    takeForeign: (ask) => takeForeign(ports, parser, ask),
+    freeForeign: (uid, group) => freeForeign(ports, parser, uid, group),
+    readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),
     readJournal: (since) => journal.read(since),
   };

@@ -40,6 +40,8 @@ export const keys = {
   machines: `${PREFIX}machines/`,
   machine: (machineId: string): string => `${PREFIX}machines/${part(machineId)}`,
   journal: `${PREFIX}journal/`,
+  tickets: (group: string): string => `${PREFIX}tickets/${part(group)}/`,
+  ticket: (group: string, uid: string): string => `${PREFIX}tickets/${part(group)}/${part(uid)}`,
 } as const;
 
 /** The last part of a key, unescaped: the uid of grants/, phases/, observed/, holders. */

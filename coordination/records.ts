@@ -49,6 +49,16 @@ export const GroupGate = z.object({
   quarantined: z.array(z.string()),
   /** Whether a reboot may begin now. */
   open: z.boolean(),
+  /** What binds machines that no agent of ours runs on; absent where the group serves none, or nobody confirmed who of them holds a slot since etcd lost its data. */
+  machines: z
+    .object({
+      budgets: z.array(z.string()).min(1),
+      /** From the slot to the end of a reboot, ms: must fit before a window closes. */
+      needs: z.number(),
+      /** A machine need not prove anything. */
+      open: z.boolean(),
+    })
+    .optional(),
   /** Wall clock, ms: when the opening ends; null where nothing closes it. */
   openUntil: z.number().nullable(),
   /** Wall clock, ms: when the next change freeze begins, or the present one did; null where none is in sight. It ends a grant that `finishes` too. */
@@ -71,6 +81,8 @@ export const BudgetGate = z.object({
   unavailable: z.array(z.string()),
   /** uids of members whose living grant does not name this budget: it came, or they came to it, later. */
   granted: z.array(z.string()).optional(),
+  /** The group for whose machines without our agent nobody confirmed, since etcd lost its data, that none is down: as many may be as the budget allows. */
+  unconfirmed: z.string().optional(),
   validUntil: z.number(),
 });
 export type BudgetGate = z.output<typeof BudgetGate>;
@@ -78,10 +90,27 @@ export type BudgetGate = z.output<typeof BudgetGate>;
 /** The target and the policy that a grant froze (proto JSON of agent.v1 Target and Policy). */
 const Frozen = z.record(z.string(), z.unknown());
 
+/** What machines that no agent of ours runs on speak. */
+export const Protocol = z.enum(["FleetLock", "Locksmith", "Omaha"]);
+export type Protocol = z.output<typeof Protocol>;
+
+/**
+ * `tickets/<group>/<uid>`: a place in the line of machines that no agent of ours runs on. It hangs on a lease, which
+ * each asking renews, and goes with the grant.
+ */
+export const Ticket = z.object({
+  protocol: Protocol,
+  /** Wall clock, ms: the first asking. Who asked earlier goes first. */
+  since: z.number(),
+  /** Wall clock, ms: the newest asking that was written. */
+  seenAt: z.number(),
+});
+export type Ticket = z.output<typeof Ticket>;
+
 /**
  * `grants/<uid>`: written once, never changed. Its create revision is the token's.
  * Invariants: at most one per uid; it is made only where each budget has room, under valid
- * gates, with its holders and its phase in one transaction, and removed with them.
+ * gates, by the leader or, if `foreign`, by a gateway, with its holders and its phase in one transaction, and removed with them.
  */
 export const Grant = z.object({
   uid: z.string(),
@@ -110,6 +139,8 @@ export const Grant = z.object({
   plain: z.boolean().optional(),
   /** A full budget let it through because the node was unavailable: it ends where that ends before the commit. */
   repair: z.boolean().optional(),
+  /** A machine that no agent of ours runs on, by whose protocol it asked: a gateway made the grant, committed from the start, and ends it when the same machine says that it is back. */
+  foreign: z.object({ protocol: Protocol }).optional(),
   /** After a rebuild: the token by which the agent still knows this grant. */
   supersedes: Token.nullable(),
   /** Reason of the pick, for the journal. */

@@ -15,6 +15,7 @@ import { createRestClient } from "../runtime/rest-client.ts";
 import { parseAddress } from "./address.ts";
 import { addEtcdFlags, EtcdFlags, openEtcd } from "./etcd-flags.ts";
 import { startGateway } from "./gateway.ts";
+import { parseKeys } from "./slots/credentials.ts";
 
 /** TokenReviews a second, and at once after a quiet time: when a fleet comes back, there is one for each agent. */
 const REVIEW_RATE = 100;
@@ -31,6 +32,9 @@ const Flags = EtcdFlags.and(
   z.object({
     listen: z.string().transform(parseAddress),
     metrics: z.string().transform(parseAddress).optional(),
+    machines: z.string().transform(parseAddress).optional(),
+    machinesTls: z.boolean().optional(),
+    machinesKey: z.string().optional(),
     kubeconfig: z.string().optional(),
     certDir: z.string(),
     advertise: list,
@@ -47,6 +51,9 @@ export function gatewayCommand(): Command {
     .description("Terminates the protocols that machines speak.")
     .option("--listen <address>", "[HOST]:PORT for agents", ":7443")
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
+    .option("--machines <address>", "[HOST]:PORT for machines without our agent (FleetLock over HTTP)")
+    .option("--machines-tls", "serve --machines with the gateway's own certificate")
+    .option("--machines-key <file>", "keys of the secrets that such machines show, base64, one in a line, newest first")
     .option("--kubeconfig <file>", "for TokenReview (default: the Pod's own service account)")
     .requiredOption("--cert-dir <dir>", "ca.crt, ca.key and tls.crt, tls.key; what is missing is made")
     .option(
@@ -92,6 +99,15 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
       coordination: createCoordination({ etcd, clock, random, log }),
       listen: flags.listen,
       ...(flags.metrics === undefined ? {} : { health: flags.metrics }),
+      ...(flags.machines === undefined
+        ? {}
+        : {
+            edge: {
+              listen: flags.machines,
+              tls: flags.machinesTls ?? false,
+              keys: flags.machinesKey === undefined ? [] : parseKeys(readFileSync(flags.machinesKey, "utf8")),
+            },
+          }),
       certificateDirectory: flags.certDir,
       hosts: flags.advertise,
       serviceAccounts: flags.serviceAccount,

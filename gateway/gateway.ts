@@ -14,9 +14,13 @@ import { AgentServer, defaultServerLimits, type ServerLimits } from "./agents/se
 import { defaultSessionLimits, type SessionLimits } from "./agents/session.ts";
 import { SessionTable } from "./agents/session-table.ts";
 import { CertificateFiles } from "./certificate-files.ts";
-import { FleetView } from "./fleet-view.ts";
+import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
+import { type FleetRead, FleetView } from "./fleet-view.ts";
+import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { Presence } from "./presence.ts";
+import { MachineCredentials } from "./slots/credentials.ts";
+import { SlotLine } from "./slots/line.ts";
 
 export interface GatewayOptions {
   /** For TokenReview only. */
@@ -24,6 +28,8 @@ export interface GatewayOptions {
   etcd: Pick<EtcdPort, "lease">;
   coordination: Coordination;
   listen: Address;
+  /** For machines without our agent; none where it is absent. */
+  edge?: EdgeSettings;
   /** Health and metrics; none where it is absent. */
   health?: Address;
   /** See `certificate-files.ts`. */
@@ -49,8 +55,18 @@ export interface GatewayOptions {
   drainWithin?: number;
 }
 
+export interface EdgeSettings {
+  listen: Address;
+  /** Whether it has the gateway's certificate; else what lies in front must protect the secrets. */
+  tls: boolean;
+  /** From which the secrets of groups are made; without one only groups are served that ask for none. */
+  keys: readonly Buffer[];
+  limits?: Partial<EdgeLimits>;
+}
+
 export interface Gateway {
   port: number;
+  edgePort: number | undefined;
   healthPort: number | undefined;
   metrics: GatewayMetrics;
   /** Agents that have a session here. */
@@ -66,6 +82,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { client, etcd, coordination, clock, random, log } = options;
   const name = `${options.name}-${random.uuid().slice(0, 8)}`;
   let server: AgentServer | undefined;
+  let edge: EdgeServer | undefined;
+  let gates: FleetRead["fleet"]["groupGates"] = new Map();
+  const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
     directory: options.certificateDirectory,
@@ -79,6 +98,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     versions: () => table.versions(),
     connections: () => server?.connections ?? 0,
     hasLease: () => presence.lease !== undefined,
+    waiting: () => line.waiting,
   });
   observeCertificates(metrics.registry, () => [
     ["server", certificates.current.server.certificate],
@@ -98,7 +118,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     clock,
     log,
     unavailable: () => metrics.unavailable("readFleet"),
-    onRead: (read) => table.apply(read),
+    onRead: (read) => {
+      gates = read.fleet.groupGates;
+      table.apply(read);
+    },
   });
   const table = new SessionTable({
     gateway: name,
@@ -143,20 +166,40 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       metrics,
       limits: { ...defaultServerLimits, ...options.serverLimits },
     });
+    if (options.edge !== undefined) {
+      const { listen, tls, keys, limits } = options.edge;
+      const route = fleetLockRoute({
+        line,
+        credentials: new MachineCredentials(keys),
+        isOpen: (group) => {
+          const gate = gates.get(group);
+          return gate?.machines?.open === true && gate.validUntil > clock.now();
+        },
+        log,
+        meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
+      });
+      edge = await startEdge({
+        ...{ listen, routes: [route], clock, log, meter: metrics },
+        ...(tls ? { certificates } : {}),
+        ...(limits === undefined ? {} : { limits }),
+      });
+    }
   } catch (error) {
     certificates.stop();
+    await server?.stop(0);
     await health?.close();
     throw error;
   }
   presence.start();
   view.start();
   const listening = server;
-  log.info("the gateway listens", { gateway: name, port: listening.port });
+  log.info("the gateway listens", { gateway: name, port: listening.port, edge: edge?.port });
 
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     stopping = true;
-    await listening.stop(options.drainWithin ?? DRAIN_WITHIN);
+    const within = options.drainWithin ?? DRAIN_WITHIN;
+    await Promise.all([listening.stop(within), edge?.stop(within)]);
     view.stop();
     certificates.stop();
     await presence.stop();
@@ -165,6 +208,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   };
   return {
     port: listening.port,
+    edgePort: edge?.port,
     healthPort: health?.port,
     metrics,
     sessions: () => table.size,

@@ -90,7 +90,7 @@ describe("opening", () => {
       number: 1,
       fleet: {
         incarnation: "one",
-        desired: new Map(),
+        groupGates: new Map(), desired: new Map(),
         grants: new Map(),
         sessions: new Map(),
         present: new Set(),
