@@ -306,7 +306,21 @@ export const MachinesStatus = z.object({
     description:
       "The identity of etcd's data under which it is known which of the machines hold a slot; their slots count as taken while it is another.",
   }),
-  holders: Count.meta({ description: "Machines that hold a slot." }),
+  unconfirmed: z.string().max(64).optional().meta({
+    description:
+      "The identity of etcd's data now, where a person is to say first that none of the machines is down: `kubectl slipway machines confirm`.",
+  }),
+  held: Count.meta({ description: "Machines that hold a slot." }),
+  holders: z
+    .array(
+      z.object({
+        machine: z.string().max(300),
+        protocol: z.string().max(32),
+        since: z.iso.datetime(),
+      }),
+    )
+    .max(50)
+    .meta({ description: "The machines that hold a slot, longest first.", "x-kubernetes-list-type": "atomic" }),
 });
 
 export const UpdateGroupStatus = z.object({
@@ -334,7 +348,7 @@ export const UpdateGroupStatus = z.object({
   resumedAt: z.iso.datetime().optional(),
   nextOpening: z.iso.datetime().optional(),
   machines: MachinesStatus.optional().meta({
-    description: "Machines that no agent of ours runs on, written by the gates controller.",
+    description: "Machines that no agent of ours runs on, of which nothing else tells.",
   }),
   gate: GateStatus.optional().meta({
     description: "What binds every grant and commit since `since`, written by the gates controller.",
@@ -342,6 +356,7 @@ export const UpdateGroupStatus = z.object({
   conditions: Conditions.optional(),
 });
 
+export type MachinesStatus = z.output<typeof MachinesStatus>;
 export type Machines = z.output<typeof Machines>;
 export type TopologyLimit = z.output<typeof TopologyLimit>;
 export type Stage = z.output<typeof Stage>;

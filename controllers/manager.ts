@@ -36,6 +36,7 @@ import type { Plan } from "./grants/policy.ts";
 import { HookRunner } from "./hooks/runner.ts";
 import { Housekeeper } from "./housekeeper.ts";
 import { type HttpCaller, httpCaller } from "./http/caller.ts";
+import { MachinesController } from "./machines/controller.ts";
 import { FleetLeadership } from "./leadership.ts";
 import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
@@ -169,6 +170,13 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     clock,
     log: log.with({ part: "housekeeper" }),
   });
+  const machines = new MachinesController({
+    client,
+    coordination,
+    leader: () => leadership.current(),
+    clock,
+    log: log.with({ part: "machines" }),
+  });
   const gates = new GatesController({
     client,
     coordination,
@@ -181,6 +189,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
       latest = { world, fleet, plan: planner.make(world, fleet, startedAt, clock.now()) };
       for (const budget of world.budgets) budgets.enqueue(keyOf(budget));
       await leadership.remember();
+      void machines.tend(world, fleet);
       void housekeeper.tidy(world, fleet);
       const waits = new Set(
         world.nodeUpdates.flatMap(({ spec, status }) => (status?.step === "Staged" ? spec.group : [])),

@@ -15,7 +15,7 @@ import { createRestClient } from "../runtime/rest-client.ts";
 import { parseAddress } from "./address.ts";
 import { addEtcdFlags, EtcdFlags, openEtcd } from "./etcd-flags.ts";
 import { startGateway } from "./gateway.ts";
-import { parseKeys } from "./slots/credentials.ts";
+import { parseKeys } from "../pki/machine-credentials.ts";
 
 /** TokenReviews a second, and at once after a quiet time: when a fleet comes back, there is one for each agent. */
 const REVIEW_RATE = 100;

@@ -19,7 +19,7 @@ import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { Presence } from "./presence.ts";
-import { MachineCredentials } from "./slots/credentials.ts";
+import { MachineCredentials } from "../pki/machine-credentials.ts";
 import { SlotLine } from "./slots/line.ts";
 
 export interface GatewayOptions {

@@ -7,9 +7,19 @@ import type { Declared } from "../../api/meta.ts";
 import { GROUP, type KubeObject } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import { isApiError, type KubeClient, type ListOptions } from "../../runtime/client.ts";
-import { CRDS, EVENTS, LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
+import {
+  CRDS,
+  EVENTS,
+  LEASES,
+  type Lease,
+  NODES,
+  type Node,
+  PODS,
+  type Pod,
+  SECRETS,
+  type Secret,
+} from "../../runtime/core.ts";
 
-const SECRETS: Resource = { group: "", version: "v1", kind: "Secret", plural: "secrets", namespaced: true };
 const DAEMON_SETS: Resource = {
   group: "apps",
   version: "v1",
@@ -33,10 +43,6 @@ export interface Workload extends KubeObject {
     replicas?: number;
     readyReplicas?: number;
   };
-}
-
-export interface Secret extends KubeObject {
-  data?: Record<string, string>;
 }
 
 /** As far as it is read. */

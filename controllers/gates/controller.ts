@@ -23,7 +23,7 @@ import { LeadershipLost } from "../../runtime/leader-election.ts";
 import { isLost } from "../fleet-cache.ts";
 import { ETCD_LABEL, foundationOf, GATEWAY_LABEL, selectorOf } from "../foundation.ts";
 import type { World } from "../world.ts";
-import { decideGates, machinesStatus } from "./policy.ts";
+import { decideGates } from "./policy.ts";
 
 /** Milliseconds. */
 const PERIOD = 10_000;
@@ -98,7 +98,7 @@ export class GatesController {
     }
     this.renewedAt = readAt;
     await onRenewed(world, fleet, startedAt, signal);
-    await this.#tell(world.groups, gates.groups, fleet, signal);
+    await this.#tell(world.groups, gates.groups, signal);
   }
 
   async #readWorld(signal: AbortSignal): Promise<World> {
@@ -125,22 +125,16 @@ export class GatesController {
   async #tell(
     groups: readonly UpdateGroup[],
     gates: readonly GroupGate[],
-    fleet: FleetSnapshot,
     signal: AbortSignal,
   ): Promise<void> {
     const { client, clock, log } = this.#deps;
-    for (const group of groups) {
-      const { metadata, apiVersion, kind, status } = group;
-      const gate = gates.find((of) => of.group === metadata.name);
+    for (const { metadata, apiVersion, kind, status } of groups) {
+      const gate = gates.find(({ group }) => group === metadata.name);
       if (gate === undefined) continue;
       const { paused, halted, open } = gate;
       const { generation = 0, name, uid } = metadata;
       const told = status?.gate;
-      const machines = machinesStatus(group, fleet);
-      const { machines: before } = status ?? {};
       if (
-        machines?.incarnation === before?.incarnation &&
-        machines?.holders === before?.holders &&
         told?.generation === generation &&
         told.paused === paused &&
         told.halted === halted &&
@@ -148,11 +142,8 @@ export class GatesController {
       ) {
         continue;
       }
-      const same = told?.paused === paused && told.halted === halted && told.open === open;
-      const since = same && told.generation === generation ? told.since : timestamp(clock.now());
       const next: UpdateGroupStatus = {
-        gate: { generation, paused, halted, open, since },
-        ...(machines === undefined ? {} : { machines }),
+        gate: { generation, paused, halted, open, since: timestamp(clock.now()) },
       };
       const body = {
         apiVersion,

@@ -4,12 +4,12 @@
  */
 
 import { parseDuration } from "../../api/duration.ts";
-import { MACHINES_ANNOTATION } from "../../api/labels.ts";
 import type { Release } from "../../api/release.ts";
-import type { UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
 import { budgetsOfMachines, grantedBeside, tabulate } from "../budget/policy.ts";
+import { isConfirmed } from "../machines/policy.ts";
 import { openingsAt } from "../window/policy.ts";
 import type { World } from "../world.ts";
 
@@ -77,33 +77,6 @@ export function decideGates(
     validUntil,
   }));
   return { groups, budgets };
-}
-
-/**
- * Whether it is known which machines of other protocols hold slots of the group: who has taken one under this
- * incarnation of etcd is in etcd, and nobody has while the status does not name it. A group that serves none, or
- * serves them for the first time, has nothing to confirm.
- */
-function isConfirmed({ status }: UpdateGroup, incarnation: string | undefined): boolean {
-  return status?.machines === undefined || status.machines.incarnation === incarnation;
-}
-
-/**
- * What the status of a group says of its machines without our agent; undefined where nothing is to be said. It must
- * stand there before the gate lets one take a slot, or a loss of etcd would be taken for a first start.
- */
-export function machinesStatus(
-  group: UpdateGroup,
-  { grants, incarnation }: Pick<FleetSnapshot, "grants" | "incarnation">,
-): UpdateGroupStatus["machines"] {
-  const told = group.status?.machines;
-  if (incarnation === undefined || (group.spec.machines === undefined && told === undefined)) return told;
-  const confirmed = group.metadata.annotations?.[MACHINES_ANNOTATION];
-  if (told !== undefined && told.incarnation !== incarnation && confirmed !== incarnation) return told;
-  const holders = [...grants.values()].filter(
-    ({ grant }) => grant.foreign !== undefined && grant.group === group.metadata.name,
-  );
-  return { incarnation, holders: holders.length };
 }
 
 /** Whether nothing may move to the release: it is quarantined, or being deleted. */

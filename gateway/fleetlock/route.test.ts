@@ -5,7 +5,7 @@ import { systemClock } from "../../ports/clock.ts";
 import { LedRoom } from "../../test/slots/led-room.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
 import { type EdgeServer, startEdge } from "../edge/server.ts";
-import { MachineCredentials } from "../slots/credentials.ts";
+import { MachineCredentials } from "../../pki/machine-credentials.ts";
 import { SlotLine } from "../slots/line.ts";
 import { fleetLockRoute } from "./route.ts";
 

@@ -5,7 +5,7 @@
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { EdgeAnswer, EdgeRequest, Route } from "../edge/server.ts";
-import type { MachineCredentials } from "../slots/credentials.ts";
+import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { SlotLine } from "../slots/line.ts";
 import { uidOf } from "../slots/identity.ts";
 import { errorOf, type FleetLockError, no, PROTOCOL_HEADER, parseClient, YES } from "./wire.ts";
