@@ -16,6 +16,8 @@ export interface EdgeRequest {
   /** Without the query, as it was sent. */
   path: string;
   query: URLSearchParams;
+  /** The query as it was sent, without the question mark. */
+  search: string;
   header(name: string): string | undefined;
   body: Buffer;
   /** Address of the peer. */
@@ -29,6 +31,8 @@ export interface EdgeAnswer {
   type?: string;
   headers?: Readonly<Record<string, string>>;
   body: string;
+  /** What follows the body, as it comes: the headers are sent at once. It must end when `gone` of its request aborts. */
+  pieces?: AsyncIterable<string>;
 }
 
 /** A protocol of ours. What it throws is answered 500, and logged. */
@@ -89,12 +93,19 @@ export async function startEdge(options: EdgeOptions): Promise<EdgeServer> {
   const { listen, certificates, clock } = options;
   const limits = { ...defaultEdgeLimits, ...options.limits };
   const { requestTimeout, headersTimeout } = limits;
-  const settings = { requestTimeout, headersTimeout, keepAliveTimeout: KEEP_ALIVE, maxHeaderSize: MAX_HEADER };
+  const settings = {
+    requestTimeout,
+    headersTimeout,
+    keepAliveTimeout: KEEP_ALIVE,
+    maxHeaderSize: MAX_HEADER,
+  };
   const desk = new Desk(options, limits);
   const listener: RequestListener = (request, response) => void desk.serve(request, response);
   const tls = certificates?.current.server;
   const secure =
-    tls === undefined ? undefined : createTlsServer({ ...settings, cert: tls.certificate, key: tls.key }, listener);
+    tls === undefined
+      ? undefined
+      : createTlsServer({ ...settings, cert: tls.certificate, key: tls.key }, listener);
   const server = secure ?? createServer(settings, listener);
   const unwatch = certificates?.onChange(({ server: next }) =>
     secure?.setSecureContext({ cert: next.certificate, key: next.key }),
@@ -143,7 +154,10 @@ class Desk {
     this.#busy += 1;
     try {
       if (route === undefined) {
-        answer = plain(404, `Nothing is served here. There are ${routes.map(({ prefix }) => prefix).join(", ")}.\n`);
+        answer = plain(
+          404,
+          `Nothing is served here. There are ${routes.map(({ prefix }) => prefix).join(", ")}.\n`,
+        );
       } else if (this.#busy > this.#limits.requests || this.#stopping.signal.aborted) {
         answer = { ...plain(503, "Too many requests: ask again later.\n"), headers: { "retry-after": "60" } };
       } else {
@@ -161,7 +175,13 @@ class Desk {
       this.#busy -= 1;
     }
     meter.answered(route?.prefix ?? "other", answer.status, (clock.monotonic() - began) / 1000);
-    send(request, response, answer, this.#stopping.signal.aborted);
+    if (answer.pieces === undefined) send(request, response, answer, this.#stopping.signal.aborted);
+    else {
+      await sendPieces(response, answer, answer.pieces).catch((error: unknown) => {
+        log.error("an answer ended in the middle", error, { route: route?.prefix ?? "" });
+        response.destroy();
+      });
+    }
   }
 
   #request(request: IncomingMessage, response: ServerResponse, path: string, body: Buffer): EdgeRequest {
@@ -169,10 +189,12 @@ class Desk {
     response.once("close", () => gone.abort());
     const target = request.url ?? "/";
     const mark = target.indexOf("?");
+    const search = mark < 0 ? "" : target.slice(mark + 1);
     return {
       method: request.method ?? "GET",
       path,
-      query: new URLSearchParams(mark < 0 ? "" : target.slice(mark + 1)),
+      query: new URLSearchParams(search),
+      search,
       header: (name) => {
         const value = request.headers[name];
         return Array.isArray(value) ? value[0] : value;
@@ -199,6 +221,30 @@ async function readBody(request: IncomingMessage, most: number): Promise<Buffer 
 
 export function plain(status: number, body: string): EdgeAnswer {
   return { status, type: "text/plain; charset=utf-8", body };
+}
+
+/** A client that reads slower than pieces come holds them up; one that has gone ends them. */
+async function sendPieces(
+  response: ServerResponse,
+  answer: EdgeAnswer,
+  pieces: AsyncIterable<string>,
+): Promise<void> {
+  response.writeHead(answer.status, {
+    "content-type": answer.type ?? "text/plain; charset=utf-8",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    ...answer.headers,
+  });
+  response.flushHeaders();
+  if (answer.body !== "") response.write(answer.body);
+  for await (const piece of pieces) {
+    if (response.closed || response.write(piece)) continue;
+    await new Promise<void>((resolve) => {
+      response.once("drain", resolve);
+      response.once("close", resolve);
+    });
+  }
+  response.end();
 }
 
 function send(request: IncomingMessage, response: ServerResponse, answer: EdgeAnswer, last: boolean): void {
