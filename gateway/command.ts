@@ -6,6 +6,7 @@ import * as z from "zod";
 import { createCoordination } from "../coordination/create.ts";
 import { EtcdHealth } from "../coordination/etcd-health.ts";
 import { meterEtcd } from "../coordination/etcd-metrics.ts";
+import { parseKeys } from "../pki/machine-credentials.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
@@ -15,7 +16,6 @@ import { createRestClient } from "../runtime/rest-client.ts";
 import { parseAddress } from "./address.ts";
 import { addEtcdFlags, EtcdFlags, openEtcd } from "./etcd-flags.ts";
 import { startGateway } from "./gateway.ts";
-import { parseKeys } from "../pki/machine-credentials.ts";
 
 /** TokenReviews a second, and at once after a quiet time: when a fleet comes back, there is one for each agent. */
 const REVIEW_RATE = 100;
@@ -35,6 +35,12 @@ const Flags = EtcdFlags.and(
     machines: z.string().transform(parseAddress).optional(),
     machinesTls: z.boolean().optional(),
     machinesKey: z.string().optional(),
+    registry: list
+      .refine((names) => names.every((name) => /^[a-z0-9-]{1,63}$/.test(name)), {
+        error: "--registry: names of letters, digits and dashes expected",
+      })
+      .optional(),
+    registryPlain: z.string().transform(parseAddress).optional(),
     kubeconfig: z.string().optional(),
     certDir: z.string(),
     advertise: list,
@@ -53,7 +59,18 @@ export function gatewayCommand(): Command {
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
     .option("--machines <address>", "[HOST]:PORT for machines without our agent (FleetLock over HTTP)")
     .option("--machines-tls", "serve --machines with the gateway's own certificate")
-    .option("--machines-key <file>", "keys of the secrets that such machines show, base64, one in a line, newest first")
+    .option(
+      "--machines-key <file>",
+      "keys of the secrets that such machines show, base64, one in a line, newest first",
+    )
+    .option(
+      "--registry <list>",
+      "key spaces that --machines serves by etcd's v2 API, comma-separated; the secret of one is that of the group registry/NAME",
+    )
+    .option(
+      "--registry-plain <address>",
+      "[HOST]:PORT that serves the first of them to all that reach it, without a secret",
+    )
     .option("--kubeconfig <file>", "for TokenReview (default: the Pod's own service account)")
     .requiredOption("--cert-dir <dir>", "ca.crt, ca.key and tls.crt, tls.key; what is missing is made")
     .option(
@@ -106,6 +123,14 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
               listen: flags.machines,
               tls: flags.machinesTls ?? false,
               keys: flags.machinesKey === undefined ? [] : parseKeys(readFileSync(flags.machinesKey, "utf8")),
+              ...(flags.registry === undefined
+                ? {}
+                : {
+                    registry: {
+                      ...{ etcd, spaces: flags.registry },
+                      ...(flags.registryPlain === undefined ? {} : { plain: flags.registryPlain }),
+                    },
+                  }),
             },
           }),
       certificateDirectory: flags.certDir,

@@ -20,6 +20,7 @@ import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { Presence } from "./presence.ts";
 import { MachineCredentials } from "../pki/machine-credentials.ts";
+import { Registry, type RegistrySettings } from "./registry/registry.ts";
 import { SlotLine } from "./slots/line.ts";
 
 export interface GatewayOptions {
@@ -61,12 +62,16 @@ export interface EdgeSettings {
   tls: boolean;
   /** From which the secrets of groups are made; without one only groups are served that ask for none. */
   keys: readonly Buffer[];
+  /** etcd's v2 API; not served where it is absent. */
+  registry?: RegistrySettings;
   limits?: Partial<EdgeLimits>;
 }
 
 export interface Gateway {
   port: number;
   edgePort: number | undefined;
+  /** Of the key space that is served without a secret. */
+  registryPort: number | undefined;
   healthPort: number | undefined;
   metrics: GatewayMetrics;
   /** Agents that have a session here. */
@@ -83,6 +88,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const name = `${options.name}-${random.uuid().slice(0, 8)}`;
   let server: AgentServer | undefined;
   let edge: EdgeServer | undefined;
+  let open: EdgeServer | undefined;
+  let registry: Registry | undefined;
   let gates: FleetRead["fleet"]["groupGates"] = new Map();
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
@@ -168,25 +175,32 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     });
     if (options.edge !== undefined) {
       const { listen, tls, keys, limits } = options.edge;
+      const credentials = new MachineCredentials(keys);
+      const isOpen = (group: string): boolean => {
+        const gate = gates.get(group);
+        return gate?.machines?.open === true && gate.validUntil > clock.now();
+      };
       const route = fleetLockRoute({
-        line,
-        credentials: new MachineCredentials(keys),
-        isOpen: (group) => {
-          const gate = gates.get(group);
-          return gate?.machines?.open === true && gate.validUntil > clock.now();
-        },
-        log,
+        ...{ line, credentials, isOpen, log },
         meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
       });
+      const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };
+      const kept = options.edge.registry;
+      if (kept !== undefined) registry = new Registry({ ...kept, coordination, line, credentials, isOpen, clock, random, log });
       edge = await startEdge({
-        ...{ listen, routes: [route], clock, log, meter: metrics },
+        ...{ ...common, listen, routes: [route, ...(registry?.routes({ secure: tls, open: false }) ?? [])] },
         ...(tls ? { certificates } : {}),
-        ...(limits === undefined ? {} : { limits }),
       });
+      if (registry !== undefined && kept?.plain !== undefined) {
+        open = await startEdge({
+          ...{ ...common, listen: kept.plain, routes: registry.routes({ secure: false, open: true }) },
+        });
+      }
     }
   } catch (error) {
     certificates.stop();
-    await server?.stop(0);
+    registry?.close();
+    await Promise.all([server?.stop(0), edge?.stop(0)]);
     await health?.close();
     throw error;
   }
@@ -199,7 +213,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const stop = async (): Promise<void> => {
     stopping = true;
     const within = options.drainWithin ?? DRAIN_WITHIN;
-    await Promise.all([listening.stop(within), edge?.stop(within)]);
+    registry?.close();
+    await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within)]);
     view.stop();
     certificates.stop();
     await presence.stop();
@@ -209,6 +224,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   return {
     port: listening.port,
     edgePort: edge?.port,
+    registryPort: open?.port,
     healthPort: health?.port,
     metrics,
     sessions: () => table.size,
