@@ -26,6 +26,7 @@ import {
   type Answer,
   type Ask,
   openPoll,
+  type Poll,
   type Served,
   send,
   serveRegistry,
@@ -34,6 +35,7 @@ import {
 /** Each run is a sequence on what the one before left of the history, but without its keys. */
 const RUNS = process.env.LONG === "1" ? 1500 : 250;
 const OPERATIONS = 40;
+const STREAMS = process.env.LONG === "1" ? 500 : 100;
 const PATIENCE = 20_000;
 const TTLS = ["100000", "200000"];
 
@@ -41,6 +43,9 @@ let old: OldEtcd;
 let etcd: EtcdPort;
 let ours: Served;
 let compared = 0;
+let streamedLines = 0;
+/** Numbers of errors that etcd gave. */
+const errors = new Set<number>();
 
 beforeAll(async () => {
   old = await startOldEtcd();
@@ -208,6 +213,8 @@ const path = (key: string): string => `/v2/keys${key === "/" ? "/" : encodeURI(k
 
 /** `sorted`: the children came in an order. */
 function normal({ status, headers, body }: Pick<Answer, "status" | "headers" | "body">, sorted: boolean) {
+  const error = /^\{"errorCode":(\d+)/.exec(body)?.[1];
+  if (error !== undefined) errors.add(Number(error));
   if (status === 301) return { status, location: headers.location };
   const text = timeless(body);
   const several = /"nodes":\[/.test(text) && !sorted;
@@ -337,7 +344,52 @@ it(`answers ${RUNS} sequences of random requests as etcd 3.4 does`, async () => 
   );
   process.stderr.write(`slipway: ${compared} answers were compared with etcd 3.4\n`);
   expect(compared).toBeGreaterThanOrEqual(5000);
+  expect([...errors].toSorted()).toEqual([
+    ...[100, 101, 102, 104, 105, 107, 108, 201, 202, 203, 209, 210, 211, 212, 401],
+  ]);
 }, 1_200_000);
+
+/** Until the value that says so; of lines that came twice one. */
+async function read({ next }: Pick<Poll, "next">): Promise<string[]> {
+  const lines: string[] = [];
+  for (;;) {
+    const line = timeless((await next()) ?? "the stream has ended");
+    if (line !== lines.at(-1)) lines.push(line);
+    if (line.includes('"value":"END"') || !line.startsWith("{")) return lines;
+  }
+}
+
+it("tells streams the same events", async () => {
+  const writes = fc.array(
+    operation.filter((one) => one.kind === "ask" && one.method !== "GET" && one.fields.ttl !== "0"),
+    { minLength: 20, maxLength: OPERATIONS },
+  );
+  const streamed = fc.constantFrom(
+    "/?recursive=true",
+    "/a?recursive=true",
+    "/a",
+    "/a/b",
+    "/a/_h?recursive=true",
+  );
+  await fc.assert(
+    fc.asyncProperty(writes, streamed, async (operations, watched) => {
+      await clear();
+      const target = `/v2/keys${watched}${watched.includes("?") ? "&" : "?"}wait=true&stream=true`;
+      const polls = await Promise.all([openPoll(old.port, target), openPoll(ours.port, target)]);
+      const done: string[] = [target];
+      for (const one of operations) await perform(one, done);
+      await both({ method: "DELETE", path: path("/a"), form: "recursive=true" });
+      const key = watched.replace(/\?.*/, "");
+      await both({ method: "PUT", path: path(key === "/" ? "/end" : key), form: "value=END" });
+      const [theirs, mine] = await Promise.all(polls.map((poll) => read({ next: () => poll.next() })));
+      for (const poll of polls) poll.close();
+      streamedLines += mine?.length ?? 0;
+      expect(mine, done.join("\n")).toEqual(theirs);
+    }),
+    { numRuns: STREAMS, endOnFailure: true },
+  );
+  process.stderr.write(`slipway: ${streamedLines} events of streams were compared with etcd 3.4\n`);
+}, 300_000);
 
 it("ends keys in the same order, with the same events", async () => {
   await clear();
