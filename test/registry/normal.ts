@@ -34,7 +34,7 @@ export function timeless(text: string): string {
     .replaceAll(
       /"ttl":(\d+)/g,
       (_, seconds: string) =>
-        `"ttl":${TTLS.find((drawn) => Number(drawn) - Number(seconds) < 1000) ?? seconds}`,
+        `"ttl":${TTLS.find((drawn) => Math.abs(Number(drawn) - Number(seconds)) < 1000) ?? seconds}`,
     );
 }
 
