@@ -136,7 +136,10 @@ describe("etcdctl of etcd 3.4", () => {
     ["by a secret in the path", (port) => [`http://127.0.0.1:${port}/registry/hidden`]],
     ["by name and password", (port) => [`http://127.0.0.1:${port}`, "--username", "ctl:hidden"]],
   ])("reads and writes %s", async (_, how) => {
-    const { port } = await gateway({ name: "ctl", route: { secretOf: () => "hidden", open: undefined } });
+    const { port } = await gateway({
+      name: "ctl",
+      route: { accepts: (_: string, shown: string) => shown === "hidden", open: undefined },
+    });
     const [endpoint = "", ...flags] = how(port);
     const ctl = (...args: string[]) => run(endpoint, ...flags, ...args);
     expect(await ctl("set", "/d/a", "1")).toBe("1");

@@ -5,7 +5,7 @@ import { send } from "../../test/registry/served.ts";
 import { LedRoom } from "../../test/slots/led-room.ts";
 import { start } from "../agents/fake-gateways.ts";
 
-const keys = [Buffer.alloc(32, 1)];
+const keys = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
 const listen = { host: "127.0.0.1", port: 0 };
 
 it("is served to who shows the secret, and on a listener of its own to all", async () => {
@@ -19,6 +19,9 @@ it("is served to who shows the secret, and on a listener of its own to all", asy
   expect((await send(edgePort, { path: key })).status).toBe(401);
   const other = new MachineCredentials(keys).secret("registry/other") ?? "";
   expect((await send(edgePort, { path: `/registry/${other}${key}` })).status).toBe(404);
+  // Of the key that was replaced.
+  const older = new MachineCredentials(keys.slice(1)).secret("registry/fleet") ?? "";
+  expect((await send(edgePort, { path: `/registry/${older}${key}` })).status).toBe(200);
   const group = new MachineCredentials(keys).secret("fleet") ?? "";
   expect((await send(edgePort, { path: `/registry/${group}${key}` })).status).toBe(401);
 });

@@ -1,4 +1,7 @@
-/** The key spaces of one gateway, and the routes to them. */
+/**
+ * The key spaces of one gateway, and the routes to them. The secret of a space is that of a group `registry/NAME`, which
+ * `kubectl slipway machines secret` prints.
+ */
 import type { Coordination } from "../../coordination/coordination.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
@@ -53,7 +56,8 @@ export class Registry {
     const [first] = spaces;
     return registryRoutes({
       ...{ spaces: this.#spaces, isOpen, secure, clock, log },
-      secretOf: (space) => (this.#spaces.has(space) ? registrySecret(credentials, space) : undefined),
+      // No group of Kubernetes has a slash in its name, so that the secret of a space opens none.
+      accepts: (space, shown) => credentials.accepts(shown, `registry/${space}`, ""),
       ...(open && first !== undefined ? { open: first } : {}),
       semaphores: { coordination, line, clock, log, setMax: refuseMax },
     });
@@ -62,9 +66,4 @@ export class Registry {
   close(): void {
     for (const space of this.#spaces.values()) space.close();
   }
-}
-
-/** No group of Kubernetes has a slash in its name, so that a space's secret opens no group; `kubectl slipway machines secret registry/NAME` prints it. */
-function registrySecret(credentials: MachineCredentials, space: string): string | undefined {
-  return credentials.secret(`registry/${space}`);
 }

@@ -11,7 +11,7 @@
  * by. Whoever knows the secret of a space reads and writes all of it; semaphores of locksmith (`semaphore.ts`) it may
  * change for every group that gives slots to machines, on a listener without secrets only for those that are open.
  */
-import { createHash, timingSafeEqual } from "node:crypto";
+import { createHash } from "node:crypto";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import type { RegistryEvent } from "../../coordination/registry.ts";
 import type { Clock } from "../../ports/clock.ts";
@@ -43,8 +43,8 @@ const POLL = 300_000;
 export interface RegistryOptions {
   /** By name. */
   spaces: ReadonlyMap<string, Space>;
-  /** The secret of a space; undefined where there are none, so that only `open` is served. */
-  secretOf: (space: string) => string | undefined;
+  /** Whether `shown` is the secret of the space. */
+  accepts: (space: string, shown: string) => boolean;
   /** The space that is served without any secret: for a listener of its own. */
   open?: string;
   /** Whether machines of a group need show nothing. */
@@ -97,21 +97,21 @@ async function serve(options: RegistryOptions, request: EdgeRequest): Promise<Ed
   return plain(404, "404 page not found\n");
 }
 
-function visitOf({ spaces, secretOf, open }: RegistryOptions, request: EdgeRequest): Visit | undefined {
+function visitOf({ spaces, accepts, open }: RegistryOptions, request: EdgeRequest): Visit | undefined {
   const find = (name: string | undefined, base: string, path: string, bare: boolean): Visit | undefined => {
     const space = name === undefined ? undefined : spaces.get(name);
     return space && { space, base, path, open: bare };
   };
   const [, shown, rest = ""] = /^\/registry\/([^/]{1,128})(\/.*)?$/.exec(request.path) ?? [];
   if (shown !== undefined) {
-    const name = [...spaces.keys()].find((space) => same(secretOf(space), shown));
+    const name = [...spaces.keys()].find((space) => accepts(space, shown));
     return find(name, `${PREFIX}/${shown}`, rest, false);
   }
   if (request.path === PREFIX) return undefined;
   if (open !== undefined) return find(open, "", request.path, true);
   const encoded = /^Basic ([\w+/=-]{1,1024})$/i.exec(request.header("authorization") ?? "")?.[1] ?? "";
   const [user = "", ...password] = Buffer.from(encoded, "base64").toString().split(":");
-  return find(same(secretOf(user), password.join(":")) ? user : undefined, "", request.path, false);
+  return find(accepts(user, password.join(":")) ? user : undefined, "", request.path, false);
 }
 
 async function keys(options: RegistryOptions, request: EdgeRequest, visit: Visit): Promise<EdgeAnswer> {
@@ -222,10 +222,4 @@ function json(value: unknown): EdgeAnswer {
 /** As etcd names a cluster: 64 bits, hexadecimal. */
 function clusterOf(id: string): string {
   return createHash("sha256").update(id).digest("hex").slice(0, 16);
-}
-
-function same(secret: string | undefined, shown: string): boolean {
-  if (secret === undefined) return false;
-  const [one, other] = [Buffer.from(secret), Buffer.from(shown)];
-  return one.length === other.length && timingSafeEqual(one, other);
 }

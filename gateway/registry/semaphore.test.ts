@@ -169,7 +169,10 @@ describe("a key space", () => {
   });
   let closed: Served;
   beforeEach(async () => {
-    const route = { open: undefined, secretOf: (name: string) => (name === "fleet" ? secret : undefined) };
+    const route = {
+      open: undefined,
+      accepts: (name: string, shown: string) => name === "fleet" && shown === secret,
+    };
     closed = await serveRegistry(led.port, { clock: led.clock, coordination: led.room, route });
   });
   afterEach(() => closed.close());

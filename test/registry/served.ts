@@ -113,7 +113,7 @@ export async function serveRegistry(etcd: EtcdPort, options: ServedOptions = {})
   });
   const coordination = options.coordination ?? createCoordination({ etcd, clock, random, log });
   const routes = registryRoutes({
-    ...{ spaces: new Map([[name, space]]), secretOf: () => undefined, open: name, isOpen: () => true },
+    ...{ spaces: new Map([[name, space]]), accepts: () => false, open: name, isOpen: () => true },
     semaphores: {
       coordination,
       line: new SlotLine({ coordination, clock, random }),
