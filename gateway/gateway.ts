@@ -1,6 +1,7 @@
 /** A gateway: the agents' server, the fleet view, the lease of presence, health and metrics, put together. */
 import type { Coordination } from "../coordination/coordination.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
+import { MachineCredentials } from "../pki/machine-credentials.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
@@ -19,7 +20,6 @@ import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { Presence } from "./presence.ts";
-import { MachineCredentials } from "../pki/machine-credentials.ts";
 import { Registry, type RegistrySettings } from "./registry/registry.ts";
 import { SlotLine } from "./slots/line.ts";
 
@@ -186,7 +186,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       });
       const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };
       const kept = options.edge.registry;
-      if (kept !== undefined) registry = new Registry({ ...kept, coordination, line, credentials, isOpen, clock, random, log });
+      if (kept !== undefined)
+        registry = new Registry({ ...kept, coordination, line, credentials, isOpen, clock, random, log });
       edge = await startEdge({
         ...{ ...common, listen, routes: [route, ...(registry?.routes({ secure: tls, open: false }) ?? [])] },
         ...(tls ? { certificates } : {}),
