@@ -203,7 +203,7 @@ export interface Coordination {
   /** Takes a slot, or a place in the line; who holds one keeps it. Throws `EtcdUnavailable`: ask again. */
   takeForeign(ask: ForeignAsk): Promise<ForeignResult>;
   /** Gives the slot and the place in the line back. Throws `EtcdUnavailable`: ask again. */
-  freeForeign(uid: string, group: string): Promise<ForeignFreed>;
+  freeForeign(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
   /** A group's slots as its machines see them. */
   readForeign(group: string): Promise<ForeignLine>;
 

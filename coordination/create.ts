@@ -64,7 +64,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     forgetMachine: (machineId, why) => forgetMachine(ports, parser, journal, machineId, why),
     restoreMachines: (leader, machines) => restoreMachines(ports, parser, leader, machines),
     takeForeign: (ask) => takeForeign(ports, parser, ask),
-    freeForeign: (uid, group) => freeForeign(ports, parser, uid, group),
+    freeForeign: (uid, group, protocol) => freeForeign(ports, parser, uid, group, protocol),
     readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),
     readJournal: (since) => journal.read(since),

@@ -31,9 +31,9 @@ describe("a machine without our agent", () => {
       holders: [{ uid: "m1", protocol: "FleetLock", since }],
       waiting: ["m2"],
     });
-    expect(await led.room.freeForeign("m2", "g")).toBe("none");
-    expect(await led.room.freeForeign("m1", "g")).toBe("freed");
-    expect(await led.room.freeForeign("m1", "g")).toBe("none");
+    expect(await led.room.freeForeign("m2", "g", "FleetLock")).toBe("none");
+    expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("freed");
+    expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("none");
     const fleet = await led.room.readFleet();
     expect(fleet.grants.size).toBe(0);
     expect(fleet.budgets.get("group/g")).toEqual({ seq: 2, holders: new Map() });
@@ -45,11 +45,11 @@ describe("a machine without our agent", () => {
     expect(await led.room.takeGrant(led.leader, request())).toMatchObject({
       why: { reason: "WaitingForBudget", message: expect.stringContaining("m1") },
     });
-    await led.room.freeForeign("m1", "g");
+    await led.room.freeForeign("m1", "g", "FleetLock");
     expect(await led.room.takeGrant(led.leader, request())).toMatchObject({ outcome: "granted" });
     expect(await led.room.takeForeign(ask("m1"))).toMatchObject(reason("WaitingForBudget"));
     expect(await led.room.takeForeign(ask("n1"))).toMatchObject(reason("AlreadyGranted"));
-    expect(await led.room.freeForeign("n1", "g")).toBe("none");
+    expect(await led.room.freeForeign("n1", "g", "FleetLock")).toBe("none");
   });
 
   it("has one slot in one group", async () => {
@@ -60,7 +60,7 @@ describe("a machine without our agent", () => {
     });
     await led.room.takeForeign(ask("m1"));
     expect(await led.room.takeForeign(ask("m1", { group: "h" }))).toMatchObject(reason("AlreadyGranted"));
-    expect(await led.room.freeForeign("m1", "h")).toBe("none");
+    expect(await led.room.freeForeign("m1", "h", "FleetLock")).toBe("none");
     expect((await led.room.readFleet()).grants.size).toBe(1);
   });
 
@@ -96,7 +96,7 @@ describe("a machine without our agent", () => {
     const incarnation = led.etcd.records.get(keys.incarnation)?.value ?? "";
     await led.port.txn([], [{ put: keys.incarnation, value: `rebuilding:${incarnation}` }]);
     await expect(led.room.takeForeign(ask("m2"))).rejects.toThrow(/not rebuilt/);
-    await expect(led.room.freeForeign("m1", "g")).rejects.toThrow(/not rebuilt/);
+    await expect(led.room.freeForeign("m1", "g", "FleetLock")).rejects.toThrow(/not rebuilt/);
   });
 });
 
@@ -108,11 +108,11 @@ describe("the line", () => {
       expect(await led.room.takeForeign(ask(uid))).toMatchObject(reason("WaitingForBudget"));
     }
     await open();
-    await led.room.freeForeign("m1", "g");
+    await led.room.freeForeign("m1", "g", "FleetLock");
     expect(await led.room.takeForeign(ask("m4"))).toMatchObject(reason("WaitingForTurn"));
     expect(await led.room.takeForeign(ask("m3"))).toMatchObject(reason("WaitingForTurn"));
     expect(await led.room.takeForeign(ask("m2"))).toEqual({ outcome: "granted" });
-    await led.room.freeForeign("m2", "g");
+    await led.room.freeForeign("m2", "g", "FleetLock");
     expect(await led.room.takeForeign(ask("m4"))).toMatchObject(reason("WaitingForTurn"));
     expect(await led.room.takeForeign(ask("m3"))).toEqual({ outcome: "granted" });
   });
@@ -120,7 +120,7 @@ describe("the line", () => {
   it("forgets who does not ask any more", async () => {
     await led.room.takeForeign(ask("m1"));
     await led.room.takeForeign(ask("m2"));
-    await led.room.freeForeign("m1", "g");
+    await led.room.freeForeign("m1", "g", "FleetLock");
     led.pass(721_000);
     await open();
     expect(await led.room.takeForeign(ask("m3"))).toEqual({ outcome: "granted" });
@@ -153,7 +153,7 @@ describe("an answer of etcd that is lost", () => {
   it.each<Fate>(["unanswered", "lost", "late"])("%s: a slot that is given back is given back", async (fate) => {
     await led.room.takeForeign(ask("m1"));
     led.fates = [fate];
-    expect(await led.room.freeForeign("m1", "g")).toBe("freed");
+    expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("freed");
     for (const land of led.land) land();
     await Promise.resolve();
     expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(0);

@@ -11,7 +11,7 @@ import { heldBy, readGrant } from "./fleet.ts";
 import { bump, MAX_BUDGETS, phaseText } from "./grants.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, Ticket } from "./records.ts";
+import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, type Protocol, Ticket } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
 /** Zincati asks every 5 min and a little (its steady interval and jitter): a ticket outlives two askings, seconds. */
@@ -42,7 +42,10 @@ export async function takeForeign(
     const head = await etcd.read([{ key: keys.groupGate(group) }]);
     const groupKey = head.results[0]?.[0];
     const groupGate = parser.json(GroupGate, groupKey);
-    const names = groupGate?.machines?.budgets.slice(0, MAX_BUDGETS) ?? [];
+    const names = groupGate?.machines?.budgets ?? [];
+    if (names.length > MAX_BUDGETS) {
+      return refused("TooManyBudgets", `${names.length} budgets bind the machines of ${group}; at most ${MAX_BUDGETS} may`);
+    }
     const { results } = await etcd.read([
       ...LEADERSHIP,
       { key: keys.grant(uid) },
@@ -156,7 +159,7 @@ export async function takeForeign(
 }
 
 /**
- * Gives back what `uid` took in `group`, and its ticket. `none` where it holds nothing there. Throws `EtcdUnavailable`
+ * Gives back what `uid` took in `group` by the same protocol, and its ticket. `none` where it holds nothing there. Throws `EtcdUnavailable`
  * where that can't be known: the machine is to ask again.
  */
 export async function freeForeign(
@@ -164,6 +167,7 @@ export async function freeForeign(
   parser: Parser,
   uid: string,
   group: string,
+  protocol: Protocol,
 ): Promise<ForeignFreed> {
   let giving = false;
   return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
@@ -183,7 +187,7 @@ export async function freeForeign(
     const live = kv && readGrant(kv, phase, view.incarnation, parser, () => heldBy(uid, places));
     const removal: Operation[] = ticket === undefined ? [] : [{ delete: ticket.key }];
     const compares = [...view.compares.filter(({ key }) => key === keys.incarnation)];
-    if (live?.grant.foreign === undefined || live.grant.group !== group) {
+    if (live?.grant.foreign?.protocol !== protocol || live.grant.group !== group) {
       const outcome: ForeignFreed = giving && uncertain && live === undefined ? "freed" : "none";
       if (ticket === undefined) return { answer: outcome };
       return {
@@ -276,6 +280,6 @@ function before(a: Place, b: Place, aUid: string, bUid: string): number {
   return a.ticket.since - b.ticket.since || (aUid < bUid ? -1 : 1);
 }
 
-function refused(reason: "AlreadyGranted" | "WaitingForGates" | "MachinesNotServed" | "WaitingForTurn", message: string): Step<ForeignResult> {
+function refused(reason: "TooManyBudgets" | "AlreadyGranted" | "WaitingForGates" | "MachinesNotServed" | "WaitingForTurn", message: string): Step<ForeignResult> {
   return { answer: { outcome: "refused", why: { reason, message } } };
 }

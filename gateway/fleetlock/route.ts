@@ -74,7 +74,7 @@ async function decide(
   const uid = uidOf(id);
   try {
     if (call === "steady-state") {
-      const freed = await line.free(uid, group);
+      const freed = await line.free(uid, group, "FleetLock");
       if (freed === "freed") log.info("a machine gave its slot back", { machine: id, group, protocol: "FleetLock" });
       return { kind: freed, answer: YES };
     }

@@ -37,12 +37,12 @@ it("answers who waits as soon as the slot is free, in the order of their asking"
   const waiting = ["m2", "m3", "m4"].map(async (uid) => {
     const result = await take(one, uid);
     order.push(`${uid} ${result.outcome}`);
-    await one.free(uid, "g");
+    await one.free(uid, "g", "FleetLock");
   });
   await passing(1000);
   expect(order).toEqual([]);
   expect(one.waiting).toBe(3);
-  await one.free("m1", "g");
+  await one.free("m1", "g", "FleetLock");
   await passing(500);
   await Promise.all(waiting);
   expect(order).toEqual(["m2 granted", "m3 granted", "m4 granted"]);
@@ -53,7 +53,7 @@ it("sees within a second that another gateway freed the slot", async () => {
   await take(one, "m1");
   const waiting = take(other, "m2");
   await passing(500);
-  await one.free("m1", "g");
+  await one.free("m1", "g", "FleetLock");
   await passing(2000);
   expect(await waiting).toEqual({ outcome: "granted" });
 });

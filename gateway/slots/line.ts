@@ -4,6 +4,7 @@
  * cost as much as one, and none of them sees that others ask at the same moment.
  */
 import type { Coordination, ForeignAsk, ForeignFreed, ForeignLine, ForeignResult } from "../../coordination/coordination.ts";
+import type { Protocol } from "../../coordination/records.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Random } from "../../ports/random.ts";
 
@@ -90,10 +91,10 @@ export class SlotLine {
   }
 
   /** Throws `EtcdUnavailable`. */
-  async free(uid: string, group: string): Promise<ForeignFreed> {
+  async free(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed> {
     const { coordination } = this.#options;
     const line = this.#group(group);
-    const freed = await line.alone(() => coordination.freeForeign(uid, group));
+    const freed = await line.alone(() => coordination.freeForeign(uid, group, protocol));
     if (freed === "freed") line.look();
     this.#forget(group);
     return freed;
