@@ -131,13 +131,10 @@ export const Health = z.object({
 });
 
 export const Machines = z.object({
-  authentication: z
-    .enum(["Secret", "None"])
-    .default("Secret")
-    .meta({
-      description:
-        "What a machine must show: the group's secret, as a segment of its URL or as a bearer token; or nothing, which has no effect while a budget of theirs binds Nodes too.",
-    }),
+  authentication: z.enum(["Secret", "None"]).default("Secret").meta({
+    description:
+      "What a machine must show: the group's secret, as a segment of its URL or as a bearer token; or nothing, which has no effect while a budget of theirs binds Nodes too.",
+  }),
   labels: z
     .record(z.string().min(1).max(316), z.string().max(63))
     .default({})
@@ -320,7 +317,10 @@ export const MachinesStatus = z.object({
       }),
     )
     .max(50)
-    .meta({ description: "The machines that hold a slot, longest first.", "x-kubernetes-list-type": "atomic" }),
+    .meta({
+      description: "The machines that hold a slot, longest first.",
+      "x-kubernetes-list-type": "atomic",
+    }),
 });
 
 export const UpdateGroupStatus = z.object({

@@ -23,6 +23,7 @@ import { rebuild } from "./rebuild.ts";
 import { guardRewind } from "./rewind.ts";
 import { closeSession, openSession, putObserved } from "./sessions.ts";
 import type { Ports } from "./transact.ts";
+import { endUpdate, putForeignMachine, readForeignMachine, takeUpdate } from "./updates.ts";
 
 /**
  * Slipway's use of etcd over the given ports; closing `etcd` is the caller's. Where etcd was
@@ -65,6 +66,10 @@ export function createCoordination(unguarded: Ports): Coordination {
     restoreMachines: (leader, machines) => restoreMachines(ports, parser, leader, machines),
     takeForeign: (ask) => takeForeign(ports, parser, ask),
     freeForeign: (uid, group, protocol) => freeForeign(ports, parser, uid, group, protocol),
+    takeUpdate: (ask) => takeUpdate(ports, parser, ask),
+    endUpdate: (end) => endUpdate(ports, parser, end),
+    readForeignMachine: (uid) => readForeignMachine(ports, parser, uid),
+    putForeignMachine: (uid, machine) => putForeignMachine(ports, parser, uid, machine),
     readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),
     readJournal: (since) => journal.read(since),

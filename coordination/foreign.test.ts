@@ -150,12 +150,15 @@ describe("an answer of etcd that is lost", () => {
     expect(fleet.grants.size).toBe(holders);
   });
 
-  it.each<Fate>(["unanswered", "lost", "late"])("%s: a slot that is given back is given back", async (fate) => {
-    await led.room.takeForeign(ask("m1"));
-    led.fates = [fate];
-    expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("freed");
-    for (const land of led.land) land();
-    await Promise.resolve();
-    expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(0);
-  });
+  it.each<Fate>(["unanswered", "lost", "late"])(
+    "%s: a slot that is given back is given back",
+    async (fate) => {
+      await led.room.takeForeign(ask("m1"));
+      led.fates = [fate];
+      expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("freed");
+      for (const land of led.land) land();
+      await Promise.resolve();
+      expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(0);
+    },
+  );
 });

@@ -3,8 +3,16 @@
  * its own protocol, and nothing else does but a person (design, rule 3). They count in the same budgets, under the
  * same gates, as those of the cluster's nodes.
  */
+import type { Why } from "../api/reasons.ts";
 import { type BudgetView, type GrantQuestion, refuseGrant, refuseTurn } from "./admission.ts";
-import type { ForeignAsk, ForeignFreed, ForeignHolder, ForeignLine, ForeignResult } from "./coordination.ts";
+import type {
+  ForeignAsk,
+  ForeignFreed,
+  ForeignHolder,
+  ForeignLine,
+  ForeignResult,
+  UpdateResult,
+} from "./coordination.ts";
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
 import { heldBy, readGrant } from "./fleet.ts";
@@ -33,18 +41,39 @@ interface Budgets {
  * `EtcdUnavailable` where etcd gives no answer, or may have lost who holds what: a slot may then be taken, and asking
  * again tells.
  */
-export async function takeForeign(
+export function takeForeign(ports: Ports, parser: Parser, ask: ForeignAsk): Promise<ForeignResult> {
+  return takeWith(ports, parser, ask, undefined);
+}
+
+/** What goes with a slot, in the same transaction. The values of `ranges`, one key each, are given in their order. */
+export interface ForeignExtra {
+  release: string;
+  ranges: readonly { key: string }[];
+  refuse: (found: readonly (KeyValue | undefined)[], now: number) => Why | undefined;
+  write: ExtraWrite;
+}
+
+type ExtraWrite = (
+  found: readonly (KeyValue | undefined)[],
+  now: number,
+) => { compares: Compare[]; operations: Operation[] };
+
+export async function takeWith(
   { etcd, clock }: Ports,
   parser: Parser,
   { uid, group, protocol, name, nonce }: ForeignAsk,
-): Promise<ForeignResult> {
-  return transact(etcd, async (uncertain): Promise<Step<ForeignResult>> => {
+  extra: ForeignExtra | undefined,
+): Promise<UpdateResult> {
+  return transact(etcd, async (uncertain): Promise<Step<UpdateResult>> => {
     const head = await etcd.read([{ key: keys.groupGate(group) }]);
     const groupKey = head.results[0]?.[0];
     const groupGate = parser.json(GroupGate, groupKey);
     const names = groupGate?.machines?.budgets ?? [];
     if (names.length > MAX_BUDGETS) {
-      return refused("TooManyBudgets", `${names.length} budgets bind the machines of ${group}; at most ${MAX_BUDGETS} may`);
+      return refused(
+        "TooManyBudgets",
+        `${names.length} budgets bind the machines of ${group}; at most ${MAX_BUDGETS} may`,
+      );
     }
     const { results } = await etcd.read([
       ...LEADERSHIP,
@@ -55,7 +84,9 @@ export async function takeForeign(
         { key: keys.budgetSeq(budget) },
         { prefix: keys.holders(budget) },
       ]),
+      ...(extra?.ranges ?? []),
     ]);
+    const found = results.slice(4 + 3 * names.length).map((kvs) => kvs[0]);
     const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
     const whole = view.incarnation;
     if (!isWhole(whole)) throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
@@ -63,7 +94,8 @@ export async function takeForeign(
     if (existing !== undefined) {
       const { grant } = readGrant(existing, undefined, whole, parser, () => []);
       const ours = grant.foreign !== undefined;
-      if (ours && grant.group === group) return { answer: { outcome: "held", since: grant.at } };
+      if (ours && grant.group === group)
+        return { answer: { outcome: "held", since: grant.at, release: grant.release } };
       return refused(
         "AlreadyGranted",
         ours
@@ -110,14 +142,22 @@ export async function takeForeign(
     const mine = line.get(uid);
     const views = budgets.map(({ view: of }) => of);
     const question: GrantQuestion = {
-      ...{ uid, group, release: "", gate: groupGate, budgets: views, needs: groupGate.machines.needs },
+      ...{
+        uid,
+        group,
+        release: extra?.release ?? "",
+        gate: groupGate,
+        budgets: views,
+        needs: groupGate.machines.needs,
+      },
     };
     const why =
       refuseGrant(question, now) ??
+      extra?.refuse(found, now) ??
       refuseTurn(views, uid, aheadOf(line, uid, mine?.ticket.since ?? now));
     const ticketKey = keys.ticket(group, uid);
     if (why !== undefined) {
-      const answer: ForeignResult = { outcome: "refused", why };
+      const answer: UpdateResult = { outcome: "refused", why };
       if (mine !== undefined && now - mine.ticket.seenAt < REFRESH) return { answer };
       if (mine === undefined && line.size >= MAX_TICKETS) {
         return refused("WaitingForTurn", `${line.size} machines wait already, the most that are remembered`);
@@ -130,8 +170,17 @@ export async function takeForeign(
         committed: () => answer,
       };
     }
+    const more = extra?.write(found, now) ?? { compares: [], operations: [] };
     const grant: Grant = {
-      ...{ uid, node: name, group, release: "", budgets: [...names], nonce, epoch: view.record.epoch },
+      ...{
+        uid,
+        node: name,
+        group,
+        release: extra?.release ?? "",
+        budgets: [...names],
+        nonce,
+        epoch: view.record.epoch,
+      },
       ...{ incarnation: whole, at: now, target: null, policy: {}, bootNeeds: groupGate.machines.needs },
       ...{ foreign: { protocol }, supersedes: null, reason: "the machine asked for it" },
     };
@@ -143,6 +192,7 @@ export async function takeForeign(
           unchanged(keys.budgetGate(budget), gate),
           unchanged(keys.budgetSeq(budget), seq),
         ]),
+        ...more.compares,
       ],
       operations: [
         { put: keys.grant(uid), value: JSON.stringify(grant) },
@@ -152,6 +202,7 @@ export async function takeForeign(
           bump(budget, seq),
         ]),
         ...(mine === undefined ? [] : [{ delete: ticketKey }]),
+        ...more.operations,
       ],
       committed: () => ({ outcome: "granted" }),
     };
@@ -162,12 +213,35 @@ export async function takeForeign(
  * Gives back what `uid` took in `group` by the same protocol, and its ticket. `none` where it holds nothing there. Throws `EtcdUnavailable`
  * where that can't be known: the machine is to ask again.
  */
-export async function freeForeign(
-  { etcd }: Ports,
+export function freeForeign(
+  ports: Ports,
   parser: Parser,
   uid: string,
   group: string,
   protocol: Protocol,
+): Promise<ForeignFreed> {
+  return freeWith(ports, parser, uid, group, protocol, undefined);
+}
+
+/** The same, with what ends beside the slot; `extra` is given the grant's release. False where there was no slot. */
+export async function endForeign(
+  ports: Ports,
+  parser: Parser,
+  uid: string,
+  group: string,
+  protocol: Protocol,
+  extra: (release: string) => Pick<ForeignExtra, "ranges" | "write">,
+): Promise<boolean> {
+  return (await freeWith(ports, parser, uid, group, protocol, extra)) === "freed";
+}
+
+async function freeWith(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  uid: string,
+  group: string,
+  protocol: Protocol,
+  extra: ((release: string) => Pick<ForeignExtra, "ranges" | "write">) | undefined,
 ): Promise<ForeignFreed> {
   let giving = false;
   return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
@@ -197,6 +271,12 @@ export async function freeForeign(
       };
     }
     giving = true;
+    const beside = extra?.(live.grant.release);
+    const found =
+      beside === undefined
+        ? []
+        : (await etcd.read(beside.ranges)).results.map((kvs): KeyValue | undefined => kvs[0]);
+    const more = beside?.write(found, clock.now()) ?? { compares: [], operations: [] };
     const held = live.grant.budgets.map((budget) => ({
       budget,
       seq: places.find(({ key }) => key === keys.budgetSeq(budget)),
@@ -206,12 +286,14 @@ export async function freeForeign(
         ...compares,
         { key: keys.grant(uid), target: "create", is: "equal", revision: live.token.revision },
         ...held.map(({ budget, seq }) => unchanged(keys.budgetSeq(budget), seq)),
+        ...more.compares,
       ],
       operations: [
         { delete: keys.grant(uid) },
         { delete: keys.phase(uid) },
         ...held.flatMap(({ budget, seq }) => [{ delete: keys.holder(budget, uid) }, bump(budget, seq)]),
         ...removal,
+        ...more.operations,
       ],
       committed: () => "freed",
     };
@@ -233,7 +315,8 @@ export async function readForeign(
     { prefix: keys.budgets },
     { key: keys.incarnation },
   ]);
-  const [gates = [], grants = [], phases = [], tickets = [], budgetGates = [], places = [], whole = []] = results;
+  const [gates = [], grants = [], phases = [], tickets = [], budgetGates = [], places = [], whole = []] =
+    results;
   const gate = parser.json(GroupGate, gates[0]);
   const phaseOf = new Map(phases.map((kv) => [lastPart(kv.key), kv]));
   const holders = grants.flatMap((kv): ForeignHolder[] => {
@@ -280,6 +363,9 @@ function before(a: Place, b: Place, aUid: string, bUid: string): number {
   return a.ticket.since - b.ticket.since || (aUid < bUid ? -1 : 1);
 }
 
-function refused(reason: "TooManyBudgets" | "AlreadyGranted" | "WaitingForGates" | "MachinesNotServed" | "WaitingForTurn", message: string): Step<ForeignResult> {
+function refused(
+  reason: "TooManyBudgets" | "AlreadyGranted" | "WaitingForGates" | "MachinesNotServed" | "WaitingForTurn",
+  message: string,
+): Step<UpdateResult> {
   return { answer: { outcome: "refused", why: { reason, message } } };
 }

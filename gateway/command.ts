@@ -6,6 +6,7 @@ import * as z from "zod";
 import { createCoordination } from "../coordination/create.ts";
 import { EtcdHealth } from "../coordination/etcd-health.ts";
 import { meterEtcd } from "../coordination/etcd-metrics.ts";
+import { parseKeys } from "../pki/machine-credentials.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
@@ -15,7 +16,6 @@ import { createRestClient } from "../runtime/rest-client.ts";
 import { parseAddress } from "./address.ts";
 import { addEtcdFlags, EtcdFlags, openEtcd } from "./etcd-flags.ts";
 import { startGateway } from "./gateway.ts";
-import { parseKeys } from "../pki/machine-credentials.ts";
 
 /** TokenReviews a second, and at once after a quiet time: when a fleet comes back, there is one for each agent. */
 const REVIEW_RATE = 100;
@@ -51,9 +51,15 @@ export function gatewayCommand(): Command {
     .description("Terminates the protocols that machines speak.")
     .option("--listen <address>", "[HOST]:PORT for agents", ":7443")
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
-    .option("--machines <address>", "[HOST]:PORT for machines without our agent (FleetLock over HTTP)")
+    .option(
+      "--machines <address>",
+      "[HOST]:PORT for machines without our agent: FleetLock and Omaha over HTTP",
+    )
     .option("--machines-tls", "serve --machines with the gateway's own certificate")
-    .option("--machines-key <file>", "keys of the secrets that such machines show, base64, one in a line, newest first")
+    .option(
+      "--machines-key <file>",
+      "keys of the secrets that such machines show, base64, one in a line, newest first",
+    )
     .option("--kubeconfig <file>", "for TokenReview (default: the Pod's own service account)")
     .requiredOption("--cert-dir <dir>", "ca.crt, ca.key and tls.crt, tls.key; what is missing is made")
     .option(

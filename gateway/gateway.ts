@@ -1,6 +1,7 @@
 /** A gateway: the agents' server, the fleet view, the lease of presence, health and metrics, put together. */
 import type { Coordination } from "../coordination/coordination.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
+import { MachineCredentials } from "../pki/machine-credentials.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
@@ -18,8 +19,8 @@ import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
+import { omahaRoute } from "./omaha/route.ts";
 import { Presence } from "./presence.ts";
-import { MachineCredentials } from "../pki/machine-credentials.ts";
 import { SlotLine } from "./slots/line.ts";
 
 export interface GatewayOptions {
@@ -83,7 +84,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const name = `${options.name}-${random.uuid().slice(0, 8)}`;
   let server: AgentServer | undefined;
   let edge: EdgeServer | undefined;
-  let gates: FleetRead["fleet"]["groupGates"] = new Map();
+  let read: FleetRead["fleet"] | undefined;
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -118,9 +119,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     clock,
     log,
     unavailable: () => metrics.unavailable("readFleet"),
-    onRead: (read) => {
-      gates = read.fleet.groupGates;
-      table.apply(read);
+    onRead: (one) => {
+      read = one.fleet;
+      table.apply(one);
     },
   });
   const table = new SessionTable({
@@ -168,18 +169,28 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     });
     if (options.edge !== undefined) {
       const { listen, tls, keys, limits } = options.edge;
-      const route = fleetLockRoute({
-        line,
+      const door = {
         credentials: new MachineCredentials(keys),
-        isOpen: (group) => {
-          const gate = gates.get(group);
+        isOpen: (group: string) => {
+          const gate = read?.groupGates.get(group);
           return gate?.machines?.open === true && gate.validUntil > clock.now();
         },
         log,
-        meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
-      });
+      };
+      const routes = [
+        fleetLockRoute({
+          ...door,
+          line,
+          meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
+        }),
+        omahaRoute({
+          ...{ ...door, coordination, clock, random },
+          fleet: () => read,
+          meter: (outcome) => metrics.omahaAnswered(outcome),
+        }),
+      ];
       edge = await startEdge({
-        ...{ listen, routes: [route], clock, log, meter: metrics },
+        ...{ listen, routes, clock, log, meter: metrics },
         ...(tls ? { certificates } : {}),
         ...(limits === undefined ? {} : { limits }),
       });

@@ -89,12 +89,19 @@ export async function startEdge(options: EdgeOptions): Promise<EdgeServer> {
   const { listen, certificates, clock } = options;
   const limits = { ...defaultEdgeLimits, ...options.limits };
   const { requestTimeout, headersTimeout } = limits;
-  const settings = { requestTimeout, headersTimeout, keepAliveTimeout: KEEP_ALIVE, maxHeaderSize: MAX_HEADER };
+  const settings = {
+    requestTimeout,
+    headersTimeout,
+    keepAliveTimeout: KEEP_ALIVE,
+    maxHeaderSize: MAX_HEADER,
+  };
   const desk = new Desk(options, limits);
   const listener: RequestListener = (request, response) => void desk.serve(request, response);
   const tls = certificates?.current.server;
   const secure =
-    tls === undefined ? undefined : createTlsServer({ ...settings, cert: tls.certificate, key: tls.key }, listener);
+    tls === undefined
+      ? undefined
+      : createTlsServer({ ...settings, cert: tls.certificate, key: tls.key }, listener);
   const server = secure ?? createServer(settings, listener);
   const unwatch = certificates?.onChange(({ server: next }) =>
     secure?.setSecureContext({ cert: next.certificate, key: next.key }),
@@ -143,7 +150,10 @@ class Desk {
     this.#busy += 1;
     try {
       if (route === undefined) {
-        answer = plain(404, `Nothing is served here. There are ${routes.map(({ prefix }) => prefix).join(", ")}.\n`);
+        answer = plain(
+          404,
+          `Nothing is served here. There are ${routes.map(({ prefix }) => prefix).join(", ")}.\n`,
+        );
       } else if (this.#busy > this.#limits.requests || this.#stopping.signal.aborted) {
         answer = { ...plain(503, "Too many requests: ask again later.\n"), headers: { "retry-after": "60" } };
       } else {

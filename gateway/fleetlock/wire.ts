@@ -17,7 +17,10 @@ const Body = z.object({
       .max(MAX_ID)
       // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused.
       .regex(/^[^\u0000-\u001f\u007f]+$/),
-    group: z.string().max(253).regex(/^[a-zA-Z0-9.-]+$/),
+    group: z
+      .string()
+      .max(253)
+      .regex(/^[a-zA-Z0-9.-]+$/),
   }),
 });
 

@@ -1,6 +1,6 @@
 import { beforeEach, expect, it } from "vitest";
-import { LedRoom } from "../../test/slots/led-room.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
+import { LedRoom } from "../../test/slots/led-room.ts";
 import { settle } from "../fake-clock.ts";
 import { SlotLine } from "./line.ts";
 

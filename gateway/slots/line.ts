@@ -3,7 +3,13 @@
  * ticket; then the gateway looks for all of them, and asks again for those whose turn it is. So a hundred that wait
  * cost as much as one, and none of them sees that others ask at the same moment.
  */
-import type { Coordination, ForeignAsk, ForeignFreed, ForeignLine, ForeignResult } from "../../coordination/coordination.ts";
+import type {
+  Coordination,
+  ForeignAsk,
+  ForeignFreed,
+  ForeignLine,
+  ForeignResult,
+} from "../../coordination/coordination.ts";
 import type { Protocol } from "../../coordination/records.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Random } from "../../ports/random.ts";
@@ -47,10 +53,10 @@ export class SlotLine {
   async take(ask: Omit<ForeignAsk, "nonce">, hold: number, gone: AbortSignal): Promise<ForeignResult> {
     const { coordination, clock, random } = this.#options;
     const group = this.#group(ask.group);
-    const once = () =>
-      group.alone(() => coordination.takeForeign({ ...ask, nonce: random.uuid() }));
+    const once = () => group.alone(() => coordination.takeForeign({ ...ask, nonce: random.uuid() }));
     const first = await once();
-    if (first.outcome !== "refused" || !mayCome(first) || hold <= 0 || gone.aborted) return this.#done(ask.group, first);
+    if (first.outcome !== "refused" || !mayCome(first) || hold <= 0 || gone.aborted)
+      return this.#done(ask.group, first);
     if (this.#waiting >= MAX_WAITING) return this.#done(ask.group, first);
     this.#waiting += 1;
     try {

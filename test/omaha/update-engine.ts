@@ -23,7 +23,12 @@ export type Verdict =
 type Element = Record<string, unknown>;
 const lists = ["url", "package", "action", "app", "event", "manifest"];
 const parser = new XMLParser({
-  ...{ ignoreAttributes: false, attributeNamePrefix: "@", parseAttributeValue: false, ignoreDeclaration: true },
+  ...{
+    ignoreAttributes: false,
+    attributeNamePrefix: "@",
+    parseAttributeValue: false,
+    ignoreDeclaration: true,
+  },
   isArray: (name) => lists.includes(name),
 });
 
@@ -54,7 +59,8 @@ export function readAsUpdateEngine(xml: string): Verdict {
   const actions = many(one(manifest.actions).action);
   const postinstall = actions.find((action) => action["@event"] === "postinstall");
   const sha256 = String(postinstall?.["@sha256"] ?? "");
-  if (Buffer.from(sha256, "base64").length !== 32 || sha256.length !== 44) return invalid("no postinstall with a sha256");
+  if (Buffer.from(sha256, "base64").length !== 32 || sha256.length !== 44)
+    return invalid("no postinstall with a sha256");
   const strict = strictly(app, packages, actions);
   if (strict !== undefined) return invalid(`download_sysext: ${strict}`);
   return {
@@ -79,7 +85,8 @@ function strictly(app: Element, packages: Element[], actions: Element[]): string
     if (!/^[0-9a-f]{64}$/.test(String(one["@hash_sha256"]))) return "hash_sha256 is not in lower-case hex";
   }
   for (const action of actions) {
-    if (!["preinstall", "install", "postinstall", "update"].includes(String(action["@event"]))) return "event of an action";
+    if (!["preinstall", "install", "postinstall", "update"].includes(String(action["@event"])))
+      return "event of an action";
     if (Buffer.from(String(action["@sha256"]), "base64").length !== 32) return "sha256 of an action";
   }
   return undefined;

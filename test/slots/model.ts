@@ -173,9 +173,7 @@ function writeGates(world: World, manager: Coordination, leader: Leadership, gat
         open: gates.open ?? true,
         openUntil: closesIn === undefined || closesIn === null ? null : now + closesIn,
         freezesAt: null,
-        ...(gates.machines === false
-          ? {}
-          : { machines: { budgets: ALL_BUDGETS, needs: 1000, open: true } }),
+        ...(gates.machines === false ? {} : { machines: { budgets: ALL_BUDGETS, needs: 1000, open: true } }),
         validUntil,
       },
     ],

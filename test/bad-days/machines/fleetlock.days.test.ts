@@ -74,7 +74,10 @@ test("a slot that etcd lost counts as taken until a person says that nobody is d
   const wanted = (await berth.group())?.status?.machines?.unconfirmed;
   await berth.annotate("updategroup", "forgotten", MACHINES_ANNOTATION, wanted);
   await berth.done("1.1.0-forgotten");
-  await today.waitFor("the other machine has its turn", async () => (await other.call("pre-reboot")).status === 200);
+  await today.waitFor(
+    "the other machine has its turn",
+    async () => (await other.call("pre-reboot")).status === 200,
+  );
 
   await today.waitFor("the status names it", async () => {
     return (await berth.group())?.status?.machines?.holders[0]?.machine === other.id;
