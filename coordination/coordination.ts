@@ -254,6 +254,8 @@ export interface UpdateAsk extends Omit<ForeignAsk, "protocol"> {
   version: string;
   /** Of failures, and of machines that may have the release without a verdict. */
   threshold: number;
+  /** Failures up to then don't count; wall clock, ms. */
+  resumedAt?: number;
   /** `period`: ms. */
   rate?: { updates: number; period: number };
   /** As it says of itself now. */

@@ -135,6 +135,8 @@ export const Offer = z.object({
   share: z.number(),
   threshold: z.number().int().min(1),
   rate: z.object({ updates: z.number(), period: z.number() }).optional(),
+  /** Failures up to then were forgiven by a person; wall clock, ms. */
+  resumedAt: z.number().optional(),
   validUntil: z.number(),
 });
 export type Offer = z.output<typeof Offer>;

@@ -12,7 +12,7 @@ import { ForeignMachine, Tally } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
 /** Failures that a tally names, and releases that a machine's record does. */
-const KEPT = 20;
+const KEPT = 50;
 /** Parts of a rate's period that grants are counted by: their error is one of them. */
 const PARTS = 50;
 
@@ -26,14 +26,17 @@ export function emptyTally(): Tally {
  */
 export function refuseUpdate(
   tally: Tally,
-  { threshold, rate }: Pick<UpdateAsk, "threshold" | "rate">,
+  { threshold, rate, resumedAt }: Pick<UpdateAsk, "threshold" | "rate" | "resumedAt">,
   now: number,
 ): Why | undefined {
-  if (tally.failed >= threshold) {
-    return { reason: "FailureThresholdReached", message: `${tally.failed} machines failed on the release` };
+  // What a tally does not name any more is older than all that it names.
+  const failed =
+    resumedAt === undefined ? tally.failed : tally.failures.filter(({ at }) => at > resumedAt).length;
+  if (failed >= threshold) {
+    return { reason: "FailureThresholdReached", message: `${failed} machines failed on the release` };
   }
   const unverified = Math.max(0, tally.granted - tally.good - tally.failed);
-  if (tally.good < threshold && unverified + tally.failed >= threshold) {
+  if (tally.good < threshold && unverified + failed >= threshold) {
     return {
       reason: "WaitingForEvidence",
       message: `${unverified} machines have the release and ${tally.good} are good on it: ${threshold} must be before more get it`,

@@ -51,6 +51,7 @@ export function decideOffers(
         ...(spec.rate === undefined
           ? {}
           : { rate: { updates: spec.rate.updates, period: parseDuration(spec.rate.period) } }),
+        ...(status?.resumedAt === undefined ? {} : { resumedAt: Date.parse(status.resumedAt) }),
         validUntil,
       },
     ];

@@ -175,6 +175,7 @@ async function check(
   const result = await coordination.takeUpdate({
     ...{ uid, name: app.machineId, group: offer.group, nonce: random.uuid() },
     ...{ release: offered.release, version: offered.version, threshold: offer.threshold, machine },
+    ...(offer.resumedAt === undefined ? {} : { resumedAt: offer.resumedAt }),
     ...(offer.rate === undefined || onDemand ? {} : { rate: offer.rate }),
   });
   if (result.outcome === "refused") return result.why;
