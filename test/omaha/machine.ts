@@ -1,5 +1,5 @@
 /** A machine that runs update_engine, as far as a server sees it: its checks, its events, its boots. For tests. */
-import { CHECK, event, IDLE, PING, requestOf } from "./requests.ts";
+import { CHECK, event, FLATCAR, IDLE, PING, requestOf } from "./requests.ts";
 import { readAsUpdateEngine, type Verdict } from "./update-engine.ts";
 
 /** Of a server on a non-default URL (update_engine action_processor.h). */
@@ -12,6 +12,7 @@ export class OmahaMachine {
   track = "workers";
   installsource = "scheduler";
   board = "amd64-usr";
+  appid = `{${FLATCAR}}`;
   #boot = 0;
   /** What the next check says of the boot before. */
   #said = IDLE;
@@ -23,16 +24,16 @@ export class OmahaMachine {
   }
 
   #send(inside: string): Promise<string> {
-    const { id: machineid, version, track, installsource, board } = this;
+    const { id: machineid, version, track, installsource, board, appid } = this;
     const bootid = `{00000000-0000-4000-8000-${String(this.#boot).padStart(12, "0")}}`;
-    return this.#post(requestOf({ machineid, version, track, installsource, board, bootid, inside }));
+    return this.#post(requestOf({ appid, machineid, version, track, installsource, board, bootid, inside }));
   }
 
   /** A check, with what is to be said of the last boot; reads the answer as update_engine does. */
   async check(): Promise<Verdict> {
     const said = this.#said;
     this.#said = IDLE;
-    return readAsUpdateEngine(await this.#send(PING + CHECK + said));
+    return readAsUpdateEngine(await this.#send(PING + CHECK + said), this.appid.includes(FLATCAR));
   }
 
   ping(): Promise<string> {

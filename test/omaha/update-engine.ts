@@ -32,7 +32,8 @@ const parser = new XMLParser({
   isArray: (name) => lists.includes(name),
 });
 
-export function readAsUpdateEngine(xml: string): Verdict {
+/** `sysext`: whether download_sysext reads it as well, which wants a uuid for an app's id. */
+export function readAsUpdateEngine(xml: string, sysext = true): Verdict {
   const invalid = (because: string): Verdict => ({ does: "fail", code: 34, because });
   let document: Element;
   try {
@@ -61,7 +62,7 @@ export function readAsUpdateEngine(xml: string): Verdict {
   const sha256 = String(postinstall?.["@sha256"] ?? "");
   if (Buffer.from(sha256, "base64").length !== 32 || sha256.length !== 44)
     return invalid("no postinstall with a sha256");
-  const strict = strictly(app, packages, actions);
+  const strict = sysext ? strictly(app, packages, actions) : undefined;
   if (strict !== undefined) return invalid(`download_sysext: ${strict}`);
   return {
     ...{ does: "update", version: String(manifest["@version"]), size, sha256 },
