@@ -72,7 +72,7 @@ describe("a machine without our agent", () => {
     ["WaitingForWindow", { openUntil: 1 }],
     ["MachinesNotServed", { machines: undefined }],
   ])("is refused: %s", async (word, gate) => {
-    await open(gate as Partial<GroupGate>);
+    await open(gate);
     expect(await led.room.takeForeign(ask("m1"))).toMatchObject(reason(word));
     expect((await led.room.readFleet()).grants.size).toBe(0);
   });

@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { MACHINES_ANNOTATION, STEAL_MACHINE_ANNOTATION } from "../../api/labels.ts";
-import type { MachinesStatus, UpdateGroup } from "../../api/update-group.ts";
+import type { MachinesStatus } from "../../api/machines.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
 import { fleet, group, live, NOW, node, nodeUpdate } from "../fixtures.ts";
 import { decideGates } from "../gates/policy.ts";

@@ -15,8 +15,7 @@ const Body = z.object({
       .string()
       .min(1)
       .max(MAX_ID)
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused.
-      .regex(/^[^\u0000-\u001f\u007f]+$/),
+      .regex(/^\P{Cc}+$/u),
     group: z
       .string()
       .max(253)

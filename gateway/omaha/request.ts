@@ -241,8 +241,7 @@ function text(value: string | undefined): string {
         return point <= 0x10_ff_ff ? String.fromCodePoint(point) : "";
       })
     : value;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is left out.
-  return read.replaceAll(/[\u0000-\u001f\u007f]/g, "").slice(0, MAX_TEXT);
+  return read.replaceAll(/\p{Cc}/gu, "").slice(0, MAX_TEXT);
 }
 
 /** Signed or not, of 32 bits; 0 where it is no number, as update_engine itself reads it. */

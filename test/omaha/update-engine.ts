@@ -48,7 +48,7 @@ export function readAsUpdateEngine(xml: string, sysext = true): Verdict {
   if (check["@status"] === "noupdate")
     return { does: "nothing", pollInterval: poll === undefined ? undefined : Number(poll) };
   if (check["@status"] !== "ok") return invalid(`updatecheck status ${String(check["@status"])}`);
-  const codebases = many(one(check.urls).url).map((url) => String(url["@codebase"] ?? ""));
+  const codebases = many(one(check.urls).url).map((url) => text(url["@codebase"]));
   if (codebases.length === 0 || codebases.includes("")) return invalid("a url without a codebase");
   const manifests = many(check.manifest);
   if (manifests.length !== 1) return invalid(`${manifests.length} manifests`);
@@ -59,7 +59,7 @@ export function readAsUpdateEngine(xml: string, sysext = true): Verdict {
   if (!first?.["@name"] || !(size > 0)) return invalid("no first package with a name and a size");
   const actions = many(one(manifest.actions).action);
   const postinstall = actions.find((action) => action["@event"] === "postinstall");
-  const sha256 = String(postinstall?.["@sha256"] ?? "");
+  const sha256 = text(postinstall?.["@sha256"]);
   if (Buffer.from(sha256, "base64").length !== 32 || sha256.length !== 44)
     return invalid("no postinstall with a sha256");
   const strict = sysext ? strictly(app, packages, actions) : undefined;
@@ -99,4 +99,8 @@ function one(value: unknown): Element {
 
 function many(value: unknown): Element[] {
   return Array.isArray(value) ? value.map(one) : [];
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }

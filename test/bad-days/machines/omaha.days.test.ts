@@ -116,26 +116,40 @@ test("a thousand machines and twelve Nodes share one budget, and a bad release s
   const post = (xml: string): Promise<string> =>
     new Promise((resolve, reject) => {
       const url = `${cluster.edges[turn++ % cluster.edges.length]}/v1/update/${secret}`;
-      const sent = request(url, { agent, method: "POST", headers: { "content-type": "text/xml" } }, (response) => {
-        let text = "";
-        response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-        response.once("end", () => {
-          if (response.statusCode === 200) resolve(text);
-          else reject(new Error(`${response.statusCode}: ${text}`));
-        });
-      });
+      const sent = request(
+        url,
+        { agent, method: "POST", headers: { "content-type": "text/xml" } },
+        (response) => {
+          let text = "";
+          response.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+          response.once("end", () => {
+            if (response.statusCode === 200) resolve(text);
+            else reject(new Error(`${response.statusCode}: ${text}`));
+          });
+        },
+      );
       sent.once("error", reject);
       sent.end(xml);
     });
   const both = async (version: string): Promise<Release> => {
-    const { manifest } = await cluster.foundry.release(version, version.startsWith("1.2") ? "service" : undefined);
+    const { manifest } = await cluster.foundry.release(
+      version,
+      version.startsWith("1.2") ? "service" : undefined,
+    );
     const payload = { name: `${version}.gz`, size: 1000, sha256: "ab".repeat(32) };
-    const omaha = [{ architecture: "amd64", codebases: ["https://images.example.org/os"], payload, extras: [] }];
+    const omaha = [
+      { architecture: "amd64", codebases: ["https://images.example.org/os"], payload, extras: [] },
+    ];
     return { ...manifest, spec: { ...manifest.spec, omaha } } as Release;
   };
   const good = await both("1.1.0");
   const fleet = new Fleet(post, ["1.2.0"], good.spec.product);
-  await berth.declare({ maxUnavailable: BUDGET, failureThreshold: 10, machines: {}, drain: { enabled: false } });
+  await berth.declare({
+    maxUnavailable: BUDGET,
+    failureThreshold: 10,
+    machines: {},
+    drain: { enabled: false },
+  });
   await cluster.apply(good);
   const began = Date.now();
   await berth.point(good.metadata.name);
