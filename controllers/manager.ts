@@ -211,6 +211,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   planner.onChange(wake);
   for (const store of [
     stores.groups,
+    stores.channels,
     stores.budgets,
     stores.windows,
     stores.releases,
