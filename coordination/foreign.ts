@@ -158,6 +158,8 @@ export async function takeWith(
     const ticketKey = keys.ticket(group, uid);
     if (why !== undefined) {
       const answer: UpdateResult = { outcome: "refused", why };
+      // A machine that speaks Omaha asks again in 45 min: a ticket would not live so long.
+      if (extra !== undefined) return { answer };
       if (mine !== undefined && now - mine.ticket.seenAt < REFRESH) return { answer };
       if (mine === undefined && line.size >= MAX_TICKETS) {
         return refused("WaitingForTurn", `${line.size} machines wait already, the most that are remembered`);

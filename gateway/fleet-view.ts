@@ -21,7 +21,15 @@ export interface FleetRead {
   number: number;
   fleet: Pick<
     FleetSnapshot,
-    "incarnation" | "groupGates" | "offers" | "desired" | "grants" | "sessions" | "present"
+    | "incarnation"
+    | "groupGates"
+    | "budgetGates"
+    | "budgets"
+    | "offers"
+    | "desired"
+    | "grants"
+    | "sessions"
+    | "present"
   >;
 }
 

@@ -184,7 +184,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
           meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
         }),
         omahaRoute({
-          ...{ ...door, coordination, clock, random },
+          ...{ ...door, coordination, line, clock, random },
           fleet: () => read,
           meter: (outcome) => metrics.omahaAnswered(outcome),
         }),

@@ -91,6 +91,8 @@ describe("opening", () => {
       fleet: {
         incarnation: "one",
         groupGates: new Map(),
+        budgetGates: new Map(),
+        budgets: new Map(),
         offers: new Map(),
         desired: new Map(),
         grants: new Map(),

@@ -11,6 +11,7 @@ import { readAsUpdateEngine } from "../../test/omaha/update-engine.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
 import { LedRoom } from "../../test/slots/led-room.ts";
 import { type EdgeServer, startEdge } from "../edge/server.ts";
+import { SlotLine } from "../slots/line.ts";
 import { omahaRoute } from "./route.ts";
 
 const sha256 = "ab".repeat(32);
@@ -61,6 +62,7 @@ beforeEach(async () => {
   await publish();
   const route = omahaRoute({
     coordination: led.room,
+    line: new SlotLine({ coordination: led.room, clock: led.clock, random: new SeededRandom(6) }),
     fleet: () => fleet,
     credentials: new MachineCredentials([Buffer.alloc(32, 1)]),
     isOpen: () => open,

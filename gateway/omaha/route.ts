@@ -4,15 +4,17 @@
  * offered, and what an event would have ended is found by the version at a later check.
  */
 import type { Why } from "../../api/reasons.ts";
+import { refuseGrant } from "../../coordination/admission.ts";
 import type { Coordination, FleetSnapshot } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
-import type { ForeignMachine, Offer } from "../../coordination/records.ts";
+import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import { uidOf } from "../slots/identity.ts";
+import type { SlotLine } from "../slots/line.ts";
 import { decideCheck, describe, endingOf, offerFor, stateOf } from "./policy.ts";
 import { type OmahaApp, OmahaError, type OmahaRequest, parseRequest } from "./request.ts";
 import { type AppAnswer, type OmahaUpdate, renderResponse } from "./response.ts";
@@ -26,7 +28,9 @@ const LAST_SEEN = 300_000;
 export interface OmahaOptions {
   coordination: Pick<Coordination, "takeUpdate" | "endUpdate" | "readForeignMachine" | "putForeignMachine">;
   /** As it was read last. */
-  fleet: () => Pick<FleetSnapshot, "offers"> | undefined;
+  fleet: () => Seen | undefined;
+  /** What changes a group's counts, one at a time. */
+  line: Pick<SlotLine, "alone">;
   credentials: MachineCredentials;
   /** Whether machines of the group need show nothing. */
   isOpen: (group: string) => boolean;
@@ -36,6 +40,8 @@ export interface OmahaOptions {
   /** `outcome`: `offered`, the reason of a refusal, or `ping`, `event`, `refused`. */
   meter: (outcome: string) => void;
 }
+
+type Seen = Pick<FleetSnapshot, "offers" | "groupGates" | "budgetGates" | "budgets">;
 
 /** `/v1/update`, `/v1/update/` and `/v1/update/SECRET`, as people write either into SERVER=. */
 export function omahaRoute(options: OmahaOptions): Route {
@@ -127,7 +133,7 @@ async function answerApp(
 
 /** What its events, its version and its boot say of the update that it has. */
 async function settle(
-  { coordination, log }: OmahaOptions,
+  { coordination, line, log }: OmahaOptions,
   app: OmahaApp,
   offer: Offer,
   uid: string,
@@ -143,7 +149,9 @@ async function settle(
     return state === undefined ? machine : { ...machine, update: { ...update, state } };
   }
   // In the group that gave the slot: a machine may have moved since.
-  await coordination.endUpdate({ uid, group: before.group, machine, ...ending });
+  await line.alone(before.group, () =>
+    coordination.endUpdate({ uid, group: before.group, machine, ...ending }),
+  );
   const { release } = update;
   log.info("the update of a machine ended", {
     machine: app.machineId,
@@ -155,7 +163,7 @@ async function settle(
 }
 
 async function check(
-  { coordination, random, log }: OmahaOptions,
+  { coordination, line, fleet, clock, random, log }: OmahaOptions,
   app: OmahaApp,
   offer: Offer,
   onDemand: boolean,
@@ -168,16 +176,22 @@ async function check(
   const wanted = "reason" in decided ? undefined : decided.offered.release;
   if (update !== undefined && update.release !== wanted) {
     // It asks, so it does not reboot into what it was offered before.
-    await coordination.endUpdate({ uid, group: heldIn, machine, how: "withdrawn", code: 0 });
+    const withdrawn = { uid, group: heldIn, machine, how: "withdrawn", code: 0 } as const;
+    await line.alone(heldIn, () => coordination.endUpdate(withdrawn));
   }
   if ("reason" in decided) return decided;
   const { offered } = decided;
-  const result = await coordination.takeUpdate({
-    ...{ uid, name: app.machineId, group: offer.group, nonce: random.uuid() },
-    ...{ release: offered.release, version: offered.version, threshold: offer.threshold, machine },
-    ...(offer.resumedAt === undefined ? {} : { resumedAt: offer.resumedAt }),
-    ...(offer.rate === undefined || onDemand ? {} : { rate: offer.rate }),
-  });
+  // A machine in a fleet that waits would otherwise cost etcd as much as one that updates.
+  const shut = update === undefined ? refusedBy(fleet(), uid, offer, offered, clock.now()) : undefined;
+  if (shut !== undefined) return shut;
+  const result = await line.alone(offer.group, () =>
+    coordination.takeUpdate({
+      ...{ uid, name: app.machineId, group: offer.group, nonce: random.uuid() },
+      ...{ release: offered.release, version: offered.version, threshold: offer.threshold, machine },
+      ...(offer.resumedAt === undefined ? {} : { resumedAt: offer.resumedAt }),
+      ...(offer.rate === undefined || onDemand ? {} : { rate: offer.rate }),
+    }),
+  );
   if (result.outcome === "refused") return result.why;
   if (result.outcome === "granted") {
     log.info("a machine was offered a release", {
@@ -191,6 +205,24 @@ async function check(
   return { version, codebases: [first, ...others], payload, extras };
 }
 
+/** What the gates and budgets forbid by the last look; etcd is not asked, and has the last word on what they allow. */
+function refusedBy(
+  seen: Seen | undefined,
+  uid: string,
+  { group }: Offer,
+  { release }: Offered,
+  now: number,
+): Why | undefined {
+  const gate = seen?.groupGates.get(group);
+  if (seen === undefined || gate?.machines === undefined) return undefined;
+  const budgets = gate.machines.budgets.map((budget) => ({
+    budget,
+    gate: seen.budgetGates.get(budget),
+    holders: new Set(seen.budgets.get(budget)?.holders.keys()),
+  }));
+  return refuseGrant({ uid, group, release, gate, budgets, needs: gate.machines.needs }, now);
+}
+
 /** Writes what is new, and otherwise now and then that it was here. */
 async function remember(
   coordination: OmahaOptions["coordination"],
@@ -199,7 +231,8 @@ async function remember(
   machine: ForeignMachine,
   now: number,
 ): Promise<void> {
-  const bare = (of: ForeignMachine | undefined): string => JSON.stringify({ ...of, lastSeen: 0 });
+  // Who else is down changes with each look; that it waits for them does not.
+  const bare = (of: ForeignMachine): string => JSON.stringify({ ...of, lastSeen: 0, why: of.why?.reason });
   if (before !== undefined && now - before.lastSeen < LAST_SEEN && bare(before) === bare(machine)) return;
   await coordination.putForeignMachine(uid, machine);
 }

@@ -96,6 +96,15 @@ export class SlotLine {
     }
   }
 
+  /** What changes a group's counts, one at a time: two of one gateway would only be in each other's way. */
+  async alone<T>(group: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#group(group).alone(work);
+    } finally {
+      this.#forget(group);
+    }
+  }
+
   /** Throws `EtcdUnavailable`. */
   async free(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed> {
     const { coordination } = this.#options;
