@@ -9,6 +9,7 @@ import type { Release } from "../../../api/release.ts";
 import { mostAtOnce, type Outage, observe } from "../../../hack/cluster/observer.ts";
 import { MachineCredentials, parseKeys } from "../../../pki/machine-credentials.ts";
 import { OmahaMachine } from "../../omaha/machine.ts";
+import type { Verdict } from "../../omaha/update-engine.ts";
 import { Berth } from "../berth.ts";
 import { days, machines } from "../day.ts";
 
@@ -70,22 +71,30 @@ class Fleet {
 
   /** From the offer to the check that ends it, a machine counts as down: the slot is the update's. */
   async #turn(one: OmahaMachine): Promise<void> {
-    let verdict = await one.check();
+    let verdict = await this.#check(one);
     while (verdict.does === "update" && !this.#stop.signal.aborted) {
-      const from = this.updating.get(one.id) ?? Date.now();
-      this.updating.set(one.id, from);
       await this.#wait(DOWNLOAD);
       await one.install();
       await this.#wait(REBOOT);
       if (this.#bad.has(verdict.version)) one.fallBack();
       else one.reboot(verdict.version);
       await this.#wait(FIRST);
-      const to = Date.now();
-      verdict = await one.check();
+      verdict = await this.#check(one);
+    }
+    if (verdict.does === "fail") throw new Error(`${one.id}: ${verdict.because}`);
+  }
+
+  /** A check, and what it begins or ends; one that a killed gateway did not answer leaves that to the next. */
+  async #check(one: OmahaMachine): Promise<Verdict> {
+    const to = Date.now();
+    const verdict = await one.check();
+    const from = this.updating.get(one.id);
+    if (verdict.does === "update") this.updating.set(one.id, from ?? Date.now());
+    else if (from !== undefined) {
       this.updating.delete(one.id);
       this.outages.push({ machine: one.id, zone: "outside", from, to, cause: "update" });
     }
-    if (verdict.does === "fail") throw new Error(`${one.id}: ${verdict.because}`);
+    return verdict;
   }
 
   #wait(milliseconds: number): Promise<void> {
