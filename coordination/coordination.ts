@@ -222,6 +222,8 @@ export interface Coordination {
   endUpdate(end: UpdateEnd): Promise<boolean>;
   readForeignMachine(uid: string): Promise<ForeignMachine | undefined>;
   putForeignMachine(uid: string, machine: ForeignMachine): Promise<void>;
+  /** Calls `hint` when a place in any budget may have been taken or freed. */
+  watchBudgets(hint: () => void): { close(): void };
   /** A group's slots as its machines see them. */
   readForeign(group: string): Promise<ForeignLine>;
 

@@ -17,7 +17,7 @@ import {
   spendJoinToken,
 } from "./joins.ts";
 import { Journal } from "./journal.ts";
-import { PREFIX } from "./keys.ts";
+import { keys, PREFIX } from "./keys.ts";
 import { Parser } from "./parse.ts";
 import { rebuild } from "./rebuild.ts";
 import { guardRewind } from "./rewind.ts";
@@ -70,6 +70,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     endUpdate: (end) => endUpdate(ports, parser, end),
     readForeignMachine: (uid) => readForeignMachine(ports, parser, uid),
     putForeignMachine: (uid, machine) => putForeignMachine(ports, parser, uid, machine),
+    watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
     readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),
     readJournal: (since) => journal.read(since),

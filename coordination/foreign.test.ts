@@ -25,7 +25,10 @@ describe("a machine without our agent", () => {
     expect(await led.room.takeForeign(ask("m1"))).toEqual({ outcome: "granted" });
     const since = led.clock.now();
     led.pass(1000);
-    expect(await led.room.takeForeign(ask("m1", { nonce: "other" }))).toMatchObject({ outcome: "held", since });
+    expect(await led.room.takeForeign(ask("m1", { nonce: "other" }))).toMatchObject({
+      outcome: "held",
+      since,
+    });
     expect(await led.room.takeForeign(ask("m2"))).toMatchObject(reason("WaitingForBudget"));
     expect(await led.room.readForeign("g")).toMatchObject({
       holders: [{ uid: "m1", protocol: "FleetLock", since }],

@@ -14,12 +14,12 @@ import type { Protocol } from "../../coordination/records.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Random } from "../../ports/random.ts";
 
-/** What changes elsewhere (another gateway, a window that opens) is seen after so long, ms. */
+/** What no place in a budget tells of (a window that opens, a limit that is raised) is seen after so long, ms. */
 const LOOK = 1000;
 /** Machines that wait at one gateway; one more is answered at once what it waits for. */
 const MAX_WAITING = 2000;
 
-type SlotCoordination = Pick<Coordination, "takeForeign" | "freeForeign" | "readForeign">;
+type SlotCoordination = Pick<Coordination, "takeForeign" | "freeForeign" | "readForeign" | "watchBudgets">;
 
 export interface SlotLineOptions {
   coordination: SlotCoordination;
@@ -37,6 +37,8 @@ interface Waiting {
 export class SlotLine {
   readonly #options: SlotLineOptions;
   readonly #groups = new Map<string, GroupLine>();
+  /** While somebody waits. */
+  #watch: { close(): void } | undefined;
   #waiting = 0;
 
   constructor(options: SlotLineOptions) {
@@ -59,6 +61,9 @@ export class SlotLine {
       return this.#done(ask.group, first);
     if (this.#waiting >= MAX_WAITING) return this.#done(ask.group, first);
     this.#waiting += 1;
+    this.#watch ??= coordination.watchBudgets(() => {
+      for (const each of this.#groups.values()) each.look();
+    });
     try {
       return await new Promise<ForeignResult>((resolve, reject) => {
         const waiting: Waiting = {
@@ -92,6 +97,10 @@ export class SlotLine {
       });
     } finally {
       this.#waiting -= 1;
+      if (this.#waiting === 0) {
+        this.#watch?.close();
+        this.#watch = undefined;
+      }
       this.#forget(ask.group);
     }
   }
