@@ -84,9 +84,10 @@ export async function readNode(
     { key: keys.session(uid) },
   ]);
   const [incarnation, grant, phase, desired, session] = results.map((kvs) => kvs[0]);
+  const live = grant && readGrant(grant, phase, incarnation?.value, parser, () => []);
   return {
     incarnation: incarnation?.value,
-    grant: grant && readGrant(grant, phase, incarnation?.value, parser, () => []),
+    grant: isAgents(live) ? live : undefined,
     desired: parser.proto(DesiredSchema, desired),
     session: parser.json(Session, session),
   };
@@ -130,6 +131,14 @@ export function readGrant(
       message: "the phase can't be read; it counts as committed",
     },
   };
+}
+
+/**
+ * Whether it is an agent's grant, to commit, withdraw and report. One that its machine took by another protocol is no
+ * business of an agent that runs there too: it would give back a slot whose machine was told that it may reboot.
+ */
+export function isAgents(live: LiveGrant | undefined): live is LiveGrant {
+  return live !== undefined && live.grant.foreign === undefined;
 }
 
 /** Living grants by uid, of everything under `grants/`, `phases/` and `budgets/`. */

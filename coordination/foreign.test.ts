@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Fate } from "../test/sim/etcd.ts";
-import { LedRoom, request } from "../test/slots/led-room.ts";
+import { LedRoom, must, request, WHY } from "../test/slots/led-room.ts";
 import type { ForeignAsk } from "./coordination.ts";
 import { keys } from "./keys.ts";
 import type { BudgetGate, GroupGate } from "./records.ts";
@@ -101,6 +101,17 @@ describe("a machine without our agent", () => {
     await expect(led.room.takeForeign(ask("m2"))).rejects.toThrow(/not rebuilt/);
     await expect(led.room.freeForeign("m1", "g", "FleetLock")).rejects.toThrow(/not rebuilt/);
   });
+});
+
+it("is no business of an agent that runs on the same machine", async () => {
+  const session = await led.room.openSession("m1", "gw", await led.port.leaseOnce(60));
+  await led.room.takeForeign(ask("m1"));
+  const token = must((await led.room.readFleet()).grants.get("m1")).token;
+  expect((await led.room.readNode("m1")).grant).toBeUndefined();
+  expect(await led.room.withdraw("m1", session, token, WHY)).toBe("stale");
+  expect(await led.room.commit("m1", session, token, "b/0")).toMatchObject({ outcome: "refused" });
+  expect(await led.room.reportReturn("m1", session, token, "c/0", "Rebooted", WHY)).toBe("stale");
+  expect(await led.room.takeForeign(ask("m1"))).toMatchObject({ outcome: "held" });
 });
 
 describe("the line", () => {

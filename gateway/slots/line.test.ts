@@ -77,6 +77,29 @@ it("ends with its client, and leaves nothing that waits", async () => {
   expect(one.waiting).toBe(0);
 });
 
+it("answers what etcd was asked, although its time is over meanwhile", async () => {
+  await take(one, "m1");
+  let asked = 0;
+  const { takeForeign } = led.room;
+  const slow = new SlotLine({
+    coordination: {
+      ...led.room,
+      takeForeign: async (ask) => {
+        const result = await takeForeign(ask);
+        // The second asking takes longer than the machine was to wait.
+        if (ask.uid === "m2" && (asked += 1) > 1) led.pass(5000);
+        return result;
+      },
+    },
+    ...{ clock: led.clock, random: new SeededRandom(4) },
+  });
+  const waiting = take(slow, "m2", 3000);
+  await passing(500);
+  await one.free("m1", "g", "FleetLock");
+  await passing(2000);
+  expect(await waiting).toEqual({ outcome: "granted" });
+});
+
 it("gives one slot to one of many that ask two gateways at once, and an error to none", async () => {
   const results = Array.from({ length: 40 }, (_, i) => take(i % 2 === 0 ? one : other, `m${i}`, 2000));
   await passing(4000);

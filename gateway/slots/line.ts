@@ -66,10 +66,12 @@ export class SlotLine {
     });
     try {
       return await new Promise<ForeignResult>((resolve, reject) => {
+        let [asking, over] = [false, false];
         const waiting: Waiting = {
           uid: ask.uid,
           answer: first,
           again: async () => {
+            asking = true;
             try {
               waiting.answer = await once();
             } catch (error) {
@@ -77,11 +79,15 @@ export class SlotLine {
               reject(error);
               return true;
             }
-            if (waiting.answer.outcome === "refused" && mayCome(waiting.answer)) return false;
+            asking = false;
+            if (!over && mayCome(waiting.answer)) return false;
             waiting.end();
             return true;
           },
           end: () => {
+            // What etcd is asked just now is the answer: a machine must not be told no that has the slot.
+            over = true;
+            if (asking) return;
             settle();
             resolve(waiting.answer);
           },
