@@ -5,6 +5,7 @@
  */
 import type { Why } from "../api/reasons.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
+import type { DayLease } from "./day-lease.ts";
 import { endForeign, type ForeignExtra, takeWith } from "./foreign.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
@@ -66,8 +67,14 @@ function counted(tally: Tally, rate: UpdateAsk["rate"], now: number): Tally {
  * Offers `ask.release`, or says why not. Again for the same machine and release is the same offer, with no place taken
  * twice. Throws `EtcdUnavailable`: nothing is offered then, and what was taken is found at the next check.
  */
-export async function takeUpdate(ports: Ports, parser: Parser, ask: UpdateAsk): Promise<UpdateResult> {
+export async function takeUpdate(
+  ports: Ports,
+  parser: Parser,
+  leases: DayLease,
+  ask: UpdateAsk,
+): Promise<UpdateResult> {
   const { uid, group, release, machine } = ask;
+  const lease = await leases.id();
   const [tallyKey, machineKey] = [keys.tally(group, release), keys.foreignMachine(uid)];
   const extra: ForeignExtra = {
     release,
@@ -90,13 +97,14 @@ export async function takeUpdate(ports: Ports, parser: Parser, ask: UpdateAsk): 
           {
             put: tallyKey,
             value: JSON.stringify(counted(parser.json(Tally, tally) ?? emptyTally(), ask.rate, now)),
+            lease,
           },
-          { put: machineKey, value: JSON.stringify({ ...machine, ...kept(before), update: granted }) },
+          { put: machineKey, value: JSON.stringify({ ...machine, ...kept(before), update: granted }), lease },
         ],
       };
     },
   };
-  const result = await takeWith(ports, parser, { ...ask, protocol: "Omaha" }, extra);
+  const result = await renewing(leases, () => takeWith(ports, parser, { ...ask, protocol: "Omaha" }, extra));
   if (result.outcome !== "held" || result.release === release) return result;
   return {
     outcome: "refused",
@@ -111,42 +119,61 @@ export async function takeUpdate(ports: Ports, parser: Parser, ask: UpdateAsk): 
 export async function endUpdate(
   ports: Ports,
   parser: Parser,
+  leases: DayLease,
   { uid, group, machine, how, code }: UpdateEnd,
 ): Promise<boolean> {
   const machineKey = keys.foreignMachine(uid);
-  return endForeign(ports, parser, uid, group, "Omaha", (release) => {
-    const tallyKey = keys.tally(group, release);
-    return {
-      ranges: [{ key: tallyKey }, { key: machineKey }],
-      write: ([tally, known], now) => {
-        const before = parser.json(ForeignMachine, known);
-        const total = parser.json(Tally, tally) ?? emptyTally();
-        const failure = { machine: machine.id, code, at: now };
-        const next: Tally =
-          how === "good"
-            ? { ...total, good: total.good + 1, lastGoodAt: now }
-            : how === "failed"
-              ? { ...total, failed: total.failed + 1, failures: [failure, ...total.failures].slice(0, KEPT) }
-              : { ...total, granted: Math.max(0, total.granted - 1) };
-        const failed = (before?.failed ?? []).filter((one) => one.release !== release);
-        return {
-          compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
-          operations: [
-            { put: tallyKey, value: JSON.stringify(next) },
-            {
-              put: machineKey,
-              value: JSON.stringify({
-                ...machine,
-                tried: how === "withdrawn" ? { release, times: before?.update?.attempt ?? 1 } : undefined,
-                failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
-                update: undefined,
-              }),
-            },
-          ],
-        };
-      },
-    };
-  });
+  const lease = await leases.id();
+  const end = () =>
+    endForeign(ports, parser, uid, group, "Omaha", (release) => {
+      const tallyKey = keys.tally(group, release);
+      return {
+        ranges: [{ key: tallyKey }, { key: machineKey }],
+        write: ([tally, known], now) => {
+          const before = parser.json(ForeignMachine, known);
+          const total = parser.json(Tally, tally) ?? emptyTally();
+          const failure = { machine: machine.id, code, at: now };
+          const next: Tally =
+            how === "good"
+              ? { ...total, good: total.good + 1, lastGoodAt: now }
+              : how === "failed"
+                ? {
+                    ...total,
+                    failed: total.failed + 1,
+                    failures: [failure, ...total.failures].slice(0, KEPT),
+                  }
+                : { ...total, granted: Math.max(0, total.granted - 1) };
+          const failed = (before?.failed ?? []).filter((one) => one.release !== release);
+          return {
+            compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
+            operations: [
+              { put: tallyKey, value: JSON.stringify(next), lease },
+              {
+                put: machineKey,
+                value: JSON.stringify({
+                  ...machine,
+                  tried: how === "withdrawn" ? { release, times: before?.update?.attempt ?? 1 } : undefined,
+                  failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
+                  update: undefined,
+                }),
+                lease,
+              },
+            ],
+          };
+        },
+      };
+    });
+  return await renewing(leases, end);
+}
+
+/** Where nothing could be written the day's lease may be what was refused: the next try has another. */
+async function renewing<T>(leases: DayLease, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    leases.forget();
+    throw error;
+  }
 }
 
 /** Of a record: what only the ends of updates change. */
@@ -163,25 +190,29 @@ export async function readForeignMachine(
 }
 
 /** Writes what a machine said of itself; its update and its failures stay as they are but for `state`. */
-export function putForeignMachine(
+export async function putForeignMachine(
   { etcd }: Pick<Ports, "etcd">,
   parser: Parser,
+  leases: DayLease,
   uid: string,
   machine: ForeignMachine,
 ): Promise<void> {
   const key = keys.foreignMachine(uid);
-  return transact(etcd, async (): Promise<Step<void>> => {
-    const found = (await etcd.read([{ key }])).results[0]?.[0];
-    const before = parser.json(ForeignMachine, found);
-    const update =
-      before?.update === undefined
-        ? undefined
-        : { ...before.update, state: machine.update?.state ?? before.update.state };
-    const value = JSON.stringify({ ...machine, ...kept(before), update });
-    return {
-      compares: [unchanged(key, found)],
-      operations: [{ put: key, value }],
-      committed: () => undefined,
-    };
-  });
+  const lease = await leases.id();
+  const put = () =>
+    transact(etcd, async (): Promise<Step<void>> => {
+      const found = (await etcd.read([{ key }])).results[0]?.[0];
+      const before = parser.json(ForeignMachine, found);
+      const update =
+        before?.update === undefined
+          ? undefined
+          : { ...before.update, state: machine.update?.state ?? before.update.state };
+      const value = JSON.stringify({ ...machine, ...kept(before), update });
+      return {
+        compares: [unchanged(key, found)],
+        operations: [{ put: key, value, lease }],
+        committed: () => undefined,
+      };
+    });
+  return await renewing(leases, put);
 }

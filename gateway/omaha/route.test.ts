@@ -1,6 +1,7 @@
 /** The update service as machines see it, over a real socket; etcd is simulated, and its transactions are the real ones. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
+import { keys } from "../../coordination/keys.ts";
 import type { BudgetGate, GroupGate, Offer } from "../../coordination/records.ts";
 import { MachineCredentials } from "../../pki/machine-credentials.ts";
 import { systemClock } from "../../ports/clock.ts";
@@ -291,6 +292,14 @@ describe("the budget", () => {
     expect(await tally("os-1.2.0")).toMatchObject({ granted: 1 });
     expect((await led.room.readForeign("workers")).holders).toHaveLength(1);
   });
+});
+
+it("forgets a machine that asks no more, and how a release went, after half a year", async () => {
+  const one = machine(1);
+  await one.check();
+  for (const key of [keys.foreignMachine(one.id), keys.tally("workers", "os-1.1.0")]) {
+    expect(led.etcd.records.get(key)?.lease, key).toBeDefined();
+  }
 });
 
 describe("without etcd", () => {
