@@ -318,6 +318,11 @@ export const reasons = {
 
   // Verdicts
   Updated: entry("normal", "The machine runs the target and marked it good."),
+  UpdateFailed: entry(
+    "warning",
+    "A machine that speaks Omaha reported, more than once, that it could not take the release.",
+    "The message has update_engine's error code.",
+  ),
   FellBack: entry("warning", "The machine came back on its former slot: the release failed here."),
   Rebooted: entry("normal", "The machine rebooted and needs no more reboot."),
   StillRequired: entry(

@@ -6,6 +6,7 @@ import { Duration } from "./duration.ts";
 import { Hooks } from "./hook.ts";
 import { IntOrPercent } from "./int-or-percent.ts";
 import { defineKind, type Rule } from "./kind.ts";
+import { Machines, MachinesStatus } from "./machines.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { Notifications } from "./notification.ts";
 import { atLeastOne, between, exactlyOne, form, selectsSomething, validations } from "./rules.ts";
@@ -128,20 +129,6 @@ export const Health = z.object({
     ...validations(between("5s", "24h")),
     description: "From the verified boot to Ready with this boot's id, or the node counts as failed.",
   }),
-});
-
-export const Machines = z.object({
-  authentication: z
-    .enum(["Secret", "None"])
-    .default("Secret")
-    .meta({
-      description:
-        "What a machine must show: the group's secret, as a segment of its URL or as a bearer token; or nothing, which has no effect while a budget of theirs binds Nodes too.",
-    }),
-  labels: z
-    .record(z.string().min(1).max(316), z.string().max(63))
-    .default({})
-    .meta({ maxProperties: 64, description: "Labels by which RebootBudgets select these machines." }),
 });
 
 export const UpdateGroupSpec = z
@@ -301,28 +288,6 @@ export const GateStatus = z.object({
   since: z.iso.datetime(),
 });
 
-export const MachinesStatus = z.object({
-  incarnation: z.string().max(64).meta({
-    description:
-      "The identity of etcd's data under which it is known which of the machines hold a slot; their slots count as taken while it is another.",
-  }),
-  unconfirmed: z.string().max(64).optional().meta({
-    description:
-      "The identity of etcd's data now, where a person is to say first that none of the machines is down: `kubectl slipway machines confirm`.",
-  }),
-  held: Count.meta({ description: "Machines that hold a slot." }),
-  holders: z
-    .array(
-      z.object({
-        machine: z.string().max(300),
-        protocol: z.string().max(32),
-        since: z.iso.datetime(),
-      }),
-    )
-    .max(50)
-    .meta({ description: "The machines that hold a slot, longest first.", "x-kubernetes-list-type": "atomic" }),
-});
-
 export const UpdateGroupStatus = z.object({
   observedGeneration: z.int().min(0).optional(),
   target: ObjectName.optional().meta({ description: "The release that the group moves to." }),
@@ -356,8 +321,6 @@ export const UpdateGroupStatus = z.object({
   conditions: Conditions.optional(),
 });
 
-export type MachinesStatus = z.output<typeof MachinesStatus>;
-export type Machines = z.output<typeof Machines>;
 export type TopologyLimit = z.output<typeof TopologyLimit>;
 export type Stage = z.output<typeof Stage>;
 export type Failure = z.output<typeof Failure>;

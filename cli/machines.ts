@@ -44,7 +44,11 @@ function secretCommand(io: Io): Command {
     .description("Print the secret that machines without our agent show to take a slot of a group.")
     .argument("<group>")
     .option("--machine <id>", "the secret of one machine alone, by the id that it sends")
-    .option("--secret-name <name>", "Secret that has the keys: the chart's gateway.machines.keysSecret", KEYS_SECRET)
+    .option(
+      "--secret-name <name>",
+      "Secret that has the keys: the chart's gateway.machines.keysSecret",
+      KEYS_SECRET,
+    )
     .action(async (group: string, _: unknown, self: Command) => {
       const { machine, secretName, ...flags } = self.optsWithGlobals<
         GlobalFlags & { machine?: string; secretName: string }
@@ -94,7 +98,9 @@ function stealCommand(io: Io): Command {
         const group = await need<UpdateGroup>(client, updateGroup, name);
         const holder = group.status?.machines?.holders.find((one) => one.machine === machine);
         if (holder === undefined)
-          throw new Failure(`${machine} holds no slot of ${name}: \`kubectl slipway locks list\` shows who does`);
+          throw new Failure(
+            `${machine} holds no slot of ${name}: \`kubectl slipway locks list\` shows who does`,
+          );
         await confirm(
           io,
           `${machine} holds a slot of ${name} since ${holder.since}. Freeing it lets another one go down; if this one is down too, the budget is overrun.`,
@@ -117,7 +123,9 @@ function stealCommand(io: Io): Command {
 
 function confirmCommand(io: Io): Command {
   return new Command("confirm")
-    .description("Say that no machine without our agent of this group is down, after etcd lost who holds a slot.")
+    .description(
+      "Say that no machine without our agent of this group is down, after etcd lost who holds a slot.",
+    )
     .argument("<group>")
     .option("-y, --yes", "do not ask")
     .action(async (name: string, _: unknown, self: Command) => {

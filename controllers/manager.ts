@@ -17,6 +17,7 @@ import type { EtcdPort } from "../coordination/etcd.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
+import { sameJson } from "../runtime/apply-status.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import { NODES, type Node } from "../runtime/core.ts";
 import type { LeaderElectionOptions } from "../runtime/leader-election.ts";
@@ -36,8 +37,8 @@ import type { Plan } from "./grants/policy.ts";
 import { HookRunner } from "./hooks/runner.ts";
 import { Housekeeper } from "./housekeeper.ts";
 import { type HttpCaller, httpCaller } from "./http/caller.ts";
-import { MachinesController } from "./machines/controller.ts";
 import { FleetLeadership } from "./leadership.ts";
+import { MachinesController } from "./machines/controller.ts";
 import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
@@ -125,9 +126,10 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   const rollout = createRolloutReconciler({
     ...common,
     coordination,
+    tallies: () => cache.snapshot?.tallies,
     ...(rivals === undefined ? {} : { rivals: () => rivals.found }),
   });
-  manager.controller("rollout", rollout, { watches: rolloutWatches(stores) });
+  const rollouts = manager.controller("rollout", rollout, { watches: rolloutWatches(stores) });
 
   const cache = new FleetCache({
     coordination,
@@ -186,6 +188,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     clock,
     log: log.with({ part: "gates" }),
     async onRenewed(world, fleet, startedAt, signal) {
+      for (const name of changedTallies(latest?.fleet, fleet)) rollouts.enqueue(name);
       latest = { world, fleet, plan: planner.make(world, fleet, startedAt, clock.now()) };
       for (const budget of world.budgets) budgets.enqueue(keyOf(budget));
       await leadership.remember();
@@ -208,6 +211,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   planner.onChange(wake);
   for (const store of [
     stores.groups,
+    stores.channels,
     stores.budgets,
     stores.windows,
     stores.releases,
@@ -252,4 +256,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     fleetReadAt: () => cache.readAt,
   });
   return manager;
+}
+
+/** Groups on whose machines without our agent a release came further, or failed. */
+function changedTallies(before: FleetSnapshot | undefined, { tallies }: FleetSnapshot): string[] {
+  return [...tallies].flatMap(([group, now]) =>
+    sameJson([...(before?.tallies.get(group) ?? [])], [...now]) ? [] : [group],
+  );
 }

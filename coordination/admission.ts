@@ -82,7 +82,11 @@ function budgetRefusal({ budget, gate, holders }: BudgetView, uid: string, now: 
  * Machines that wait longer go first: as many places as they need are theirs. `ahead`: uids with an older ticket.
  * Undefined where a place is left.
  */
-export function refuseTurn(budgets: readonly BudgetView[], uid: string, ahead: ReadonlySet<string>): Why | undefined {
+export function refuseTurn(
+  budgets: readonly BudgetView[],
+  uid: string,
+  ahead: ReadonlySet<string>,
+): Why | undefined {
   for (const { budget, gate, holders } of budgets) {
     if (gate === undefined) continue;
     const { away } = others(gate, holders, uid);

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Fate } from "../test/sim/etcd.ts";
-import { LedRoom, request } from "../test/slots/led-room.ts";
+import { LedRoom, must, request, WHY } from "../test/slots/led-room.ts";
 import type { ForeignAsk } from "./coordination.ts";
 import { keys } from "./keys.ts";
 import type { BudgetGate, GroupGate } from "./records.ts";
@@ -25,15 +25,18 @@ describe("a machine without our agent", () => {
     expect(await led.room.takeForeign(ask("m1"))).toEqual({ outcome: "granted" });
     const since = led.clock.now();
     led.pass(1000);
-    expect(await led.room.takeForeign(ask("m1", { nonce: "other" }))).toEqual({ outcome: "held", since });
+    expect(await led.room.takeForeign(ask("m1", { nonce: "other" }))).toMatchObject({
+      outcome: "held",
+      since,
+    });
     expect(await led.room.takeForeign(ask("m2"))).toMatchObject(reason("WaitingForBudget"));
     expect(await led.room.readForeign("g")).toMatchObject({
       holders: [{ uid: "m1", protocol: "FleetLock", since }],
       waiting: ["m2"],
     });
-    expect(await led.room.freeForeign("m2", "g")).toBe("none");
-    expect(await led.room.freeForeign("m1", "g")).toBe("freed");
-    expect(await led.room.freeForeign("m1", "g")).toBe("none");
+    expect(await led.room.freeForeign("m2", "g", "FleetLock")).toBe("none");
+    expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("freed");
+    expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("none");
     const fleet = await led.room.readFleet();
     expect(fleet.grants.size).toBe(0);
     expect(fleet.budgets.get("group/g")).toEqual({ seq: 2, holders: new Map() });
@@ -45,11 +48,11 @@ describe("a machine without our agent", () => {
     expect(await led.room.takeGrant(led.leader, request())).toMatchObject({
       why: { reason: "WaitingForBudget", message: expect.stringContaining("m1") },
     });
-    await led.room.freeForeign("m1", "g");
+    await led.room.freeForeign("m1", "g", "FleetLock");
     expect(await led.room.takeGrant(led.leader, request())).toMatchObject({ outcome: "granted" });
     expect(await led.room.takeForeign(ask("m1"))).toMatchObject(reason("WaitingForBudget"));
     expect(await led.room.takeForeign(ask("n1"))).toMatchObject(reason("AlreadyGranted"));
-    expect(await led.room.freeForeign("n1", "g")).toBe("none");
+    expect(await led.room.freeForeign("n1", "g", "FleetLock")).toBe("none");
   });
 
   it("has one slot in one group", async () => {
@@ -60,7 +63,7 @@ describe("a machine without our agent", () => {
     });
     await led.room.takeForeign(ask("m1"));
     expect(await led.room.takeForeign(ask("m1", { group: "h" }))).toMatchObject(reason("AlreadyGranted"));
-    expect(await led.room.freeForeign("m1", "h")).toBe("none");
+    expect(await led.room.freeForeign("m1", "h", "FleetLock")).toBe("none");
     expect((await led.room.readFleet()).grants.size).toBe(1);
   });
 
@@ -72,7 +75,7 @@ describe("a machine without our agent", () => {
     ["WaitingForWindow", { openUntil: 1 }],
     ["MachinesNotServed", { machines: undefined }],
   ])("is refused: %s", async (word, gate) => {
-    await open(gate as Partial<GroupGate>);
+    await open(gate);
     expect(await led.room.takeForeign(ask("m1"))).toMatchObject(reason(word));
     expect((await led.room.readFleet()).grants.size).toBe(0);
   });
@@ -96,8 +99,19 @@ describe("a machine without our agent", () => {
     const incarnation = led.etcd.records.get(keys.incarnation)?.value ?? "";
     await led.port.txn([], [{ put: keys.incarnation, value: `rebuilding:${incarnation}` }]);
     await expect(led.room.takeForeign(ask("m2"))).rejects.toThrow(/not rebuilt/);
-    await expect(led.room.freeForeign("m1", "g")).rejects.toThrow(/not rebuilt/);
+    await expect(led.room.freeForeign("m1", "g", "FleetLock")).rejects.toThrow(/not rebuilt/);
   });
+});
+
+it("is no business of an agent that runs on the same machine", async () => {
+  const session = await led.room.openSession("m1", "gw", await led.port.leaseOnce(60));
+  await led.room.takeForeign(ask("m1"));
+  const token = must((await led.room.readFleet()).grants.get("m1")).token;
+  expect((await led.room.readNode("m1")).grant).toBeUndefined();
+  expect(await led.room.withdraw("m1", session, token, WHY)).toBe("stale");
+  expect(await led.room.commit("m1", session, token, "b/0")).toMatchObject({ outcome: "refused" });
+  expect(await led.room.reportReturn("m1", session, token, "c/0", "Rebooted", WHY)).toBe("stale");
+  expect(await led.room.takeForeign(ask("m1"))).toMatchObject({ outcome: "held" });
 });
 
 describe("the line", () => {
@@ -108,11 +122,11 @@ describe("the line", () => {
       expect(await led.room.takeForeign(ask(uid))).toMatchObject(reason("WaitingForBudget"));
     }
     await open();
-    await led.room.freeForeign("m1", "g");
+    await led.room.freeForeign("m1", "g", "FleetLock");
     expect(await led.room.takeForeign(ask("m4"))).toMatchObject(reason("WaitingForTurn"));
     expect(await led.room.takeForeign(ask("m3"))).toMatchObject(reason("WaitingForTurn"));
     expect(await led.room.takeForeign(ask("m2"))).toEqual({ outcome: "granted" });
-    await led.room.freeForeign("m2", "g");
+    await led.room.freeForeign("m2", "g", "FleetLock");
     expect(await led.room.takeForeign(ask("m4"))).toMatchObject(reason("WaitingForTurn"));
     expect(await led.room.takeForeign(ask("m3"))).toEqual({ outcome: "granted" });
   });
@@ -120,7 +134,7 @@ describe("the line", () => {
   it("forgets who does not ask any more", async () => {
     await led.room.takeForeign(ask("m1"));
     await led.room.takeForeign(ask("m2"));
-    await led.room.freeForeign("m1", "g");
+    await led.room.freeForeign("m1", "g", "FleetLock");
     led.pass(721_000);
     await open();
     expect(await led.room.takeForeign(ask("m3"))).toEqual({ outcome: "granted" });
@@ -150,12 +164,15 @@ describe("an answer of etcd that is lost", () => {
     expect(fleet.grants.size).toBe(holders);
   });
 
-  it.each<Fate>(["unanswered", "lost", "late"])("%s: a slot that is given back is given back", async (fate) => {
-    await led.room.takeForeign(ask("m1"));
-    led.fates = [fate];
-    expect(await led.room.freeForeign("m1", "g")).toBe("freed");
-    for (const land of led.land) land();
-    await Promise.resolve();
-    expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(0);
-  });
+  it.each<Fate>(["unanswered", "lost", "late"])(
+    "%s: a slot that is given back is given back",
+    async (fate) => {
+      await led.room.takeForeign(ask("m1"));
+      led.fates = [fate];
+      expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("freed");
+      for (const land of led.land) land();
+      await Promise.resolve();
+      expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(0);
+    },
+  );
 });

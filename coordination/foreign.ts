@@ -3,15 +3,23 @@
  * its own protocol, and nothing else does but a person (design, rule 3). They count in the same budgets, under the
  * same gates, as those of the cluster's nodes.
  */
+import type { Why } from "../api/reasons.ts";
 import { type BudgetView, type GrantQuestion, refuseGrant, refuseTurn } from "./admission.ts";
-import type { ForeignAsk, ForeignFreed, ForeignHolder, ForeignLine, ForeignResult } from "./coordination.ts";
+import type {
+  ForeignAsk,
+  ForeignFreed,
+  ForeignHolder,
+  ForeignLine,
+  ForeignResult,
+  UpdateResult,
+} from "./coordination.ts";
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
 import { heldBy, readGrant } from "./fleet.ts";
 import { bump, MAX_BUDGETS, phaseText } from "./grants.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, Ticket } from "./records.ts";
+import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, type Protocol, Ticket } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
 /** Zincati asks every 5 min and a little (its steady interval and jitter): a ticket outlives two askings, seconds. */
@@ -33,16 +41,40 @@ interface Budgets {
  * `EtcdUnavailable` where etcd gives no answer, or may have lost who holds what: a slot may then be taken, and asking
  * again tells.
  */
-export async function takeForeign(
+export function takeForeign(ports: Ports, parser: Parser, ask: ForeignAsk): Promise<ForeignResult> {
+  return takeWith(ports, parser, ask, undefined);
+}
+
+/** What goes with a slot, in the same transaction. The values of `ranges`, one key each, are given in their order. */
+export interface ForeignExtra {
+  release: string;
+  ranges: readonly { key: string }[];
+  refuse: (found: readonly (KeyValue | undefined)[], now: number) => Why | undefined;
+  write: ExtraWrite;
+}
+
+type ExtraWrite = (
+  found: readonly (KeyValue | undefined)[],
+  now: number,
+) => { compares: Compare[]; operations: Operation[] };
+
+export async function takeWith(
   { etcd, clock }: Ports,
   parser: Parser,
   { uid, group, protocol, name, nonce }: ForeignAsk,
-): Promise<ForeignResult> {
-  return transact(etcd, async (uncertain): Promise<Step<ForeignResult>> => {
+  extra: ForeignExtra | undefined,
+): Promise<UpdateResult> {
+  return transact(etcd, async (uncertain): Promise<Step<UpdateResult>> => {
     const head = await etcd.read([{ key: keys.groupGate(group) }]);
     const groupKey = head.results[0]?.[0];
     const groupGate = parser.json(GroupGate, groupKey);
-    const names = groupGate?.machines?.budgets.slice(0, MAX_BUDGETS) ?? [];
+    const names = groupGate?.machines?.budgets ?? [];
+    if (names.length > MAX_BUDGETS) {
+      return refused(
+        "TooManyBudgets",
+        `${names.length} budgets bind the machines of ${group}; at most ${MAX_BUDGETS} may`,
+      );
+    }
     const { results } = await etcd.read([
       ...LEADERSHIP,
       { key: keys.grant(uid) },
@@ -52,7 +84,9 @@ export async function takeForeign(
         { key: keys.budgetSeq(budget) },
         { prefix: keys.holders(budget) },
       ]),
+      ...(extra?.ranges ?? []),
     ]);
+    const found = results.slice(4 + 3 * names.length).map((kvs) => kvs[0]);
     const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
     const whole = view.incarnation;
     if (!isWhole(whole)) throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
@@ -60,7 +94,8 @@ export async function takeForeign(
     if (existing !== undefined) {
       const { grant } = readGrant(existing, undefined, whole, parser, () => []);
       const ours = grant.foreign !== undefined;
-      if (ours && grant.group === group) return { answer: { outcome: "held", since: grant.at } };
+      if (ours && grant.group === group)
+        return { answer: { outcome: "held", since: grant.at, release: grant.release } };
       return refused(
         "AlreadyGranted",
         ours
@@ -107,14 +142,24 @@ export async function takeForeign(
     const mine = line.get(uid);
     const views = budgets.map(({ view: of }) => of);
     const question: GrantQuestion = {
-      ...{ uid, group, release: "", gate: groupGate, budgets: views, needs: groupGate.machines.needs },
+      ...{
+        uid,
+        group,
+        release: extra?.release ?? "",
+        gate: groupGate,
+        budgets: views,
+        needs: groupGate.machines.needs,
+      },
     };
     const why =
       refuseGrant(question, now) ??
+      extra?.refuse(found, now) ??
       refuseTurn(views, uid, aheadOf(line, uid, mine?.ticket.since ?? now));
     const ticketKey = keys.ticket(group, uid);
     if (why !== undefined) {
-      const answer: ForeignResult = { outcome: "refused", why };
+      const answer: UpdateResult = { outcome: "refused", why };
+      // A machine that speaks Omaha asks again in 45 min: a ticket would not live so long.
+      if (extra !== undefined) return { answer };
       if (mine !== undefined && now - mine.ticket.seenAt < REFRESH) return { answer };
       if (mine === undefined && line.size >= MAX_TICKETS) {
         return refused("WaitingForTurn", `${line.size} machines wait already, the most that are remembered`);
@@ -127,8 +172,17 @@ export async function takeForeign(
         committed: () => answer,
       };
     }
+    const more = extra?.write(found, now) ?? { compares: [], operations: [] };
     const grant: Grant = {
-      ...{ uid, node: name, group, release: "", budgets: [...names], nonce, epoch: view.record.epoch },
+      ...{
+        uid,
+        node: name,
+        group,
+        release: extra?.release ?? "",
+        budgets: [...names],
+        nonce,
+        epoch: view.record.epoch,
+      },
       ...{ incarnation: whole, at: now, target: null, policy: {}, bootNeeds: groupGate.machines.needs },
       ...{ foreign: { protocol }, supersedes: null, reason: "the machine asked for it" },
     };
@@ -140,6 +194,7 @@ export async function takeForeign(
           unchanged(keys.budgetGate(budget), gate),
           unchanged(keys.budgetSeq(budget), seq),
         ]),
+        ...more.compares,
       ],
       operations: [
         { put: keys.grant(uid), value: JSON.stringify(grant) },
@@ -149,6 +204,7 @@ export async function takeForeign(
           bump(budget, seq),
         ]),
         ...(mine === undefined ? [] : [{ delete: ticketKey }]),
+        ...more.operations,
       ],
       committed: () => ({ outcome: "granted" }),
     };
@@ -156,14 +212,38 @@ export async function takeForeign(
 }
 
 /**
- * Gives back what `uid` took in `group`, and its ticket. `none` where it holds nothing there. Throws `EtcdUnavailable`
+ * Gives back what `uid` took in `group` by the same protocol, and its ticket. `none` where it holds nothing there. Throws `EtcdUnavailable`
  * where that can't be known: the machine is to ask again.
  */
-export async function freeForeign(
-  { etcd }: Ports,
+export function freeForeign(
+  ports: Ports,
   parser: Parser,
   uid: string,
   group: string,
+  protocol: Protocol,
+): Promise<ForeignFreed> {
+  return freeWith(ports, parser, uid, group, protocol, undefined);
+}
+
+/** The same, with what ends beside the slot; `extra` is given the grant's release. False where there was no slot. */
+export async function endForeign(
+  ports: Ports,
+  parser: Parser,
+  uid: string,
+  group: string,
+  protocol: Protocol,
+  extra: (release: string) => Pick<ForeignExtra, "ranges" | "write">,
+): Promise<boolean> {
+  return (await freeWith(ports, parser, uid, group, protocol, extra)) === "freed";
+}
+
+async function freeWith(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  uid: string,
+  group: string,
+  protocol: Protocol,
+  extra: ((release: string) => Pick<ForeignExtra, "ranges" | "write">) | undefined,
 ): Promise<ForeignFreed> {
   let giving = false;
   return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
@@ -183,7 +263,7 @@ export async function freeForeign(
     const live = kv && readGrant(kv, phase, view.incarnation, parser, () => heldBy(uid, places));
     const removal: Operation[] = ticket === undefined ? [] : [{ delete: ticket.key }];
     const compares = [...view.compares.filter(({ key }) => key === keys.incarnation)];
-    if (live?.grant.foreign === undefined || live.grant.group !== group) {
+    if (live?.grant.foreign?.protocol !== protocol || live.grant.group !== group) {
       const outcome: ForeignFreed = giving && uncertain && live === undefined ? "freed" : "none";
       if (ticket === undefined) return { answer: outcome };
       return {
@@ -193,6 +273,12 @@ export async function freeForeign(
       };
     }
     giving = true;
+    const beside = extra?.(live.grant.release);
+    const found =
+      beside === undefined
+        ? []
+        : (await etcd.read(beside.ranges)).results.map((kvs): KeyValue | undefined => kvs[0]);
+    const more = beside?.write(found, clock.now()) ?? { compares: [], operations: [] };
     const held = live.grant.budgets.map((budget) => ({
       budget,
       seq: places.find(({ key }) => key === keys.budgetSeq(budget)),
@@ -202,12 +288,14 @@ export async function freeForeign(
         ...compares,
         { key: keys.grant(uid), target: "create", is: "equal", revision: live.token.revision },
         ...held.map(({ budget, seq }) => unchanged(keys.budgetSeq(budget), seq)),
+        ...more.compares,
       ],
       operations: [
         { delete: keys.grant(uid) },
         { delete: keys.phase(uid) },
         ...held.flatMap(({ budget, seq }) => [{ delete: keys.holder(budget, uid) }, bump(budget, seq)]),
         ...removal,
+        ...more.operations,
       ],
       committed: () => "freed",
     };
@@ -229,7 +317,8 @@ export async function readForeign(
     { prefix: keys.budgets },
     { key: keys.incarnation },
   ]);
-  const [gates = [], grants = [], phases = [], tickets = [], budgetGates = [], places = [], whole = []] = results;
+  const [gates = [], grants = [], phases = [], tickets = [], budgetGates = [], places = [], whole = []] =
+    results;
   const gate = parser.json(GroupGate, gates[0]);
   const phaseOf = new Map(phases.map((kv) => [lastPart(kv.key), kv]));
   const holders = grants.flatMap((kv): ForeignHolder[] => {
@@ -276,6 +365,9 @@ function before(a: Place, b: Place, aUid: string, bUid: string): number {
   return a.ticket.since - b.ticket.since || (aUid < bUid ? -1 : 1);
 }
 
-function refused(reason: "AlreadyGranted" | "WaitingForGates" | "MachinesNotServed" | "WaitingForTurn", message: string): Step<ForeignResult> {
+function refused(
+  reason: "TooManyBudgets" | "AlreadyGranted" | "WaitingForGates" | "MachinesNotServed" | "WaitingForTurn",
+  message: string,
+): Step<UpdateResult> {
   return { answer: { outcome: "refused", why: { reason, message } } };
 }

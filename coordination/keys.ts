@@ -46,6 +46,13 @@ export const keys = {
   machines: `${PREFIX}machines/`,
   machine: (machineId: string): string => `${PREFIX}machines/${part(machineId)}`,
   journal: `${PREFIX}journal/`,
+  /** How a release goes on a group's machines without our agent. */
+  tally: (group: string, release: string): string => `${PREFIX}tallies/${part(group)}/${part(release)}`,
+  tallies: `${PREFIX}tallies/`,
+  offers: `${PREFIX}gates/offers/`,
+  offer: (group: string): string => `${PREFIX}gates/offers/${part(group)}`,
+  foreignMachines: `${MACHINES_PREFIX}known/`,
+  foreignMachine: (uid: string): string => `${MACHINES_PREFIX}known/${part(uid)}`,
   tickets: (group: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/`,
   ticket: (group: string, uid: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/${part(uid)}`,
 } as const;

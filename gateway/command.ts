@@ -57,7 +57,10 @@ export function gatewayCommand(): Command {
     .description("Terminates the protocols that machines speak.")
     .option("--listen <address>", "[HOST]:PORT for agents", ":7443")
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
-    .option("--machines <address>", "[HOST]:PORT for machines without our agent (FleetLock over HTTP)")
+    .option(
+      "--machines <address>",
+      "[HOST]:PORT for machines without our agent: FleetLock and Omaha over HTTP",
+    )
     .option("--machines-tls", "serve --machines with the gateway's own certificate")
     .option(
       "--machines-key <file>",

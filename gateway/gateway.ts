@@ -19,6 +19,7 @@ import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
+import { omahaRoute } from "./omaha/route.ts";
 import { Presence } from "./presence.ts";
 import { Registry, type RegistrySettings } from "./registry/registry.ts";
 import { SlotLine } from "./slots/line.ts";
@@ -90,7 +91,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let edge: EdgeServer | undefined;
   let open: EdgeServer | undefined;
   let registry: Registry | undefined;
-  let gates: FleetRead["fleet"]["groupGates"] = new Map();
+  let read: FleetRead["fleet"] | undefined;
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -125,9 +126,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     clock,
     log,
     unavailable: () => metrics.unavailable("readFleet"),
-    onRead: (read) => {
-      gates = read.fleet.groupGates;
-      table.apply(read);
+    onRead: (one) => {
+      read = one.fleet;
+      table.apply(one);
     },
   });
   const table = new SessionTable({
@@ -177,19 +178,29 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const { listen, tls, keys, limits } = options.edge;
       const credentials = new MachineCredentials(keys);
       const isOpen = (group: string): boolean => {
-        const gate = gates.get(group);
+        const gate = read?.groupGates.get(group);
         return gate?.machines?.open === true && gate.validUntil > clock.now();
       };
-      const route = fleetLockRoute({
-        ...{ line, credentials, isOpen, log },
-        meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
-      });
-      const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };
+      const door = { credentials, isOpen, log };
       const kept = options.edge.registry;
       if (kept !== undefined)
-        registry = new Registry({ ...kept, coordination, line, credentials, isOpen, clock, random, log });
+        registry = new Registry({ ...kept, ...door, coordination, line, clock, random });
+      const routes = [
+        fleetLockRoute({
+          ...door,
+          line,
+          meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
+        }),
+        omahaRoute({
+          ...{ ...door, coordination, line, clock, random },
+          fleet: () => read,
+          meter: (outcome) => metrics.omahaAnswered(outcome),
+        }),
+        ...(registry?.routes({ secure: tls, open: false }) ?? []),
+      ];
+      const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };
       edge = await startEdge({
-        ...{ ...common, listen, routes: [route, ...(registry?.routes({ secure: tls, open: false }) ?? [])] },
+        ...{ ...common, listen, routes },
         ...(tls ? { certificates } : {}),
       });
       if (registry !== undefined && kept?.plain !== undefined) {

@@ -1,7 +1,7 @@
 /** What a gateway tells Prometheus. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { SessionMeter } from "./agents/session.ts";
 import type { Protocol } from "../coordination/records.ts";
+import type { SessionMeter } from "./agents/session.ts";
 import type { EdgeMeter } from "./edge/server.ts";
 
 export interface GatewayMetrics extends SessionMeter, EdgeMeter {
@@ -12,6 +12,8 @@ export interface GatewayMetrics extends SessionMeter, EdgeMeter {
   enrolled(call: "join" | "renew", outcome: "issued" | "refused" | "unavailable"): void;
   /** A machine without our agent asked for its slot, or gave it back. */
   slotAsked(protocol: Protocol, call: string, outcome: string): void;
+  /** `outcome`: `offered`, `ping`, `event`, `refused`, or the reason for which nothing was offered. */
+  omahaAnswered(outcome: string): void;
 }
 
 /** Versions with a series of their own, most common first; the others are told together as "other". */
@@ -54,7 +56,11 @@ export function createGatewayMetrics(read: {
   gauge("slipway_gateway_presence_lease", "1 while the lease of our agents' presence lives.", () =>
     read.hasLease() ? 1 : 0,
   );
-  gauge("slipway_gateway_slots_waiting", "Machines without our agent that wait here for a slot.", read.waiting);
+  gauge(
+    "slipway_gateway_slots_waiting",
+    "Machines without our agent that wait here for a slot.",
+    read.waiting,
+  );
   const messages = counter("slipway_gateway_messages_total", "Messages of sessions.", ["direction", "kind"]);
   const commits = counter("slipway_gateway_commits_total", "Commits that were answered.", [
     "answer",
@@ -84,6 +90,11 @@ export function createGatewayMetrics(read: {
     "Calls of machines without our agent for their slot.",
     ["protocol", "call", "outcome"],
   );
+  const omaha = counter(
+    "slipway_gateway_omaha_apps_total",
+    "Apps of Omaha requests, by what they were answered.",
+    ["outcome"],
+  );
   const requests = new Histogram({
     name: "slipway_gateway_request_seconds",
     help: "From a request of a machine without our agent to its answer.",
@@ -103,6 +114,7 @@ export function createGatewayMetrics(read: {
     turnedAway: (reason) => away.inc({ reason }),
     enrolled: (call, outcome) => enrolled.inc({ call, outcome }),
     slotAsked: (protocol, call, outcome) => slots.inc({ protocol, call, outcome }),
+    omahaAnswered: (outcome) => omaha.inc({ outcome }),
     answered: (route, status, seconds) =>
       requests.observe({ route, code: `${Math.floor(status / 100)}xx` }, seconds),
   };

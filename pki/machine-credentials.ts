@@ -17,7 +17,9 @@ export class MachineCredentials {
   constructor(keys: readonly Buffer[]) {
     for (const key of keys) {
       if (key.length < KEY_BYTES) {
-        throw new Error(`a key for the secrets of machines has ${key.length} bytes; ${KEY_BYTES} at least are needed`);
+        throw new Error(
+          `a key for the secrets of machines has ${key.length} bytes; ${KEY_BYTES} at least are needed`,
+        );
       }
     }
     this.#keys = keys;

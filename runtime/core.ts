@@ -4,7 +4,13 @@ import type { KubeObject } from "../api/meta.ts";
 
 export const NODES: Resource = { group: "", version: "v1", kind: "Node", plural: "nodes", namespaced: false };
 export const PODS: Resource = { group: "", version: "v1", kind: "Pod", plural: "pods", namespaced: true };
-export const SECRETS: Resource = { group: "", version: "v1", kind: "Secret", plural: "secrets", namespaced: true };
+export const SECRETS: Resource = {
+  group: "",
+  version: "v1",
+  kind: "Secret",
+  plural: "secrets",
+  namespaced: true,
+};
 export const CRDS: Resource = {
   group: "apiextensions.k8s.io",
   version: "v1",

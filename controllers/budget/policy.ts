@@ -5,10 +5,11 @@
  */
 import { limitOf } from "../../api/int-or-percent.ts";
 import { INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
+import type { Machines } from "../../api/machines.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { RebootBudget, RebootBudgetStatus } from "../../api/reboot-budget.ts";
 import { matches } from "../../api/selector.ts";
-import type { Machines, UpdateGroup } from "../../api/update-group.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
 import { budgetNames } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";

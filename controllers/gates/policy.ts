@@ -46,7 +46,8 @@ export function decideGates(
     const { open, openUntil, freezesAt } = openingOf(group);
     const { names = [], shared = false } = bound.get(group) ?? {};
     const { machines, health } = group.spec;
-    const serves = machines !== undefined && group.status?.machines !== undefined && isConfirmed(group, incarnation);
+    const serves =
+      machines !== undefined && group.status?.machines !== undefined && isConfirmed(group, incarnation);
     return {
       group: group.metadata.name,
       paused: group.spec.paused,

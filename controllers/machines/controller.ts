@@ -83,12 +83,16 @@ export class MachinesController {
     }
     const path = `/metadata/annotations/${STEAL_MACHINE_ANNOTATION.replaceAll("/", "~1")}`;
     const value = metadata.annotations?.[STEAL_MACHINE_ANNOTATION];
-    await client.patch(updateGroup, { name: group }, {
-      type: "json",
-      body: [
-        { op: "test", path, value },
-        { op: "remove", path },
-      ],
-    });
+    await client.patch(
+      updateGroup,
+      { name: group },
+      {
+        type: "json",
+        body: [
+          { op: "test", path, value },
+          { op: "remove", path },
+        ],
+      },
+    );
   }
 }

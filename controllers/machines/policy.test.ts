@@ -1,21 +1,26 @@
 import { expect, it } from "vitest";
 import { MACHINES_ANNOTATION, STEAL_MACHINE_ANNOTATION } from "../../api/labels.ts";
-import type { MachinesStatus, UpdateGroup } from "../../api/update-group.ts";
+import type { MachinesStatus } from "../../api/machines.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
-import { decideGates } from "../gates/policy.ts";
 import { fleet, group, live, NOW, node, nodeUpdate } from "../fixtures.ts";
+import { decideGates } from "../gates/policy.ts";
 import type { World } from "../world.ts";
 import { isConfirmed, machinesStatus, stealOf } from "./policy.ts";
 
 function served(status?: Partial<MachinesStatus>, annotations: Record<string, string> = {}): UpdateGroup {
   const made = group("edge", { machines: { labels: { rack: "a" } } });
   made.metadata.annotations = annotations;
-  if (status !== undefined) made.status = { machines: { incarnation: "first", held: 0, holders: [], ...status } };
+  if (status !== undefined)
+    made.status = { machines: { incarnation: "first", held: 0, holders: [], ...status } };
   return made;
 }
 const holder = (machine: string, at: number, of = "edge"): [string, LiveGrant] => {
   const made = live(machine, { phase: "Committed" });
-  return [machine, { ...made, grant: { ...made.grant, node: machine, group: of, at, foreign: { protocol: "FleetLock" } } }];
+  return [
+    machine,
+    { ...made, grant: { ...made.grant, node: machine, group: of, at, foreign: { protocol: "FleetLock" } } },
+  ];
 };
 const holding = (incarnation: string | undefined, ...holders: [string, LiveGrant][]) => ({
   ...{ incarnation, grants: new Map(holders) },
@@ -40,11 +45,20 @@ it("begins with the incarnation that etcd has, and says nothing where no machine
 });
 
 it("keeps what it knew of an etcd that is gone, until a person confirms the new one", () => {
-  const before = { held: 1, holders: [{ machine: "a", protocol: "FleetLock", since: "2026-11-23T02:00:00Z" }] };
+  const before = {
+    held: 1,
+    holders: [{ machine: "a", protocol: "FleetLock", since: "2026-11-23T02:00:00Z" }],
+  };
   const lost = served(before);
   expect(isConfirmed(lost, "second")).toBe(false);
-  expect(machinesStatus(lost, holding("second"))).toEqual({ incarnation: "first", ...before, unconfirmed: "second" });
-  expect(machinesStatus(served(before, { [MACHINES_ANNOTATION]: "third" }), holding("second"))?.incarnation).toBe("first");
+  expect(machinesStatus(lost, holding("second"))).toEqual({
+    incarnation: "first",
+    ...before,
+    unconfirmed: "second",
+  });
+  expect(
+    machinesStatus(served(before, { [MACHINES_ANNOTATION]: "third" }), holding("second"))?.incarnation,
+  ).toBe("first");
   expect(machinesStatus(served(before, { [MACHINES_ANNOTATION]: "second" }), holding("second"))).toEqual({
     ...{ incarnation: "second", held: 0, holders: [] },
   });
@@ -53,7 +67,11 @@ it("keeps what it knew of an etcd that is gone, until a person confirms the new 
 it("names whose slot a person frees", () => {
   const asked = served({}, { [STEAL_MACHINE_ANNOTATION]: "a: it burnt: all of it" });
   const fleetNow = holding("first", holder("a", NOW));
-  expect(stealOf(asked, fleetNow)).toMatchObject({ machine: "a", reason: "it burnt: all of it", live: expect.anything() });
+  expect(stealOf(asked, fleetNow)).toMatchObject({
+    machine: "a",
+    reason: "it burnt: all of it",
+    live: expect.anything(),
+  });
   expect(stealOf(served({}, { [STEAL_MACHINE_ANNOTATION]: "b" }), fleetNow)).toEqual({
     ...{ machine: "b", reason: "no reason given", live: undefined },
   });
@@ -91,7 +109,9 @@ it("lets machines in only once the status names the incarnation, by the budgets 
 it("closes every budget of theirs while nobody knows who holds a slot", () => {
   const { groups, budgets } = gatesOf(served({}), "second");
   expect(groups[0]?.machines).toBeUndefined();
-  const closed = budgets.flatMap(({ budget: name, unconfirmed }) => (unconfirmed === undefined ? [] : [name]));
+  const closed = budgets.flatMap(({ budget: name, unconfirmed }) =>
+    unconfirmed === undefined ? [] : [name],
+  );
   expect(closed.toSorted()).toEqual(["budget/all", "budget/racks/rack=a", "group/edge"]);
 });
 

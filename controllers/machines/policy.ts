@@ -3,8 +3,9 @@
  * 3 and 9). Who holds is in etcd alone, because the machine itself takes and gives back.
  */
 import { MACHINES_ANNOTATION, STEAL_MACHINE_ANNOTATION } from "../../api/labels.ts";
+import type { MachinesStatus } from "../../api/machines.ts";
 import { timestamp } from "../../api/meta.ts";
-import type { MachinesStatus, UpdateGroup } from "../../api/update-group.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot, LiveGrant } from "../../coordination/coordination.ts";
 
 /** Holders that a status names. */

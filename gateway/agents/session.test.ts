@@ -90,7 +90,11 @@ describe("opening", () => {
       number: 1,
       fleet: {
         incarnation: "one",
-        groupGates: new Map(), desired: new Map(),
+        groupGates: new Map(),
+        budgetGates: new Map(),
+        budgets: new Map(),
+        offers: new Map(),
+        desired: new Map(),
         grants: new Map(),
         sessions: new Map(),
         present: new Set(),

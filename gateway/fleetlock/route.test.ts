@@ -1,11 +1,11 @@
 /** FleetLock over a real socket: what its clients send and take for yes or no (facts of zincati, airlock, poseidon/fleetlock). */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { silentLogger } from "../../ports/log.ts";
-import { systemClock } from "../../ports/clock.ts";
-import { LedRoom } from "../../test/slots/led-room.ts";
-import { SeededRandom } from "../../test/sim/random.ts";
-import { type EdgeServer, startEdge } from "../edge/server.ts";
 import { MachineCredentials } from "../../pki/machine-credentials.ts";
+import { systemClock } from "../../ports/clock.ts";
+import { silentLogger } from "../../ports/log.ts";
+import { SeededRandom } from "../../test/sim/random.ts";
+import { LedRoom } from "../../test/slots/led-room.ts";
+import { type EdgeServer, startEdge } from "../edge/server.ts";
 import { SlotLine } from "../slots/line.ts";
 import { fleetLockRoute } from "./route.ts";
 
@@ -34,7 +34,13 @@ beforeEach(async () => {
   });
   const meter = { answered: () => {} };
   edge = await startEdge({
-    ...{ listen: { host: "127.0.0.1", port: 0 }, routes: [route], clock: systemClock, log: silentLogger, meter },
+    ...{
+      listen: { host: "127.0.0.1", port: 0 },
+      routes: [route],
+      clock: systemClock,
+      log: silentLogger,
+      meter,
+    },
   });
 });
 afterEach(() => edge.stop(1000));
@@ -105,7 +111,12 @@ describe("what is refused", () => {
     ["no id", { body: client("") }, 400, "invalid_client_params"],
     ["a long id", { body: client("x".repeat(257)) }, 400, "invalid_client_params"],
     ["an id with a line break", { body: client("a\nb") }, 400, "invalid_client_params"],
-    ["an id that is a number", { body: { client_params: { id: 1, group: "g" } } }, 400, "invalid_client_params"],
+    [
+      "an id that is a number",
+      { body: { client_params: { id: 1, group: "g" } } },
+      400,
+      "invalid_client_params",
+    ],
     ["no group", { body: client(ID, "") }, 400, "invalid_client_params"],
     ["a group with a slash", { body: client(ID, "a/b") }, 400, "invalid_client_params"],
     ["the secret of another group", { body: client(ID, "h") }, 403, "unauthorized"],

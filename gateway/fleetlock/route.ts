@@ -3,11 +3,11 @@
  * Both may be repeated, and giving back what one does not hold is no error, as the protocol asks.
  */
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
+import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { EdgeAnswer, EdgeRequest, Route } from "../edge/server.ts";
-import type { MachineCredentials } from "../../pki/machine-credentials.ts";
-import type { SlotLine } from "../slots/line.ts";
 import { uidOf } from "../slots/identity.ts";
+import type { SlotLine } from "../slots/line.ts";
 import { errorOf, type FleetLockError, no, PROTOCOL_HEADER, parseClient, YES } from "./wire.ts";
 
 const PREFIX = "/fleetlock";
@@ -57,7 +57,11 @@ async function decide(
     return refuse({ status: 405, kind: "method_not_allowed", value: "Both calls are POST." });
   }
   if (request.header(PROTOCOL_HEADER) !== "true") {
-    return refuse({ status: 400, kind: "missing_header", value: `The header "${PROTOCOL_HEADER}: true" is missing.` });
+    return refuse({
+      status: 400,
+      kind: "missing_header",
+      value: `The header "${PROTOCOL_HEADER}: true" is missing.`,
+    });
   }
   const client = parseClient(request.body);
   if ("kind" in client) return refuse(client);
@@ -74,18 +78,22 @@ async function decide(
   const uid = uidOf(id);
   try {
     if (call === "steady-state") {
-      const freed = await line.free(uid, group);
-      if (freed === "freed") log.info("a machine gave its slot back", { machine: id, group, protocol: "FleetLock" });
+      const freed = await line.free(uid, group, "FleetLock");
+      if (freed === "freed")
+        log.info("a machine gave its slot back", { machine: id, group, protocol: "FleetLock" });
       return { kind: freed, answer: YES };
     }
     const ask = { uid, name: id, group, protocol: "FleetLock" } as const;
     const result = await line.take(ask, options.hold ?? HOLD, request.gone);
     if (result.outcome === "refused") return refuse(errorOf(result.why));
-    if (result.outcome === "granted") log.info("a machine has a slot", { machine: id, group, protocol: "FleetLock" });
+    if (result.outcome === "granted")
+      log.info("a machine has a slot", { machine: id, group, protocol: "FleetLock" });
     return { kind: result.outcome, answer: YES };
   } catch (error) {
     if (!(error instanceof EtcdUnavailable)) throw error;
     log.error("etcd gives no answer to a machine", error, { machine: id, group });
-    return refuse(errorOf({ reason: "EtcdUnavailable", message: "Nothing was changed, or it is not known: ask again." }));
+    return refuse(
+      errorOf({ reason: "EtcdUnavailable", message: "Nothing was changed, or it is not known: ask again." }),
+    );
   }
 }

@@ -15,9 +15,11 @@ const Body = z.object({
       .string()
       .min(1)
       .max(MAX_ID)
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused.
-      .regex(/^[^\u0000-\u001f\u007f]+$/),
-    group: z.string().max(253).regex(/^[a-zA-Z0-9.-]+$/),
+      .regex(/^\P{Cc}+$/u),
+    group: z
+      .string()
+      .max(253)
+      .regex(/^[a-zA-Z0-9.-]+$/),
   }),
 });
 

@@ -46,8 +46,3 @@ export function meaningOf({ type, result, errorCode, previousVersion }: OmahaEve
       return code === ROLLED_BACK ? { is: "rolledBack" } : { is: "failed", code };
   }
 }
-
-/** The code without the flags: what failures are grouped by. */
-export function errorCodeOf({ errorCode }: Pick<OmahaEvent, "errorCode">): number {
-  return errorCode & CODE;
-}

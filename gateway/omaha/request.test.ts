@@ -9,13 +9,23 @@ const app = (xml: string) => parse(xml).apps[0];
 
 describe("what update_engine sends", () => {
   it("is read whole", () => {
-    expect(parse(requestOf({ alias: "web &amp; &#39;db&#x27; &quot;1&quot;", inside: PING + CHECK + IDLE }))).toEqual({
-      ...{ updater: "update_engine-0.4.10", onDemand: false, osVersion: "2191.5.0_x86_64", platform: "CoreOS" },
+    expect(
+      parse(requestOf({ alias: "web &amp; &#39;db&#x27; &quot;1&quot;", inside: PING + CHECK + IDLE })),
+    ).toEqual({
+      ...{
+        updater: "update_engine-0.4.10",
+        onDemand: false,
+        osVersion: "2191.5.0_x86_64",
+        platform: "CoreOS",
+      },
       unknown: 0,
       apps: [
         {
           ...{ sentId: `{${FLATCAR}}`, id: FLATCAR, version: "2191.5.0", track: "stable", fromTrack: "" },
-          ...{ bootId: "6f5c34a4-4b56-4c4b-a8d0-a9a3ac2f5f0e", machineId: "0123456789abcdef0123456789abcdef" },
+          ...{
+            bootId: "6f5c34a4-4b56-4c4b-a8d0-a9a3ac2f5f0e",
+            machineId: "0123456789abcdef0123456789abcdef",
+          },
           ...{ oem: "qemu", oemVersion: "0.0.1", alephVersion: "2000.0.0", alias: `web & 'db' "1"` },
           ...{ board: "amd64-usr", ping: true, check: true },
           events: [{ type: 3, result: 2, errorCode: 0, previousVersion: "" }],
@@ -45,12 +55,18 @@ describe("what update_engine sends", () => {
   });
 
   it("may have what nobody knows: it is counted", () => {
-    const xml = requestOf({ inside: `${PING}<data name="x"/>${CHECK}` }).replace("ismachine", 'requestid="1" ismachine');
+    const xml = requestOf({ inside: `${PING}<data name="x"/>${CHECK}` }).replace(
+      "ismachine",
+      'requestid="1" ismachine',
+    );
     expect(parse(xml)).toMatchObject({ unknown: 2, apps: [{ ping: true, check: true }] });
   });
 
   it("may have several apps, each with its own", () => {
-    const two = requestOf({ inside: PING }).replace("</request>", `<app appid="other" version="1"><updatecheck/></app></request>`);
+    const two = requestOf({ inside: PING }).replace(
+      "</request>",
+      `<app appid="other" version="1"><updatecheck/></app></request>`,
+    );
     expect(parse(two).apps.map(({ id, ping, check }) => ({ id, ping, check }))).toEqual([
       { id: FLATCAR, ping: true, check: false },
       { id: "other", ping: false, check: true },
@@ -119,7 +135,23 @@ const corpus = [
 ];
 
 it(`answers each of ${FUZZ} damaged requests with a request or an OmahaError`, () => {
-  const pieces = ["<", ">", '"', "/", "&", "&#x110000;", "]]>", "<!", "<?", "=", "\u0000", "é", "{", "app", "</request>"];
+  const pieces = [
+    "<",
+    ">",
+    '"',
+    "/",
+    "&",
+    "&#x110000;",
+    "]]>",
+    "<!",
+    "<?",
+    "=",
+    "\u0000",
+    "é",
+    "{",
+    "app",
+    "</request>",
+  ];
   const damage = fc.record({
     of: fc.nat({ max: corpus.length - 1 }),
     cuts: fc.array(

@@ -85,7 +85,17 @@ const KNOWN: Readonly<Record<string, readonly string[]>> = {
   request: ["protocol", "version", "updaterversion", "installsource", "ismachine"],
   os: ["version", "platform", "sp", "arch"],
   app: [
-    ...["appid", "version", "track", "from_track", "bootid", "oem", "oemversion", "alephversion", "machineid"],
+    ...[
+      "appid",
+      "version",
+      "track",
+      "from_track",
+      "bootid",
+      "oem",
+      "oemversion",
+      "alephversion",
+      "machineid",
+    ],
     ...["machinealias", "lang", "board", "hardware_class", "delta_okay", "multi_manifest_ok"],
   ],
   event: ["eventtype", "eventresult", "errorcode", "previousversion"],
@@ -96,7 +106,10 @@ export function parseRequest(body: Buffer): OmahaRequest {
   const root = rootOf(textOf(body));
   const { $: attributes = {}, os, app, ...others } = root;
   if (text(attributes.protocol) !== "3.0") {
-    throw new OmahaError("NotOmaha", `protocol ${JSON.stringify(text(attributes.protocol))}: 3.0 is spoken here`);
+    throw new OmahaError(
+      "NotOmaha",
+      `protocol ${JSON.stringify(text(attributes.protocol))}: 3.0 is spoken here`,
+    );
   }
   const system = element(os);
   const apps = list(app);
@@ -152,10 +165,14 @@ function textOf(body: Buffer): string {
     throw new OmahaError("NotXml", "the request is not in UTF-8");
   }
   // What a document type declares is never needed, and may grow without end.
-  if (xml.includes("<!")) throw new OmahaError("NotXml", "declarations, comments and CDATA are not read here");
+  if (xml.includes("<!"))
+    throw new OmahaError("NotXml", "declarations, comments and CDATA are not read here");
   const [, encoding] = /^<\?xml[^>]*\sencoding=["']([^"']*)["']/.exec(xml) ?? [];
   if (encoding !== undefined && !/^utf-?8$/i.test(encoding)) {
-    throw new OmahaError("NotXml", `the request says that it is in ${encoding.slice(0, 40)}: UTF-8 is read here`);
+    throw new OmahaError(
+      "NotXml",
+      `the request says that it is in ${encoding.slice(0, 40)}: UTF-8 is read here`,
+    );
   }
   // Clients before 2023-10 keep the quotes of their configuration: oem=""qemu"" (flatcar/update_engine db448f9).
   return xml.includes('=""') ? xml.replaceAll(/=""([^"<>=]+)""(?=[\s/>?])/g, '="$1"') : xml;
@@ -170,10 +187,18 @@ function rootOf(xml: string): Element {
   try {
     document = parser.parse(xml) as Record<string, unknown>;
   } catch (error) {
-    throw new OmahaError("NotXml", `the request can't be read: ${error instanceof Error ? error.message : ""}`);
+    throw new OmahaError(
+      "NotXml",
+      `the request can't be read: ${error instanceof Error ? error.message : ""}`,
+    );
   }
   const { request, ...others } = document;
-  if (typeof request !== "object" || request === null || Array.isArray(request) || Object.keys(others).length > 0) {
+  if (
+    typeof request !== "object" ||
+    request === null ||
+    Array.isArray(request) ||
+    Object.keys(others).length > 0
+  ) {
     throw new OmahaError("NotOmaha", "one <request> is expected");
   }
   return request as Element;
@@ -216,8 +241,7 @@ function text(value: string | undefined): string {
         return point <= 0x10_ff_ff ? String.fromCodePoint(point) : "";
       })
     : value;
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is left out.
-  return read.replaceAll(/[\u0000-\u001f\u007f]/g, "").slice(0, MAX_TEXT);
+  return read.replaceAll(/\p{Cc}/gu, "").slice(0, MAX_TEXT);
 }
 
 /** Signed or not, of 32 bits; 0 where it is no number, as update_engine itself reads it. */

@@ -44,13 +44,19 @@ it("acknowledges ping and events, after the day's seconds", () => {
 });
 
 it("is read as it was meant, whatever names and addresses hold", () => {
-  const text = fc.string({ minLength: 1, maxLength: 20, unit: "grapheme-ascii" }).map((s) => s.replaceAll(/\s/g, "_"));
+  const text = fc
+    .string({ minLength: 1, maxLength: 20, unit: "grapheme-ascii" })
+    .map((s) => s.replaceAll(/\s/g, "_"));
   fc.assert(
     fc.property(text, text, text, (version, url, name) => {
       const verdict = readAsUpdateEngine(
         answer({ version, codebases: [url], payload: { name, size: 1, sha256 }, extras: [] }),
       );
-      expect(verdict).toMatchObject({ does: "update", version, urls: [`${url.endsWith("/") ? url : `${url}/`}${name}`] });
+      expect(verdict).toMatchObject({
+        does: "update",
+        version,
+        urls: [`${url.endsWith("/") ? url : `${url}/`}${name}`],
+      });
     }),
   );
 });

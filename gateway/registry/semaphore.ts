@@ -139,9 +139,16 @@ async function change(
     if (result.outcome === "granted") log.info("a machine has a slot", about);
     return;
   }
-  if (removed.length === 1 && (await line.free(uidOf(id), group)) === "freed") {
-    log.info("a machine gave its slot back", about);
+  if (removed.length !== 1) return;
+  if ((await line.free(uidOf(id), group, about.protocol)) === "none") {
+    throw new V2Error(
+      209,
+      `${id} took its slot by another protocol, and is to give it back by that`,
+      index,
+      403,
+    );
   }
+  log.info("a machine gave its slot back", about);
 }
 
 async function look(

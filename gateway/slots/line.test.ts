@@ -1,6 +1,6 @@
 import { beforeEach, expect, it } from "vitest";
-import { LedRoom } from "../../test/slots/led-room.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
+import { LedRoom } from "../../test/slots/led-room.ts";
 import { settle } from "../fake-clock.ts";
 import { SlotLine } from "./line.ts";
 
@@ -37,12 +37,12 @@ it("answers who waits as soon as the slot is free, in the order of their asking"
   const waiting = ["m2", "m3", "m4"].map(async (uid) => {
     const result = await take(one, uid);
     order.push(`${uid} ${result.outcome}`);
-    await one.free(uid, "g");
+    await one.free(uid, "g", "FleetLock");
   });
   await passing(1000);
   expect(order).toEqual([]);
   expect(one.waiting).toBe(3);
-  await one.free("m1", "g");
+  await one.free("m1", "g", "FleetLock");
   await passing(500);
   await Promise.all(waiting);
   expect(order).toEqual(["m2 granted", "m3 granted", "m4 granted"]);
@@ -53,7 +53,7 @@ it("sees within a second that another gateway freed the slot", async () => {
   await take(one, "m1");
   const waiting = take(other, "m2");
   await passing(500);
-  await one.free("m1", "g");
+  await one.free("m1", "g", "FleetLock");
   await passing(2000);
   expect(await waiting).toEqual({ outcome: "granted" });
 });
@@ -75,6 +75,29 @@ it("ends with its client, and leaves nothing that waits", async () => {
   gone.abort();
   expect(await waiting).toMatchObject({ outcome: "refused" });
   expect(one.waiting).toBe(0);
+});
+
+it("answers what etcd was asked, although its time is over meanwhile", async () => {
+  await take(one, "m1");
+  let asked = 0;
+  const { takeForeign } = led.room;
+  const slow = new SlotLine({
+    coordination: {
+      ...led.room,
+      takeForeign: async (ask) => {
+        const result = await takeForeign(ask);
+        // The second asking takes longer than the machine was to wait.
+        if (ask.uid === "m2" && (asked += 1) > 1) led.pass(5000);
+        return result;
+      },
+    },
+    ...{ clock: led.clock, random: new SeededRandom(4) },
+  });
+  const waiting = take(slow, "m2", 3000);
+  await passing(500);
+  await one.free("m1", "g", "FleetLock");
+  await passing(2000);
+  expect(await waiting).toEqual({ outcome: "granted" });
 });
 
 it("gives one slot to one of many that ask two gateways at once, and an error to none", async () => {

@@ -3,16 +3,23 @@
  * ticket; then the gateway looks for all of them, and asks again for those whose turn it is. So a hundred that wait
  * cost as much as one, and none of them sees that others ask at the same moment.
  */
-import type { Coordination, ForeignAsk, ForeignFreed, ForeignLine, ForeignResult } from "../../coordination/coordination.ts";
+import type {
+  Coordination,
+  ForeignAsk,
+  ForeignFreed,
+  ForeignLine,
+  ForeignResult,
+} from "../../coordination/coordination.ts";
+import type { Protocol } from "../../coordination/records.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Random } from "../../ports/random.ts";
 
-/** What changes elsewhere (another gateway, a window that opens) is seen after so long, ms. */
+/** What no place in a budget tells of (a window that opens, a limit that is raised) is seen after so long, ms. */
 const LOOK = 1000;
 /** Machines that wait at one gateway; one more is answered at once what it waits for. */
 const MAX_WAITING = 2000;
 
-type SlotCoordination = Pick<Coordination, "takeForeign" | "freeForeign" | "readForeign">;
+type SlotCoordination = Pick<Coordination, "takeForeign" | "freeForeign" | "readForeign" | "watchBudgets">;
 
 export interface SlotLineOptions {
   coordination: SlotCoordination;
@@ -30,6 +37,8 @@ interface Waiting {
 export class SlotLine {
   readonly #options: SlotLineOptions;
   readonly #groups = new Map<string, GroupLine>();
+  /** While somebody waits. */
+  #watch: { close(): void } | undefined;
   #waiting = 0;
 
   constructor(options: SlotLineOptions) {
@@ -46,18 +55,23 @@ export class SlotLine {
   async take(ask: Omit<ForeignAsk, "nonce">, hold: number, gone: AbortSignal): Promise<ForeignResult> {
     const { coordination, clock, random } = this.#options;
     const group = this.#group(ask.group);
-    const once = () =>
-      group.alone(() => coordination.takeForeign({ ...ask, nonce: random.uuid() }));
+    const once = () => group.alone(() => coordination.takeForeign({ ...ask, nonce: random.uuid() }));
     const first = await once();
-    if (first.outcome !== "refused" || !mayCome(first) || hold <= 0 || gone.aborted) return this.#done(ask.group, first);
+    if (first.outcome !== "refused" || !mayCome(first) || hold <= 0 || gone.aborted)
+      return this.#done(ask.group, first);
     if (this.#waiting >= MAX_WAITING) return this.#done(ask.group, first);
     this.#waiting += 1;
+    this.#watch ??= coordination.watchBudgets(() => {
+      for (const each of this.#groups.values()) each.look();
+    });
     try {
       return await new Promise<ForeignResult>((resolve, reject) => {
+        let [asking, over] = [false, false];
         const waiting: Waiting = {
           uid: ask.uid,
           answer: first,
           again: async () => {
+            asking = true;
             try {
               waiting.answer = await once();
             } catch (error) {
@@ -65,11 +79,15 @@ export class SlotLine {
               reject(error);
               return true;
             }
-            if (waiting.answer.outcome === "refused" && mayCome(waiting.answer)) return false;
+            asking = false;
+            if (!over && mayCome(waiting.answer)) return false;
             waiting.end();
             return true;
           },
           end: () => {
+            // What etcd is asked just now is the answer: a machine must not be told no that has the slot.
+            over = true;
+            if (asking) return;
             settle();
             resolve(waiting.answer);
           },
@@ -85,15 +103,28 @@ export class SlotLine {
       });
     } finally {
       this.#waiting -= 1;
+      if (this.#waiting === 0) {
+        this.#watch?.close();
+        this.#watch = undefined;
+      }
       this.#forget(ask.group);
     }
   }
 
+  /** What changes a group's counts, one at a time: two of one gateway would only be in each other's way. */
+  async alone<T>(group: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#group(group).alone(work);
+    } finally {
+      this.#forget(group);
+    }
+  }
+
   /** Throws `EtcdUnavailable`. */
-  async free(uid: string, group: string): Promise<ForeignFreed> {
+  async free(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed> {
     const { coordination } = this.#options;
     const line = this.#group(group);
-    const freed = await line.alone(() => coordination.freeForeign(uid, group));
+    const freed = await line.alone(() => coordination.freeForeign(uid, group, protocol));
     if (freed === "freed") line.look();
     this.#forget(group);
     return freed;

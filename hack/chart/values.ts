@@ -116,7 +116,9 @@ const gateway = object(
         tls: z
           .boolean()
           .default(true)
-          .describe("With the gateway's certificate; without it something else must keep the secrets private"),
+          .describe(
+            "With the gateway's certificate; without it something else must keep the secrets private",
+          ),
         keysSecret: z
           .string()
           .default("")

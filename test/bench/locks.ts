@@ -34,7 +34,8 @@ interface Contention {
 
 export async function run({ onProgress }: { onProgress: (line: string) => void }): Promise<object> {
   const etcd = await startEtcd();
-  const connect = (): EtcdPort => connectEtcd({ endpoints: etcd.endpoints, clock: systemClock, random: systemRandom });
+  const connect = (): EtcdPort =>
+    connectEtcd({ endpoints: etcd.endpoints, clock: systemClock, random: systemRandom });
   const ports = [connect(), connect()];
   const edges: EdgeServer[] = [];
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
@@ -109,7 +110,8 @@ function airlockRoute(etcd: EtcdPort): Route {
       const found = results[0]?.[0];
       const holders = JSON.parse(found?.value ?? "[]") as string[];
       const locks = path.endsWith("pre-reboot");
-      if (locks && holders.length > 0 && !holders.includes(id)) return { status: 500, body: "all slots are locked" };
+      if (locks && holders.length > 0 && !holders.includes(id))
+        return { status: 500, body: "all slots are locked" };
       const next = locks ? [id] : holders.filter((holder) => holder !== id);
       const done = await etcd.txn(
         [{ key, target: "mod", is: "equal", revision: found?.modRevision ?? 0 }],
@@ -132,7 +134,9 @@ async function contend(
   await Promise.all(
     Array.from({ length: clients }, async (_, index) => {
       const port = edges[index % edges.length]?.port ?? 0;
-      const body = JSON.stringify({ client_params: { id: index.toString(16).padStart(32, "0"), group: GROUP } });
+      const body = JSON.stringify({
+        client_params: { id: index.toString(16).padStart(32, "0"), group: GROUP },
+      });
       const until = async (call: string): Promise<void> => {
         while ((await post(agent, port, `${prefix}/v1/${call}`, body)) !== 200) {
           failures += 1;

@@ -99,6 +99,8 @@ export function agentDays(fleet: () => Fleet): void {
       await reaches(starved, "Draining");
       await outOfMemory(starved);
 
+      cluster.mirror.fault = "stall";
+      await duringWrite(evicted, () => outOfMemory(evicted));
       await reaches(evicted, "Draining");
       const { metadata } = await agentOn(evicted);
       const eviction = { apiVersion: "policy/v1", kind: "Eviction", metadata: { name: metadata.name } };

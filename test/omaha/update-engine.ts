@@ -23,11 +23,17 @@ export type Verdict =
 type Element = Record<string, unknown>;
 const lists = ["url", "package", "action", "app", "event", "manifest"];
 const parser = new XMLParser({
-  ...{ ignoreAttributes: false, attributeNamePrefix: "@", parseAttributeValue: false, ignoreDeclaration: true },
+  ...{
+    ignoreAttributes: false,
+    attributeNamePrefix: "@",
+    parseAttributeValue: false,
+    ignoreDeclaration: true,
+  },
   isArray: (name) => lists.includes(name),
 });
 
-export function readAsUpdateEngine(xml: string): Verdict {
+/** `sysext`: whether download_sysext reads it as well, which wants a uuid for an app's id. */
+export function readAsUpdateEngine(xml: string, sysext = true): Verdict {
   const invalid = (because: string): Verdict => ({ does: "fail", code: 34, because });
   let document: Element;
   try {
@@ -42,7 +48,7 @@ export function readAsUpdateEngine(xml: string): Verdict {
   if (check["@status"] === "noupdate")
     return { does: "nothing", pollInterval: poll === undefined ? undefined : Number(poll) };
   if (check["@status"] !== "ok") return invalid(`updatecheck status ${String(check["@status"])}`);
-  const codebases = many(one(check.urls).url).map((url) => String(url["@codebase"] ?? ""));
+  const codebases = many(one(check.urls).url).map((url) => text(url["@codebase"]));
   if (codebases.length === 0 || codebases.includes("")) return invalid("a url without a codebase");
   const manifests = many(check.manifest);
   if (manifests.length !== 1) return invalid(`${manifests.length} manifests`);
@@ -53,9 +59,10 @@ export function readAsUpdateEngine(xml: string): Verdict {
   if (!first?.["@name"] || !(size > 0)) return invalid("no first package with a name and a size");
   const actions = many(one(manifest.actions).action);
   const postinstall = actions.find((action) => action["@event"] === "postinstall");
-  const sha256 = String(postinstall?.["@sha256"] ?? "");
-  if (Buffer.from(sha256, "base64").length !== 32 || sha256.length !== 44) return invalid("no postinstall with a sha256");
-  const strict = strictly(app, packages, actions);
+  const sha256 = text(postinstall?.["@sha256"]);
+  if (Buffer.from(sha256, "base64").length !== 32 || sha256.length !== 44)
+    return invalid("no postinstall with a sha256");
+  const strict = sysext ? strictly(app, packages, actions) : undefined;
   if (strict !== undefined) return invalid(`download_sysext: ${strict}`);
   return {
     ...{ does: "update", version: String(manifest["@version"]), size, sha256 },
@@ -79,7 +86,8 @@ function strictly(app: Element, packages: Element[], actions: Element[]): string
     if (!/^[0-9a-f]{64}$/.test(String(one["@hash_sha256"]))) return "hash_sha256 is not in lower-case hex";
   }
   for (const action of actions) {
-    if (!["preinstall", "install", "postinstall", "update"].includes(String(action["@event"]))) return "event of an action";
+    if (!["preinstall", "install", "postinstall", "update"].includes(String(action["@event"])))
+      return "event of an action";
     if (Buffer.from(String(action["@sha256"]), "base64").length !== 32) return "sha256 of an action";
   }
   return undefined;
@@ -91,4 +99,8 @@ function one(value: unknown): Element {
 
 function many(value: unknown): Element[] {
   return Array.isArray(value) ? value.map(one) : [];
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }

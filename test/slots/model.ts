@@ -173,9 +173,7 @@ function writeGates(world: World, manager: Coordination, leader: Leadership, gat
         open: gates.open ?? true,
         openUntil: closesIn === undefined || closesIn === null ? null : now + closesIn,
         freezesAt: null,
-        ...(gates.machines === false
-          ? {}
-          : { machines: { budgets: ALL_BUDGETS, needs: 1000, open: true } }),
+        ...(gates.machines === false ? {} : { machines: { budgets: ALL_BUDGETS, needs: 1000, open: true } }),
         validUntil,
       },
     ],
@@ -305,7 +303,7 @@ async function speak(world: World, gateway: Coordination, act: "ask" | "back", u
     return;
   }
   const holds = world.invariants.foreign(uid);
-  const outcome = await gateway.freeForeign(uid, "g");
+  const outcome = await gateway.freeForeign(uid, "g", "FleetLock");
   const ended = events.slice(mark).some((e) => e.uid === uid && e.what === "ended");
   if (outcome === "freed" && !ended) breaches.push(`${uid}: a slot was given back and is still there`);
   if (outcome === "none" && holds && !ended) breaches.push(`${uid}: a slot that it has was not given back`);

@@ -103,7 +103,10 @@ const gatewayAct = fc.oneof(
   },
   {
     weight: 3,
-    arbitrary: fc.record({ do: fc.constantFrom("ask" as const, "ask" as const, "back" as const), machine: fc.nat({ max: 2 }) }),
+    arbitrary: fc.record({
+      do: fc.constantFrom("ask" as const, "ask" as const, "back" as const),
+      machine: fc.nat({ max: 2 }),
+    }),
   },
   {
     weight: 1,

@@ -1,9 +1,9 @@
 /** A machine that runs no agent of ours and asks by FleetLock before it reboots, as Zincati does. For tests. */
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { Cluster } from "../../../hack/cluster/cluster.ts";
 import type { Outage } from "../../../hack/cluster/observer.ts";
 import { MachineCredentials, parseKeys } from "../../../pki/machine-credentials.ts";
-import { readFileSync } from "node:fs";
 
 interface Reply {
   status: number;
@@ -62,6 +62,8 @@ export class FleetLockClient {
       // A client asks again by its own clock.
       await new Promise((resolve) => setTimeout(resolve, 300));
     }
-    throw new Error(`${this.id}: ${call} was never answered with yes: ${JSON.stringify(last)} ${String(last)}`);
+    throw new Error(
+      `${this.id}: ${call} was never answered with yes: ${JSON.stringify(last)} ${String(last)}`,
+    );
   }
 }

@@ -57,7 +57,7 @@ test("a slot that etcd lost counts as taken until a person says that nobody is d
   await serve(berth, { maxUnavailable: 1 });
   const [one, other] = ["one", "other"].map((name) => new FleetLockClient(cluster, "forgotten", name));
   if (one === undefined || other === undefined) throw new Error("two clients");
-  expect((await one.call("pre-reboot")).status).toBe(200);
+  await today.waitFor("a machine has a slot", async () => (await one.call("pre-reboot")).status === 200);
   await today.waitFor("the status names the holder", async () => {
     return (await berth.group())?.status?.machines?.holders[0]?.machine === one.id;
   });
@@ -66,15 +66,18 @@ test("a slot that etcd lost counts as taken until a person says that nobody is d
     return (await berth.group())?.status?.machines?.unconfirmed !== undefined;
   });
   expect((await other.call("pre-reboot")).status).not.toBe(200);
-  await berth.publish("1.1.0-forgotten");
+  await berth.publish("1.2.0-forgotten");
   await today.waitFor("a node says why it waits", async () => {
     return (await berth.nodeUpdates()).some(({ status }) => status?.reason === "MachinesUnconfirmed");
   });
-  expect((await berth.nodeUpdates()).every(({ status }) => status?.running !== "1.1.0-forgotten")).toBe(true);
+  expect((await berth.nodeUpdates()).every(({ status }) => status?.running !== "1.2.0-forgotten")).toBe(true);
   const wanted = (await berth.group())?.status?.machines?.unconfirmed;
   await berth.annotate("updategroup", "forgotten", MACHINES_ANNOTATION, wanted);
-  await berth.done("1.1.0-forgotten");
-  await today.waitFor("the other machine has its turn", async () => (await other.call("pre-reboot")).status === 200);
+  await berth.done("1.2.0-forgotten");
+  await today.waitFor(
+    "the other machine has its turn",
+    async () => (await other.call("pre-reboot")).status === 200,
+  );
 
   await today.waitFor("the status names it", async () => {
     return (await berth.group())?.status?.machines?.holders[0]?.machine === other.id;
