@@ -164,7 +164,7 @@ export const release = defineKind({
     {
       rule: "(has(self.spec.payloads) && size(self.spec.payloads) > 0) || (has(self.spec.omaha) && size(self.spec.omaha) > 0)",
       message: "a release needs a payload: fill `payloads`, or `omaha`",
-      fieldPath: ".spec",
+      fieldPath: ".spec.payloads",
     },
     {
       rule: "self.spec == oldSelf.spec",
