@@ -1,9 +1,10 @@
 /** Metrics and probes of one agent, on a port of their own. prom-client is loaded only when they are asked for. */
-import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Gauge as GaugeType, Registry } from "prom-client";
+import { observeCertificates } from "../pki/certificate-expiry.ts";
+import { parseAddress } from "../ports/address.ts";
 import type { Agent } from "./agent.ts";
 
 export interface MetricsServer {
@@ -26,8 +27,7 @@ interface RegistryOptions {
 /** `/readyz` answers 200 while there is a session, `/healthz` always. */
 export async function serveMetrics(options: MetricsOptions): Promise<MetricsServer> {
   const { address, agent } = options;
-  const [, host, port] = /^(.*):(\d{1,5})$/.exec(address) ?? [];
-  if (port === undefined) throw new Error(`${address}: [HOST]:PORT expected`);
+  const { host, port } = parseAddress(address);
   const registry = await agentRegistry(options);
   const server = createServer((request, response) => {
     const answer = async (): Promise<void> => {
@@ -43,7 +43,7 @@ export async function serveMetrics(options: MetricsOptions): Promise<MetricsServ
   server.maxConnections = 32;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(Number(port), host === "" ? undefined : host, resolve);
+    server.listen(port, host, resolve);
   });
   return {
     port: (server.address() as AddressInfo).port,
@@ -119,40 +119,11 @@ export async function agentRegistry({ agent, version, identity }: RegistryOption
     },
   });
   if (identity !== undefined) {
-    const told = (name: string, help: string, timeOf: (certificate: X509Certificate) => Date): void => {
-      const own: GaugeType = new Gauge({
-        name,
-        help,
-        labelNames: ["certificate"],
-        registers,
-        async collect() {
-          own.reset();
-          const certificate = await certificateIn(identity);
-          if (certificate !== undefined)
-            own.set({ certificate: "machine" }, timeOf(certificate).getTime() / 1000);
-        },
-      });
-    };
-    told(
-      "slipway_certificate_expiry_timestamp_seconds",
-      "When a certificate that this process uses ends, in Unix time.",
-      ({ validToDate }) => validToDate,
-    );
-    told(
-      "slipway_certificate_start_timestamp_seconds",
-      "When a certificate that this process uses became valid, in Unix time.",
-      ({ validFromDate }) => validFromDate,
-    );
+    observeCertificates({ Gauge }, registry, async () => {
+      // Not there before the machine has joined.
+      const pem = await readFile(identity, "utf8").catch(() => undefined);
+      return pem === undefined ? [] : [["machine", pem]];
+    });
   }
   return registry;
-}
-
-/** The first certificate in `file`; undefined where there is none. */
-async function certificateIn(file: string): Promise<X509Certificate | undefined> {
-  try {
-    const text = await readFile(file, "utf8");
-    return new X509Certificate(text.slice(text.indexOf("-----BEGIN CERTIFICATE")));
-  } catch {
-    return undefined;
-  }
 }

@@ -4,16 +4,18 @@ import { readFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
+import * as prom from "prom-client";
 import * as z from "zod";
 import { MANAGER_LEASE } from "../api/labels.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
 import { EtcdHealth } from "../coordination/etcd-health.ts";
 import { meterEtcd } from "../coordination/etcd-metrics.ts";
 import { connectEtcd } from "../coordination/etcd3-port.ts";
+import { observeCertificates } from "../pki/certificate-expiry.ts";
+import { parseAddress } from "../ports/address.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
-import { observeCertificates } from "../runtime/certificate-expiry.ts";
 import { startHealth } from "../runtime/health.ts";
 import { loadKubeConfig } from "../runtime/kubeconfig.ts";
 import type { Manager } from "../runtime/manager.ts";
@@ -28,15 +30,6 @@ import { RivalWatch } from "./rivals/watch.ts";
 const API_RATE = 100;
 const API_BURST = 300;
 
-const Address = z
-  .string()
-  .regex(/^([^\s]*):\d{1,5}$/, { error: "--metrics: [HOST]:PORT expected, such as :8080" })
-  .transform((text) => {
-    const at = text.lastIndexOf(":");
-    const host = text.slice(0, at).replace(/^\[|\]$/g, "");
-    return { port: Number(text.slice(at + 1)), ...(host === "" ? {} : { host }) };
-  });
-
 const Flags = z
   .object({
     kubeconfig: z.string().optional(),
@@ -44,7 +37,7 @@ const Flags = z
     etcdCa: z.string().optional(),
     etcdCert: z.string().optional(),
     etcdKey: z.string().optional(),
-    metrics: Address.optional(),
+    metrics: z.string().transform(parseAddress).optional(),
     leaderElectNamespace: z.string().min(1),
     webhookKeys: z.string().optional(),
     identity: z.string().min(1),
@@ -103,7 +96,7 @@ async function run(flags: Flags): Promise<void> {
   observe(metrics.registry);
   const { etcdCert } = flags;
   if (etcdCert !== undefined)
-    observeCertificates(metrics.registry, () => [["etcd-client", readFileSync(etcdCert, "utf8")]]);
+    observeCertificates(prom, metrics.registry, () => [["etcd-client", readFileSync(etcdCert, "utf8")]]);
   const crds = new CrdWatch({ client, clock, log: log.with({ part: "crds" }) });
   const etcdHealth = new EtcdHealth({
     etcd,

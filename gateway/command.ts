@@ -6,13 +6,13 @@ import * as z from "zod";
 import { createCoordination } from "../coordination/create.ts";
 import { EtcdHealth } from "../coordination/etcd-health.ts";
 import { meterEtcd } from "../coordination/etcd-metrics.ts";
+import { parseAddress } from "../ports/address.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
 import { loadKubeConfig } from "../runtime/kubeconfig.ts";
 import { observeProcess } from "../runtime/metrics.ts";
 import { createRestClient } from "../runtime/rest-client.ts";
-import { parseAddress } from "./address.ts";
 import { addEtcdFlags, EtcdFlags, openEtcd } from "./etcd-flags.ts";
 import { startGateway } from "./gateway.ts";
 

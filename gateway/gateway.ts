@@ -1,13 +1,14 @@
 /** A gateway: the agents' server, the fleet view, the lease of presence, health and metrics, put together. */
+import * as prom from "prom-client";
 import type { Coordination } from "../coordination/coordination.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
+import { type NamedCertificate, observeCertificates } from "../pki/certificate-expiry.ts";
+import type { Address } from "../ports/address.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
-import { type NamedCertificate, observeCertificates } from "../runtime/certificate-expiry.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import { type Check, type HealthServer, startHealth } from "../runtime/health.ts";
-import type { Address } from "./address.ts";
 import { Authenticator } from "./agents/authenticate.ts";
 import { Enrolment } from "./agents/join.ts";
 import { AgentServer, defaultServerLimits, type ServerLimits } from "./agents/server.ts";
@@ -80,7 +81,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     connections: () => server?.connections ?? 0,
     hasLease: () => presence.lease !== undefined,
   });
-  observeCertificates(metrics.registry, () => [
+  observeCertificates(prom, metrics.registry, () => [
     ["server", certificates.current.server.certificate],
     ["authority", authority().bundle],
     ...(options.otherCertificates?.() ?? []),

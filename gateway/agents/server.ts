@@ -16,6 +16,7 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
+import type { Address } from "../../ports/address.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { sleep } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
@@ -29,7 +30,6 @@ import type {
   SessionResponse,
 } from "../../proto/gen/agent_pb.ts";
 import { agentGatewayService } from "../../proto/service.ts";
-import type { Address } from "../address.ts";
 import { RefusedRequest } from "../certificate-authority.ts";
 import type { CertificateFiles } from "../certificate-files.ts";
 import type { GatewayMetrics } from "../metrics.ts";

@@ -1,18 +1,18 @@
 /** The registries that the processes have, without a fleet: names, help, types and labels are all there. */
-import type { Registry } from "prom-client";
+import * as prom from "prom-client";
 import { agentRegistry } from "../../agent/metrics.ts";
 import { createFleetMetrics } from "../../controllers/metrics/fleet.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { meterEtcd } from "../../coordination/etcd-metrics.ts";
 import { createGatewayMetrics } from "../../gateway/metrics.ts";
+import { observeCertificates } from "../../pki/certificate-expiry.ts";
 import { systemClock } from "../../ports/clock.ts";
-import { observeCertificates } from "../../runtime/certificate-expiry.ts";
 import { createMetrics, observeProcess } from "../../runtime/metrics.ts";
 
 export type Role = "manager" | "gateway" | "agent";
 
 export interface Registries {
-  of: Readonly<Record<Role, Registry>>;
+  of: Readonly<Record<Role, prom.Registry>>;
   /** Stops what observes this process. */
   end: () => void;
 }
@@ -39,7 +39,7 @@ export async function registries(etcd: EtcdPort): Promise<Registries> {
   });
   ends.push(observeProcess(gateway.registry, { role: "gateway", version: "1.0.0" }));
   for (const registry of [runtime.registry, gateway.registry]) {
-    observeCertificates(registry, () => []);
+    observeCertificates(prom, registry, () => []);
     meterEtcd(etcd, systemClock).observe(registry);
   }
   const agent = await agentRegistry({

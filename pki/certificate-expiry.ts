@@ -1,21 +1,28 @@
 /** Tells Prometheus when the certificates that a process uses end. */
 import { X509Certificate } from "node:crypto";
-import { Gauge, type Registry } from "prom-client";
+import type { Gauge, Registry } from "prom-client";
 
-/** A certificate by what it is for ("server", "etcd-client"), in PEM; of a bundle the first counts. */
+/** A certificate by what it is for ("server", "etcd-client"), in PEM; of a bundle the first counts, a key before it does not. */
 export type NamedCertificate = readonly [name: string, pem: string];
 
-/** `read` is asked at each scrape; what is no certificate is left out. Both metrics together tell how much of its life is left. */
-export function observeCertificates(registry: Registry, read: () => Iterable<NamedCertificate>): void {
+/**
+ * `read` is asked at each scrape; what is no certificate is left out. Both metrics together tell how much of its life is
+ * left. The library is given, because the agent loads it only where metrics are asked for.
+ */
+export function observeCertificates(
+  prom: { Gauge: typeof Gauge },
+  registry: Registry,
+  read: () => Iterable<NamedCertificate> | Promise<Iterable<NamedCertificate>>,
+): void {
   const told = (name: string, help: string, timeOf: (certificate: X509Certificate) => Date): void => {
-    const gauge: Gauge = new Gauge({
+    const gauge: Gauge = new prom.Gauge({
       name,
       help,
       labelNames: ["certificate"],
       registers: [registry],
-      collect() {
+      async collect() {
         gauge.reset();
-        for (const [certificate, pem] of read()) {
+        for (const [certificate, pem] of await read()) {
           const parsed = parse(pem);
           if (parsed !== undefined) gauge.set({ certificate }, timeOf(parsed).getTime() / 1000);
         }
@@ -36,7 +43,7 @@ export function observeCertificates(registry: Registry, read: () => Iterable<Nam
 
 function parse(pem: string): X509Certificate | undefined {
   try {
-    return new X509Certificate(pem);
+    return new X509Certificate(pem.slice(pem.indexOf("-----BEGIN CERTIFICATE")));
   } catch {
     return undefined;
   }
