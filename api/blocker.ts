@@ -1,6 +1,7 @@
 /** What keeps a group's nodes from taking a slot: alerts, Pods on the node, or a hook's answer. */
 import * as z from "zod";
 import { Duration } from "./duration.ts";
+import { entryName } from "./entry-name.ts";
 import { between, exactlyOne, form, selectsSomething, validations } from "./rules.ts";
 import { LabelSelector } from "./selector.ts";
 
@@ -58,12 +59,7 @@ const HookBlocker = z.object({
 
 export const Blocker = z
   .object({
-    name: z
-      .string()
-      .min(1)
-      .max(63)
-      .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/)
-      .meta(form("must be a name: lower-case letters, digits and `-`")),
+    name: entryName(),
     alerts: AlertBlocker.optional(),
     pods: PodBlocker.optional(),
     http: HookBlocker.optional(),

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { HttpUrl } from "./blocker.ts";
 import { Duration } from "./duration.ts";
+import { entryName } from "./entry-name.ts";
 import { SigningKey } from "./notification.ts";
 import { between, exactlyOne, form, validations } from "./rules.ts";
 
@@ -82,12 +83,7 @@ const HttpHook = z.object({
 
 export const Hook = z
   .object({
-    name: z
-      .string()
-      .min(1)
-      .max(40)
-      .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/)
-      .meta(form("must be a name: lower-case letters, digits and `-`")),
+    name: entryName(40),
     label: LabelHook.optional(),
     job: JobHook.optional(),
     http: HttpHook.optional(),

@@ -3,12 +3,13 @@ import * as z from "zod";
 import { Blockers, HttpUrl } from "./blocker.ts";
 import { ObjectName } from "./channel.ts";
 import { Duration } from "./duration.ts";
+import { entryName } from "./entry-name.ts";
 import { Hooks } from "./hook.ts";
 import { IntOrPercent } from "./int-or-percent.ts";
 import { defineKind, type Rule } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { Notifications } from "./notification.ts";
-import { atLeastOne, between, exactlyOne, form, selectsSomething, validations } from "./rules.ts";
+import { atLeastOne, between, exactlyOne, selectsSomething, validations } from "./rules.ts";
 import { LabelSelector } from "./selector.ts";
 
 export const TopologyLimit = z.object({
@@ -45,12 +46,7 @@ const STAGES: Rule[] = [
 
 export const Stage = z
   .object({
-    name: z
-      .string()
-      .min(1)
-      .max(63)
-      .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/)
-      .meta(form("must be a name: lower-case letters, digits and `-`")),
+    name: entryName(),
     count: IntOrPercent.optional().meta({
       minimum: 0,
       pattern: "^([0-9]|[1-9][0-9]|100)%$",
