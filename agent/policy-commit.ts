@@ -174,7 +174,7 @@ function licensedAct(situation: Situation, act: Act, before: number): Decision {
   const { machine, run } = situation;
   const { slot } = act;
   const go = (next: Next): Decision =>
-    step("Committing", why("Committed", "The agent may flip and reboot now."), next);
+    step("Committing", why("Committed", "The machine may reboot now."), next);
   const method = rebootMethod(act);
   if (machine.kind === "sentinel" || slot === null) {
     if (act.step !== "Rebooting") return go(save(situation, { ...act, step: "Rebooting" }));

@@ -232,7 +232,7 @@ export const reasons = {
     "The message says which and why; docs/hooks.md says what to look at.",
   ),
   Drained: entry("normal", "The node is drained; its agent may commit."),
-  Committed: entry("normal", "The agent may flip and reboot now."),
+  Committed: entry("normal", "The machine may reboot now."),
   Rebooting: entry("normal", "The machine reboots."),
   CommitRefused: entry("normal", "The commit was refused; the agent withdraws."),
   CommitExpired: entry("normal", "The commit's seconds were spent before the reboot; the agent withdraws."),

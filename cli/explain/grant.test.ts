@@ -166,7 +166,7 @@ const cases: Record<string, Case> = {
   },
   "committed and not gone yet": {
     file: "window-closed",
-    change: says("Rebooting", "Committed", "The agent may flip and reboot now.", grant("Committed")),
+    change: says("Rebooting", "Committed", "The machine may reboot now.", grant("Committed")),
     situation: "Committed",
     sentence:
       "node-01 has leave to reboot into harbor-1.1.0-calm and does so any moment; it is Suspect if it is not back at 2026-01-05T12:11:00Z (in 11m).",
