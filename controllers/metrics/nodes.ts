@@ -3,7 +3,7 @@ import type { NodeUpdate } from "../../api/node-update.ts";
 import { type Reason, reasons } from "../../api/reasons.ts";
 import { uidOf } from "../node-update/identity.ts";
 import type { FleetSources } from "./fleet.ts";
-import { type DeclareGauge, Tally } from "./gauges.ts";
+import { type DeclareGauge, type Put, Tally } from "./gauges.ts";
 
 /** Steps in which an agent is away by design, or known to be. */
 const AWAY = new Set(["Rebooting", "Suspect"]);
@@ -15,6 +15,17 @@ export function knownReason(reason: string | undefined): Reason | "Other" | "" {
 }
 
 export function declareNodeGauges(gauge: DeclareGauge, { nodeUpdates, fleet, clock }: FleetSources): void {
+  /** By group; nothing before etcd was read. */
+  const countAgents = (put: Put, counts: (update: NodeUpdate, present: boolean) => boolean): void => {
+    const present = fleet()?.present;
+    if (present === undefined) return;
+    const tally = new Tally();
+    for (const update of nodeUpdates.list()) {
+      const counted = counts(update, present.has(uidOf(update) ?? ""));
+      tally.add({ group: update.spec.group }, counted ? 1 : 0);
+    }
+    tally.tell(put);
+  };
   gauge("slipway_nodes", "Nodes by group, step and reason.", ["group", "step", "reason"], (put) => {
     const tally = new Tally();
     for (const { spec, status } of nodeUpdates.list()) {
@@ -57,30 +68,13 @@ export function declareNodeGauges(gauge: DeclareGauge, { nodeUpdates, fleet, clo
     "slipway_agents_connected",
     "Nodes whose agent has a session with a gateway, by group; the leader alone tells it.",
     ["group"],
-    (put) => {
-      const present = fleet()?.present;
-      if (present === undefined) return;
-      const tally = new Tally();
-      for (const update of nodeUpdates.list()) {
-        tally.add({ group: update.spec.group }, present.has(uidOf(update) ?? "") ? 1 : 0);
-      }
-      tally.tell(put);
-    },
+    (put) => countAgents(put, (_, present) => present),
   );
   gauge(
     "slipway_agents_missing",
     "Nodes without a session that neither reboot nor are Suspect, by group; the leader alone tells it.",
     ["group"],
-    (put) => {
-      const present = fleet()?.present;
-      if (present === undefined) return;
-      const tally = new Tally();
-      for (const update of nodeUpdates.list()) {
-        const missing = !present.has(uidOf(update) ?? "") && !AWAY.has(update.status?.step ?? "");
-        tally.add({ group: update.spec.group }, missing ? 1 : 0);
-      }
-      tally.tell(put);
-    },
+    (put) => countAgents(put, ({ status }, present) => !present && !AWAY.has(status?.step ?? "")),
   );
 }
 
