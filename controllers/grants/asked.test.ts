@@ -2,28 +2,9 @@ import { describe, expect, test } from "vitest";
 import { HOLD_ANNOTATION, REBOOT_ANNOTATION, REBOOT_IN_FREEZE_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import { type RebootWindow, RebootWindowSpec } from "../../api/reboot-window.ts";
-import { fleet, group, NOW, node, nodeUpdate, observed, release, stagedSince } from "../fixtures.ts";
+import { fleet, group, NOW, node, nodeUpdate, observed } from "../fixtures.ts";
+import { planSnapshot, taken } from "./fixtures.ts";
 import { type PlanSnapshot, planGrants } from "./policy.ts";
-
-function snapshot(names: readonly string[], changes: Partial<PlanSnapshot> = {}): PlanSnapshot {
-  return {
-    groups: [group("pool")],
-    budgets: [],
-    windows: [],
-    releases: [release("1.1.0")],
-    nodes: names.map((name) => node(name)),
-    nodeUpdates: names.map((name, index) =>
-      nodeUpdate(name, "pool", "os-1.1.0", stagedSince(NOW - 1_000_000 + index * 1000)),
-    ),
-    fleet: fleet(names.map((name) => `uid-${name}`)),
-    claims: new Set(),
-    blocked: new Map(),
-    readings: new Map(),
-    ...changes,
-  };
-}
-
-const taken = (plan: ReturnType<typeof planGrants>): string[] => plan.take.map(({ node: name }) => name);
 
 describe("a reboot that a person asked for", () => {
   const pool = group("pool", { windows: "OnlyInWindows", settle: "1h", rate: { updates: 1, period: "24h" } });
@@ -34,7 +15,7 @@ describe("a reboot that a person asked for", () => {
     ]),
   });
   const asking = (words: Record<string, string>, changes: Partial<PlanSnapshot> = {}) => {
-    const seen = snapshot(["b", "a"], { groups: [pool], fleet: current, ...changes });
+    const seen = planSnapshot(["b", "a"], { groups: [pool], fleet: current, ...changes });
     const [b, a] = seen.nodeUpdates;
     if (a === undefined || b === undefined) throw new Error("two nodes expected");
     const asked = { ...a, metadata: { ...a.metadata, annotations: words } };

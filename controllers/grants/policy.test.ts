@@ -8,37 +8,18 @@ import type { RebootBudget } from "../../api/reboot-budget.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import { tabulate } from "../budget/policy.ts";
 import { fleet, group, live, NOW, node, nodeUpdate, release, stagedSince } from "../fixtures.ts";
+import { planSnapshot, taken } from "./fixtures.ts";
 import { type PlanSnapshot, planGrants } from "./policy.ts";
 
 const ZONE = "zone";
 const target = release("1.1.0");
-
-function snapshot(names: readonly string[], changes: Partial<PlanSnapshot> = {}): PlanSnapshot {
-  return {
-    groups: [group("pool")],
-    budgets: [],
-    windows: [],
-    releases: [target],
-    nodes: names.map((name) => node(name)),
-    nodeUpdates: names.map((name, index) =>
-      nodeUpdate(name, "pool", "os-1.1.0", stagedSince(NOW - 1_000_000 + index * 1000)),
-    ),
-    fleet: fleet(names.map((name) => `uid-${name}`)),
-    claims: new Set(),
-    blocked: new Map(),
-    readings: new Map(),
-    ...changes,
-  };
-}
-
-const taken = (plan: ReturnType<typeof planGrants>): string[] => plan.take.map(({ node: name }) => name);
 
 test("a group's blocker holds its nodes back, and a Pod the one that it runs on", () => {
   const blockers = [{ name: "backups", pods: { selector: { matchLabels: { app: "backup" } } } }];
   const since = NOW - 60_000;
   const pods = [{ namespace: "jobs", name: "backup-1", node: "b", since }];
   const readings = new Map([["pool", new Map([["backups", { kind: "pods" as const, pods }]])]]);
-  const plan = planGrants(snapshot(["b", "a"], { groups: [group("pool", { blockers })], readings }), NOW);
+  const plan = planGrants(planSnapshot(["b", "a"], { groups: [group("pool", { blockers })], readings }), NOW);
   expect(taken(plan)).toEqual(["a"]);
   expect(plan.waiting.get("uid-b")).toEqual({
     reason: "Blocked",
@@ -47,7 +28,7 @@ test("a group's blocker holds its nodes back, and a Pod the one that it runs on"
 });
 
 test("the one that waited longest goes first, and the others are told behind whom they wait", () => {
-  const plan = planGrants(snapshot(["b", "a"]), NOW);
+  const plan = planGrants(planSnapshot(["b", "a"]), NOW);
   expect(taken(plan)).toEqual(["b"]);
   expect(plan.waiting.get("uid-a")).toEqual({
     reason: "WaitingForTurn",
@@ -56,7 +37,7 @@ test("the one that waited longest goes first, and the others are told behind who
 });
 
 test("a node that is down already goes before all others and takes nobody's place", () => {
-  const world = snapshot(["a", "b", "c"], { nodes: [node("a"), node("b"), node("c", { ready: false })] });
+  const world = planSnapshot(["a", "b", "c"], { nodes: [node("a"), node("b"), node("c", { ready: false })] });
   const plan = planGrants(world, NOW);
   expect(taken(plan)).toEqual(["c"]);
   expect(plan.take[0]?.why.message).toContain("is not Ready already");
@@ -66,19 +47,19 @@ test("a node that is down already goes before all others and takes nobody's plac
 test("when all nodes blink at once, no more are repaired than the budget allows", () => {
   const names = ["a", "b", "c", "d"];
   const blink = { nodes: names.map((name) => node(name, { ready: false })) };
-  const plan = planGrants(snapshot(names, blink), NOW);
+  const plan = planGrants(planSnapshot(names, blink), NOW);
   expect(taken(plan)).toEqual(["a"]);
   expect(plan.waiting.get("uid-b")?.message).toContain("a goes first");
   const two = { ...blink, groups: [group("pool", { maxUnavailable: 2 })] };
-  expect(taken(planGrants(snapshot(names, two), NOW))).toEqual(["a", "b"]);
+  expect(taken(planGrants(planSnapshot(names, two), NOW))).toEqual(["a", "b"]);
   const none = { ...blink, groups: [group("pool", { maxUnavailable: 0 })] };
-  expect(taken(planGrants(snapshot(names, none), NOW))).toEqual(["a"]);
+  expect(taken(planGrants(planSnapshot(names, none), NOW))).toEqual(["a"]);
 });
 
 test("a node that is down is not repaired beside one that holds the only place", () => {
   const grants = new Map([["uid-b", live("uid-b", { phase: "Committed" })]]);
   const budgets = new Map([["group/pool", { seq: 1, holders: new Map([["uid-b", NOW]]) }]]);
-  const world = snapshot(["a", "b"], {
+  const world = planSnapshot(["a", "b"], {
     nodes: [node("a", { ready: false }), node("b")],
     fleet: fleet(["uid-a", "uid-b"], { grants, budgets }),
   });
@@ -96,7 +77,7 @@ test("a slot counts in a budget that came after it", () => {
     spec: { nodeSelector: {}, maxUnavailable: 1 },
   };
   const grants = new Map([["uid-a", live("uid-a", { phase: "Granted" }, { group: "other" })]]);
-  const world = snapshot(["a", "b"], {
+  const world = planSnapshot(["a", "b"], {
     groups: [group("pool", { maxUnavailable: 9 })],
     budgets: [budget],
     fleet: fleet(["uid-a", "uid-b"], { grants }),
@@ -115,13 +96,17 @@ test("priority beats the time of waiting, Immediate beats priority", () => {
     nodeUpdate("b", "vip", "os-1.1.0", stagedSince(NOW - 100)),
     nodeUpdate("c", "now", "os-1.1.0", stagedSince(NOW - 10)),
   ];
-  expect(taken(planGrants(snapshot(["a", "b", "c"], { groups, nodeUpdates }), NOW))).toEqual(["c", "b", "a"]);
+  expect(taken(planGrants(planSnapshot(["a", "b", "c"], { groups, nodeUpdates }), NOW))).toEqual([
+    "c",
+    "b",
+    "a",
+  ]);
 });
 
 test("a full zone does not hold up the other zones", () => {
   const zones = { a: "east", b: "east", c: "west" } as const;
   const names = ["a", "b", "c"] as const;
-  const world = snapshot(names, {
+  const world = planSnapshot(names, {
     groups: [group("pool", { maxUnavailable: 3, topology: [{ key: ZONE, maxUnavailable: 1 }] })],
     nodes: names.map((name) => node(name, { labels: { [ZONE]: zones[name] } })),
   });
@@ -133,7 +118,7 @@ test("a full zone does not hold up the other zones", () => {
 test("whoever holds the slot is named", () => {
   const grants = new Map([["uid-a", live("uid-a", { phase: "Committed" })]]);
   const budgets = new Map([["group/pool", { seq: 1, holders: new Map([["uid-a", NOW]]) }]]);
-  const world = snapshot(["a", "b"], { fleet: fleet(["uid-a", "uid-b"], { grants, budgets }) });
+  const world = planSnapshot(["a", "b"], { fleet: fleet(["uid-a", "uid-b"], { grants, budgets }) });
   expect(planGrants(world, NOW).waiting.get("uid-b")).toEqual({
     reason: "WaitingForBudget",
     message: "Budget group/pool allows 1 down: a holds a slot.",
@@ -141,12 +126,12 @@ test("whoever holds the slot is named", () => {
 });
 
 test("a slot that is being taken counts although nothing shows it", () => {
-  expect(taken(planGrants(snapshot(["a", "b"], { claims: new Set(["uid-a"]) }), NOW))).toEqual([]);
+  expect(taken(planGrants(planSnapshot(["a", "b"], { claims: new Set(["uid-a"]) }), NOW))).toEqual([]);
 });
 
 test("what Slipway stands on loses one node at a time, whatever the groups allow", () => {
   const labels = { [INFRASTRUCTURE_LABEL]: "etcd" };
-  const world = snapshot(["a", "b"], {
+  const world = planSnapshot(["a", "b"], {
     groups: [group("pool", { maxUnavailable: 9 })],
     nodes: [node("a", { labels }), node("b", { labels })],
   });
@@ -154,7 +139,7 @@ test("what Slipway stands on loses one node at a time, whatever the groups allow
 });
 
 test("of a group with strategy Off only the node flips that a person lets, and only to that release", () => {
-  const world = snapshot(["a", "b"], { groups: [group("pool", { strategy: "Off" })] });
+  const world = planSnapshot(["a", "b"], { groups: [group("pool", { strategy: "Off" })] });
   const applied = (release: string): PlanSnapshot => ({
     ...world,
     nodeUpdates: world.nodeUpdates.map((each) =>
@@ -201,7 +186,7 @@ const waits: [Reason, (world: PlanSnapshot) => Partial<PlanSnapshot>][] = [
 ];
 
 test.each(waits)("waits because of %s", (reason, change) => {
-  const world = snapshot(["a", "b"], {
+  const world = planSnapshot(["a", "b"], {
     nodeUpdates: [
       nodeUpdate("a", "pool", "os-1.1.0", stagedSince(NOW - 5000)),
       nodeUpdate("b", "pool", "os-1.1.0"),

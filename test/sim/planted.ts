@@ -8,21 +8,14 @@ import { keys } from "../../coordination/keys.ts";
 import type { KubeClient } from "../../runtime/client.ts";
 import type { Lease, Node } from "../../runtime/core.ts";
 import type { ScheduleOptions } from "./run.ts";
-import type { Settings } from "./world.ts";
+import { CALM, type Settings } from "./world.ts";
 
-/** A world in which little happens besides the rollout. */
 const settings: Partial<Settings> = {
-  nodes: 3,
-  plain: 0,
-  zones: 3,
+  ...CALM,
   managers: 1,
   gateways: 2,
-  maxUnavailable: 1,
   zoneLimit: undefined,
   shared: undefined,
-  staged: false,
-  windows: false,
-  defect: undefined,
   defectShare: 1,
   guarded: false,
   hooked: false,

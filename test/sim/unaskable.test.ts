@@ -2,20 +2,11 @@
 import { expect, test } from "vitest";
 import { ApiError } from "../../runtime/client.ts";
 import { runSchedule } from "./run.ts";
-import type { Plants } from "./world.ts";
+import { CALM, type Plants } from "./world.ts";
 
 const PATIENCE = { timeout: 180_000 };
 const SEEDS = [1, 2, 3, 4];
-const settings = {
-  nodes: 3,
-  zones: 3,
-  plain: 0,
-  gateways: 1,
-  maxUnavailable: 1,
-  staged: false,
-  windows: false,
-  defect: undefined,
-};
+const settings = { ...CALM, gateways: 1 };
 const plan = { length: 240_000, every: 60_000, kinds: ["killManager"] as const };
 
 test("a node whose Pod somebody else's webhook guards holds up none of the others", PATIENCE, async () => {

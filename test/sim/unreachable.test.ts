@@ -3,21 +3,11 @@ import { expect, test } from "vitest";
 import type { NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Invariants } from "./invariants.ts";
 import { runSchedule } from "./run.ts";
-import type { World } from "./world.ts";
+import { CALM, type World } from "./world.ts";
 
 const TEN_MINUTES = 600_000;
 const SEEDS = [1, 2];
-const settings = {
-  nodes: 3,
-  zones: 3,
-  plain: 0,
-  gateways: 1,
-  maxUnavailable: 1,
-  staged: false,
-  windows: false,
-  defect: undefined,
-  guarded: false,
-};
+const settings = { ...CALM, gateways: 1, guarded: false };
 /** No other fault, and time for this one. */
 const plan = { length: TEN_MINUTES + 300_000, every: 1e9, kinds: ["killManager"] as const };
 

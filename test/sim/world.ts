@@ -60,6 +60,17 @@ export interface Settings {
   preferNoSchedule?: boolean;
 }
 
+/** A world in which little happens besides the rollout; what is not said is drawn. */
+export const CALM = {
+  nodes: 3,
+  plain: 0,
+  zones: 3,
+  maxUnavailable: 1,
+  staged: false,
+  windows: false,
+  defect: undefined,
+} satisfies Partial<Settings>;
+
 export function drawSettings(random: SeededRandom): Settings {
   const defects: (Defect | undefined)[] = [
     undefined,
