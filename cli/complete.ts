@@ -10,6 +10,7 @@ import { nodeUpdate } from "../api/node-update.ts";
 import { release } from "../api/release.ts";
 import { updateGroup } from "../api/update-group.ts";
 import { NODES } from "../runtime/core.ts";
+import { startDeadline } from "../runtime/deadline.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
 import type { Io } from "./io.ts";
 
@@ -116,18 +117,17 @@ function flagsOf(words: readonly string[]): GlobalFlags {
 }
 
 async function namesOf(resources: readonly Resource[], flags: GlobalFlags, io: Io): Promise<string[]> {
-  const limit = new AbortController();
-  const cancel = io.clock.after(PATIENCE, () => limit.abort());
+  const limited = startDeadline(io.clock, PATIENCE, () => new Error("a shell waits for us"));
   try {
     return await withClient(flags, io, async (client) => {
       const lists = await Promise.all(
-        resources.map((resource) => client.list(resource, { signal: limit.signal })),
+        resources.map((resource) => client.list(resource, { signal: limited.signal })),
       );
       return lists.flatMap(({ items }) => items.map(({ metadata }) => metadata.name)).toSorted();
     });
   } catch {
     return [];
   } finally {
-    cancel();
+    limited.cancel();
   }
 }

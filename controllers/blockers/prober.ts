@@ -13,6 +13,7 @@ import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { KubeClient } from "../../runtime/client.ts";
 import { PODS, type Pod } from "../../runtime/core.ts";
+import { startDeadline } from "../../runtime/deadline.ts";
 import { type HttpCaller, withoutQuery } from "../http/caller.ts";
 import { blockedBy, type ReadAlert, type Reading, type Readings, type ReadPod } from "./policy.ts";
 
@@ -164,20 +165,18 @@ export class Prober {
     deadline: number,
     signal: AbortSignal,
   ): Promise<ReadPod[]> {
-    const late = new AbortController();
-    const cancel = this.#deps.clock.after(deadline, () =>
-      late.abort(new Error("the API server gave no list of Pods in time")),
-    );
+    const reason = () => new Error("the API server gave no list of Pods in time");
+    const limited = startDeadline(this.#deps.clock, deadline, reason, signal);
     try {
       const { items } = await this.#deps.client.list<Pod>(PODS, {
         ...(namespace === undefined ? {} : { namespace }),
         ...(node === undefined ? {} : { fieldSelector: `spec.nodeName=${node}` }),
         labelSelector: selectorText(selector),
-        signal: AbortSignal.any([late.signal, signal]),
+        signal: limited.signal,
       });
       return items.flatMap(readPod);
     } finally {
-      cancel();
+      limited.cancel();
     }
   }
 

@@ -1,5 +1,6 @@
 /** HTTP calls to what a group names: Prometheus, hooks, webhooks. A port, so that a test can answer. */
 import type { Clock } from "../../ports/clock.ts";
+import { startDeadline } from "../../runtime/deadline.ts";
 
 export interface HttpRequest {
   method: "GET" | "POST";
@@ -30,24 +31,22 @@ export type HttpCaller = (request: HttpRequest, signal: AbortSignal) => Promise<
 
 export function httpCaller(clock: Clock): HttpCaller {
   return async ({ method, url, headers = {}, body, deadline, limit, whole }, signal) => {
-    const late = new AbortController();
-    const cancel = clock.after(deadline, () =>
-      late.abort(new Error(`no answer within ${Math.round(deadline / 1000)} s`)),
-    );
+    const reason = () => new Error(`no answer within ${Math.round(deadline / 1000)} s`);
+    const limited = startDeadline(clock, deadline, reason, signal);
     try {
       const answer = await fetch(url, {
         method,
         headers: { ...headers },
         ...(body === undefined ? {} : { body }),
         redirect: "manual",
-        signal: AbortSignal.any([late.signal, signal]),
+        signal: limited.signal,
       });
       return { status: answer.status, body: await readAtMost(answer, limit, whole) };
     } catch (error) {
       signal.throwIfAborted();
       throw new Error(inOneSentence(error).replaceAll(url, withoutQuery(url)), { cause: error });
     } finally {
-      cancel();
+      limited.cancel();
     }
   };
 }
