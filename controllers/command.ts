@@ -7,10 +7,9 @@ import { Command, Option } from "commander";
 import * as prom from "prom-client";
 import * as z from "zod";
 import { MANAGER_LEASE } from "../api/labels.ts";
-import type { EtcdPort } from "../coordination/etcd.ts";
+import { addEtcdFlags, EtcdFlags, openEtcd } from "../coordination/etcd-flags.ts";
 import { EtcdHealth } from "../coordination/etcd-health.ts";
 import { meterEtcd } from "../coordination/etcd-metrics.ts";
-import { connectEtcd } from "../coordination/etcd3-port.ts";
 import { observeCertificates } from "../pki/certificate-expiry.ts";
 import { parseAddress } from "../ports/address.ts";
 import { systemClock } from "../ports/clock.ts";
@@ -30,34 +29,21 @@ import { RivalWatch } from "./rivals/watch.ts";
 const API_RATE = 100;
 const API_BURST = 300;
 
-const Flags = z
-  .object({
+const Flags = EtcdFlags.and(
+  z.object({
     kubeconfig: z.string().optional(),
-    etcd: z.string().transform((list) => list.split(",").map((url) => url.trim())),
-    etcdCa: z.string().optional(),
-    etcdCert: z.string().optional(),
-    etcdKey: z.string().optional(),
     metrics: z.string().transform(parseAddress).optional(),
     leaderElectNamespace: z.string().min(1),
     webhookKeys: z.string().optional(),
     identity: z.string().min(1),
-  })
-  .refine(({ etcdCert, etcdKey }) => (etcdCert === undefined) === (etcdKey === undefined), {
-    error: "--etcd-cert and --etcd-key belong together",
-  })
-  .refine(({ etcdCa, etcdCert }) => etcdCert === undefined || etcdCa !== undefined, {
-    error: "--etcd-cert needs --etcd-ca",
-  });
+  }),
+);
 type Flags = z.output<typeof Flags>;
 
 export function managerCommand(): Command {
-  return new Command("manager")
+  const command = new Command("manager")
     .description("Decides what each node runs and when it reboots.")
     .option("--kubeconfig <file>", "kubeconfig (default: the Pod's own service account)")
-    .requiredOption("--etcd <list>", "etcd: http(s)://HOST:PORT,...")
-    .option("--etcd-ca <file>", "PEM: who may sign etcd's certificates")
-    .option("--etcd-cert <file>", "PEM: client certificate for etcd")
-    .option("--etcd-key <file>", "PEM: its key")
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
     .option("--leader-elect-namespace <name>", "namespace of the leader's Lease", "default")
     .option(
@@ -69,12 +55,12 @@ export function managerCommand(): Command {
         `${hostname()}_${systemRandom.uuid()}`,
         "host name and a random id",
       ),
-    )
-    .action(async (options: unknown) => {
-      const flags = Flags.safeParse(options);
-      if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));
-      await run(flags.data);
-    });
+    );
+  return addEtcdFlags(command).action(async (options: unknown) => {
+    const flags = Flags.safeParse(options);
+    if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));
+    await run(flags.data);
+  });
 }
 
 async function run(flags: Flags): Promise<void> {
@@ -92,7 +78,7 @@ async function run(flags: Flags): Promise<void> {
     userAgent: "slipway-manager",
     onAnswer: (method, status) => metrics.apiAnswered(method, status),
   });
-  const { etcd, observe } = meterEtcd(openEtcd(flags), clock);
+  const { etcd, observe } = meterEtcd(openEtcd(flags, { clock, random }), clock);
   observe(metrics.registry);
   const { etcdCert } = flags;
   if (etcdCert !== undefined)
@@ -156,17 +142,4 @@ function keysIn(directory: string): WebhookKeys {
       throw error;
     }
   };
-}
-
-/** Certificates are read anew for each connection: they rotate. */
-function openEtcd({ etcd: endpoints, etcdCa, etcdCert, etcdKey }: Flags): EtcdPort {
-  const ports = { clock: systemClock, random: systemRandom };
-  if (etcdCa === undefined) return connectEtcd({ endpoints, ...ports });
-  const tls = () => ({
-    ca: readFileSync(etcdCa, "utf8"),
-    ...(etcdCert === undefined || etcdKey === undefined
-      ? {}
-      : { certificate: readFileSync(etcdCert, "utf8"), key: readFileSync(etcdKey, "utf8") }),
-  });
-  return connectEtcd({ endpoints, ...ports, tls });
 }

@@ -1,11 +1,11 @@
-/** The flags by which a command of this room reaches etcd. */
+/** The flags by which a command reaches etcd. */
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import * as z from "zod";
-import type { EtcdPort } from "../coordination/etcd.ts";
-import { connectEtcd } from "../coordination/etcd3-port.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Random } from "../ports/random.ts";
+import type { EtcdPort } from "./etcd.ts";
+import { connectEtcd } from "./etcd3-port.ts";
 
 export const EtcdFlags = z
   .object({

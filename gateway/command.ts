@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { Command, Option } from "commander";
 import * as z from "zod";
 import { createCoordination } from "../coordination/create.ts";
+import { addEtcdFlags, EtcdFlags, openEtcd } from "../coordination/etcd-flags.ts";
 import { EtcdHealth } from "../coordination/etcd-health.ts";
 import { meterEtcd } from "../coordination/etcd-metrics.ts";
 import { parseAddress } from "../ports/address.ts";
@@ -13,7 +14,6 @@ import { systemRandom } from "../ports/random.ts";
 import { loadKubeConfig } from "../runtime/kubeconfig.ts";
 import { observeProcess } from "../runtime/metrics.ts";
 import { createRestClient } from "../runtime/rest-client.ts";
-import { addEtcdFlags, EtcdFlags, openEtcd } from "./etcd-flags.ts";
 import { startGateway } from "./gateway.ts";
 
 /** TokenReviews a second, and at once after a quiet time: when a fleet comes back, there is one for each agent. */

@@ -5,12 +5,12 @@ import * as z from "zod";
 import { Duration, parseDuration } from "../api/duration.ts";
 import type { Coordination } from "../coordination/coordination.ts";
 import { createCoordination } from "../coordination/create.ts";
+import { addEtcdFlags, EtcdFlags, openEtcd } from "../coordination/etcd-flags.ts";
 import { systemClock } from "../ports/clock.ts";
 import { silentLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
 import { isMachineId } from "./agents/form.ts";
 import { hashJoinToken } from "./agents/join.ts";
-import { addEtcdFlags, EtcdFlags, openEtcd } from "./etcd-flags.ts";
 
 /** 256 bits: guessing is hopeless, so no attempt is counted. */
 const TOKEN_BYTES = 32;
