@@ -4,13 +4,15 @@ import type { Declared } from "../api/meta.ts";
 import type { KubeClient } from "./client.ts";
 
 export interface ApplyStatusOptions {
-  /** `slipway-<controller>`; owns every field of the status. */
+  /** `slipway-<controller>`; owns every field of the status but `others`. */
   fieldManager: string;
+  /** Fields that another controller writes: they are neither compared nor applied. */
+  others?: readonly string[];
   signal?: AbortSignal;
 }
 
 /**
- * Applies `status` to the status subresource of `object`, as its only owner. `object` is
+ * Applies `status` to the status subresource of `object`, as the owner of its fields. `object` is
  * what the store has: should that be old, the event that makes it new brings the key
  * again. Returns the object as stored, or `object` itself if nothing had to be written.
  */
@@ -19,9 +21,10 @@ export async function applyStatus<S, T>(
   resource: Resource,
   object: Declared<S, T>,
   status: T,
-  { fieldManager, signal }: ApplyStatusOptions,
+  { fieldManager, others = [], signal }: ApplyStatusOptions,
 ): Promise<Declared<S, T>> {
-  if (sameJson(object.status, status)) return object;
+  const own = Object.entries(object.status ?? {}).filter(([field]) => !others.includes(field));
+  if (object.status !== undefined && sameJson(Object.fromEntries(own), status)) return object;
   const { name, namespace, uid } = object.metadata;
   const metadata = {
     name,

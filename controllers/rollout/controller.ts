@@ -125,7 +125,7 @@ class Rollout {
     if (group.metadata.deletionTimestamp === undefined && !holdsFinalizer(group)) {
       await this.#setFinalizer(group, true, signal);
     }
-    const owner = { fieldManager: FIELD_MANAGER, signal };
+    const owner = { fieldManager: FIELD_MANAGER, others: ["gate"], signal };
     const stored = await applyStatus(client, kind, group, decision.groupStatus, owner);
     if (stored !== group) {
       const { resourceVersion = "" } = stored.metadata;
