@@ -41,7 +41,7 @@ export function rolloutCommand(io: Io): Command {
   addRetry(rollout, io);
   addPromote(rollout, io);
   addRollback(rollout, io);
-  const status = rollout
+  rollout
     .command("status")
     .description("Say how far a group has come: target, stages, failures, and what each node waits for.")
     .argument("<group>")
@@ -53,7 +53,6 @@ export function rolloutCommand(io: Io): Command {
       const flags = self.optsWithGlobals<GlobalFlags & OutputFlags & { wait?: boolean }>();
       await withClient(flags, io, (client) => showStatus(client, io, group, flags));
     });
-  void status;
   return rollout;
 }
 
