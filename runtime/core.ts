@@ -4,6 +4,34 @@ import type { KubeObject } from "../api/meta.ts";
 
 export const NODES: Resource = { group: "", version: "v1", kind: "Node", plural: "nodes", namespaced: false };
 export const PODS: Resource = { group: "", version: "v1", kind: "Pod", plural: "pods", namespaced: true };
+export const SECRETS: Resource = {
+  group: "",
+  version: "v1",
+  kind: "Secret",
+  plural: "secrets",
+  namespaced: true,
+};
+export const CONFIG_MAPS: Resource = {
+  group: "",
+  version: "v1",
+  kind: "ConfigMap",
+  plural: "configmaps",
+  namespaced: true,
+};
+export const DEPLOYMENTS: Resource = {
+  group: "apps",
+  version: "v1",
+  kind: "Deployment",
+  plural: "deployments",
+  namespaced: true,
+};
+export const DAEMON_SETS: Resource = {
+  group: "apps",
+  version: "v1",
+  kind: "DaemonSet",
+  plural: "daemonsets",
+  namespaced: true,
+};
 export const CRDS: Resource = {
   group: "apiextensions.k8s.io",
   version: "v1",
@@ -128,4 +156,19 @@ export interface CronJob extends KubeObject {
       spec?: JobSpec;
     };
   };
+}
+
+/** `data` is base64. */
+export interface Secret extends KubeObject {
+  type?: string;
+  data?: Record<string, string>;
+}
+
+export interface ConfigMap extends KubeObject {
+  data?: Record<string, string>;
+}
+
+export interface Deployment extends KubeObject {
+  spec?: { replicas?: number };
+  status?: { replicas?: number };
 }

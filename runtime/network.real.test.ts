@@ -5,13 +5,13 @@ import { type FaultProxy, startFaultProxy } from "../hack/plane/fault-proxy.ts";
 import { systemClock } from "../ports/clock.ts";
 import { silentLogger } from "../ports/log.ts";
 import { isApiError } from "./client.ts";
-import { NODES } from "./core.ts";
+import { CONFIG_MAPS, type ConfigMap, NODES } from "./core.ts";
 import { loadKubeConfig } from "./kubeconfig.ts";
 import { acquireLeadership, type LeaderElectionOptions } from "./leader-election.ts";
 import { MemoryStore } from "./memory-store.ts";
 import { reflect } from "./reflector.ts";
 import { createRestClient, type RestClient } from "./rest-client.ts";
-import { CONFIG_MAPS, type ConfigMap, ports, RealNamespace } from "./test-namespace.ts";
+import { ports, RealNamespace } from "./test-namespace.ts";
 import { createTransport } from "./transport.ts";
 import { INITIAL_EVENTS_END } from "./watch-source.ts";
 

@@ -3,9 +3,9 @@ import type { Resource } from "../api/kind.ts";
 import type { KubeObject } from "../api/meta.ts";
 import { silentLogger } from "../ports/log.ts";
 import type { ApiError } from "./client.ts";
-import { EVENTS, NODES, PODS, type Pod } from "./core.ts";
+import { CONFIG_MAPS, type ConfigMap, EVENTS, NODES, PODS, type Pod } from "./core.ts";
 import { Recorder } from "./recorder.ts";
-import { CONFIG_MAPS, type ConfigMap, ports, RealNamespace } from "./test-namespace.ts";
+import { ports, RealNamespace } from "./test-namespace.ts";
 
 const SERVICE_ACCOUNTS: Resource = {
   group: "",

@@ -5,19 +5,12 @@ import { join } from "node:path";
 import { inject } from "vitest";
 import { parse, stringify } from "yaml";
 import type { Resource } from "../api/kind.ts";
-import type { KubeObject } from "../api/meta.ts";
 import { systemClock } from "../ports/clock.ts";
 import { systemRandom } from "../ports/random.ts";
+import type { ConfigMap } from "./core.ts";
 import { loadKubeConfig } from "./kubeconfig.ts";
 import { createRestClient, type RestClient } from "./rest-client.ts";
 
-export const CONFIG_MAPS: Resource = {
-  group: "",
-  version: "v1",
-  kind: "ConfigMap",
-  plural: "configmaps",
-  namespaced: true,
-};
 const NAMESPACES: Resource = {
   group: "",
   version: "v1",
@@ -25,10 +18,6 @@ const NAMESPACES: Resource = {
   plural: "namespaces",
   namespaced: false,
 };
-
-export interface ConfigMap extends KubeObject {
-  data?: Record<string, string>;
-}
 
 export const ports = { clock: systemClock, random: systemRandom };
 

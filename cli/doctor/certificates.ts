@@ -1,8 +1,9 @@
 /** Certificates in Slipway's Secrets: until when they are good. */
 import { X509Certificate } from "node:crypto";
 import { timestamp } from "../../api/meta.ts";
+import type { Secret } from "../../runtime/core.ts";
 import { count, when } from "../explain/words.ts";
-import type { DoctorFacts, Secret } from "./facts.ts";
+import type { DoctorFacts } from "./facts.ts";
 import { fail, type Line, ok, unread, warn } from "./line.ts";
 
 /** Rotation should have happened long before. */

@@ -5,10 +5,10 @@ import { describe, expect, test } from "vitest";
 import { crd } from "../../api/crd.ts";
 import type { Crd } from "../../api/crd-fields.ts";
 import { kinds } from "../../api/kinds.ts";
-import type { Pod } from "../../runtime/core.ts";
+import type { Pod, Secret } from "../../runtime/core.ts";
 import { recorded } from "../explain/cases.ts";
 import { examine, summary, text } from "./checks.ts";
-import type { DoctorFacts, Secret, Workload } from "./facts.ts";
+import type { DoctorFacts, Workload } from "./facts.ts";
 
 const NOW = Date.parse("2026-01-05T12:00:00Z");
 

@@ -7,23 +7,20 @@ import type { Declared } from "../../api/meta.ts";
 import { GROUP, type KubeObject } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import { isApiError, type KubeClient, type ListOptions } from "../../runtime/client.ts";
-import { CRDS, EVENTS, LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
-
-const SECRETS: Resource = { group: "", version: "v1", kind: "Secret", plural: "secrets", namespaced: true };
-const DAEMON_SETS: Resource = {
-  group: "apps",
-  version: "v1",
-  kind: "DaemonSet",
-  plural: "daemonsets",
-  namespaced: true,
-};
-const DEPLOYMENTS: Resource = {
-  group: "apps",
-  version: "v1",
-  kind: "Deployment",
-  plural: "deployments",
-  namespaced: true,
-};
+import {
+  CRDS,
+  DAEMON_SETS,
+  DEPLOYMENTS,
+  EVENTS,
+  LEASES,
+  type Lease,
+  NODES,
+  type Node,
+  PODS,
+  type Pod,
+  SECRETS,
+  type Secret,
+} from "../../runtime/core.ts";
 
 export interface Workload extends KubeObject {
   spec?: { template?: { spec?: { containers?: { name: string; image: string }[] } } };
@@ -33,10 +30,6 @@ export interface Workload extends KubeObject {
     replicas?: number;
     readyReplicas?: number;
   };
-}
-
-export interface Secret extends KubeObject {
-  data?: Record<string, string>;
 }
 
 /** As far as it is read. */

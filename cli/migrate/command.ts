@@ -2,7 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import type { Resource } from "../../api/kind.ts";
-import { NODES } from "../../runtime/core.ts";
+import { DAEMON_SETS, DEPLOYMENTS, NODES } from "../../runtime/core.ts";
 import { type GlobalFlags, withClient } from "../connection.ts";
 import { Failure, type Io } from "../io.ts";
 import { fromBrupop, isBrupop } from "./brupop.ts";
@@ -11,11 +11,7 @@ import { fromKured, isKured } from "./kured.ts";
 import { type Plan, planText } from "./plan.ts";
 import { type Loose, readManifests } from "./workload.ts";
 
-const apps = { group: "apps", version: "v1", namespaced: true };
-const WORKLOADS: readonly Resource[] = [
-  { ...apps, kind: "DaemonSet", plural: "daemonsets" },
-  { ...apps, kind: "Deployment", plural: "deployments" },
-];
+const WORKLOADS: readonly Resource[] = [DAEMON_SETS, DEPLOYMENTS];
 
 interface Source {
   name: string;

@@ -7,7 +7,7 @@ import type { Token } from "../../coordination/records.ts";
 import { PLAYED_LABEL } from "../../hack/plane/components.ts";
 import { type Cancel, systemClock } from "../../ports/clock.ts";
 import { systemRandom } from "../../ports/random.ts";
-import { LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
+import { DEPLOYMENTS, LEASES, type Lease, NODES, type Node, PODS, type Pod } from "../../runtime/core.ts";
 import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
 import { createRestClient, type RestClient } from "../../runtime/rest-client.ts";
 import { nodeUpdate } from "../fixtures.ts";
@@ -18,7 +18,6 @@ import type { DrainDecision } from "./policy.ts";
 
 const NAMESPACE = "drainer";
 const POOL = "drainer-pool";
-const apps = { group: "apps", version: "v1", kind: "Deployment", plural: "deployments", namespaced: true };
 const budgets = {
   group: "policy",
   version: "v1",
@@ -61,7 +60,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   for (const cancel of hearts.values()) cancel();
-  await client.delete(apps, { name: "web", namespace: NAMESPACE });
+  await client.delete(DEPLOYMENTS, { name: "web", namespace: NAMESPACE });
   for (const name of ["drainer-a", "drainer-b", "drainer-c"]) await client.delete(NODES, { name });
   await client.close();
 });
@@ -159,7 +158,7 @@ test("a node is cordoned, drained within its disruption budget, and given back a
     metadata: { name: "web", namespace: NAMESPACE },
     spec: { replicas: 3, selector: { matchLabels: { app: "web" } }, template: pods },
   };
-  await client.create(apps, web);
+  await client.create(DEPLOYMENTS, web);
   await vi.waitFor(async () => expect(await podsOn("drainer-a")).toHaveLength(3), { timeout: 30_000 });
 
   await protect({ minAvailable: 3 });

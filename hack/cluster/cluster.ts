@@ -15,7 +15,7 @@ import { updateGroup } from "../../api/update-group.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { systemRandom } from "../../ports/random.ts";
 import { isApiError } from "../../runtime/client.ts";
-import { EVENTS, LEASES, NODES, PODS } from "../../runtime/core.ts";
+import { DEPLOYMENTS, EVENTS, LEASES, NODES, PODS } from "../../runtime/core.ts";
 import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
 import { createRestClient, type RestClient } from "../../runtime/rest-client.ts";
 import { type EtcdCluster, type EtcdTls, startEtcd } from "../plane/etcd.ts";
@@ -60,7 +60,6 @@ type EtcdRole = "manager" | "gateway" | "person";
 
 export const POOL_LABEL = "slipway.dev/pool";
 
-const apps = { group: "apps", version: "v1", namespaced: true };
 const policy = { group: "policy", version: "v1", namespaced: true };
 /** What tests look at, by plural. A name that is none of these must not compile: a test would wait for it. */
 const RESOURCES = {
@@ -74,7 +73,7 @@ const RESOURCES = {
   pods: PODS,
   leases: LEASES,
   events: EVENTS,
-  deployments: { ...apps, kind: "Deployment", plural: "deployments" },
+  deployments: DEPLOYMENTS,
   poddisruptionbudgets: { ...policy, kind: "PodDisruptionBudget", plural: "poddisruptionbudgets" },
 } satisfies Record<string, Resource>;
 type Plural = keyof typeof RESOURCES;

@@ -6,8 +6,8 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { SERVER_NAME } from "../../gateway/certificate-authority.ts";
 import { makeAuthority, makeKey, readBundle } from "../../pki/issuer.ts";
 import { silentLogger } from "../../ports/log.ts";
+import { CONFIG_MAPS, type ConfigMap, SECRETS, type Secret } from "../../runtime/core.ts";
 import { ports, RealNamespace } from "../../runtime/test-namespace.ts";
-import { CONFIG_MAPS, type ConfigMap, SECRETS, type Secret } from "../core.ts";
 import { keepCertificates, publishTrust } from "./certificates.ts";
 
 const DAY = 24 * 3_600_000;

@@ -10,7 +10,7 @@ import { type Clock, sleep } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
-import { CONFIG_MAPS, type ConfigMap, SECRETS, type Secret } from "../core.ts";
+import { CONFIG_MAPS, type ConfigMap, SECRETS, type Secret } from "../../runtime/core.ts";
 import {
   type AuthorityName,
   authorityWarning,

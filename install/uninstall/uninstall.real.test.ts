@@ -6,10 +6,9 @@ import { type Plane, startPlane } from "../../hack/plane/plane.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { systemRandom } from "../../ports/random.ts";
-import { NODES, type Node } from "../../runtime/core.ts";
+import { DEPLOYMENTS, type Deployment, NODES, type Node } from "../../runtime/core.ts";
 import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
 import { createRestClient, type RestClient } from "../../runtime/rest-client.ts";
-import { DEPLOYMENTS, type Deployment } from "../core.ts";
 import { uninstall } from "./uninstall.ts";
 
 const clientOf = ({ kubeconfig }: Plane): RestClient =>

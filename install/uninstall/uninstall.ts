@@ -13,8 +13,7 @@ import { planTaint } from "../../controllers/node-update/taint.ts";
 import { type Clock, sleep } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
-import { LEASES, type Lease, NODES, type Node } from "../../runtime/core.ts";
-import { DEPLOYMENTS, type Deployment } from "../core.ts";
+import { DEPLOYMENTS, type Deployment, LEASES, type Lease, NODES, type Node } from "../../runtime/core.ts";
 import { type Change, holdersOf, leaveGroup, leaveNodeUpdate, pause } from "./policy.ts";
 
 const LOOK_AGAIN = 2_000;

@@ -12,9 +12,9 @@ import { waitUntil } from "../../hack/plane/wait.ts";
 import { tool } from "../../hack/tools.ts";
 import { keepCertificates } from "../../install/certificates/certificates.ts";
 import { PEER_NAME } from "../../install/certificates/policy.ts";
-import { SECRETS, type Secret } from "../../install/core.ts";
 import { Issuer } from "../../pki/issuer.ts";
 import { silentLogger } from "../../ports/log.ts";
+import { SECRETS, type Secret } from "../../runtime/core.ts";
 import { ports, RealNamespace } from "../../runtime/test-namespace.ts";
 
 const MEMBERS = 3;
