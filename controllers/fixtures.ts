@@ -172,6 +172,7 @@ export function nodeView(changes: Partial<NodeView> = {}): NodeView {
     observed: observed("1.0.0", "1.1.0"),
     present: true,
     absentFor: 0,
+    connectedFor: 3_600_000,
     connected: 1,
     take: undefined,
     waiting: undefined,

@@ -206,6 +206,8 @@ export class NodeUpdateReconciler implements Reconciler {
       observed,
       present,
       absentFor: this.#memory.absentFor(key, newest.present, uid),
+      connectedFor:
+        live?.phase.phase === "Committed" ? this.#memory.connectedFor(key, live.token.revision, present) : 0,
       connected: newest.present.size,
       take: asks,
       waiting: planner.waiting(uid),

@@ -31,6 +31,8 @@ export interface NodeView {
   present: boolean;
   /** Milliseconds for which this manager looked for its agent in vain, while others were present. */
   absentFor: number;
+  /** Milliseconds for which this manager saw its agent connected since the commit. */
+  connectedFor: number;
   /** How many agents are connected, of all machines. */
   connected: number;
   /** The queue's word: a slot to take now, or why not. */

@@ -26,7 +26,7 @@ import { reasonOf } from "./idle.ts";
 import { missing } from "./release-check.ts";
 import { withFailure } from "./status.ts";
 
-/** An agent that is missed this long, ms, has lost a slot without a commit; of a Suspect a failure may count. */
+/** An agent that is missed this long, ms, has lost a slot without a commit; of a Suspect a failure may count, also if it is there so long and does not report its return. */
 const ABSENT_LIMIT = 60_000;
 /** A drained node whose agent does not commit gives its slot back after this, ms. */
 const COMMIT_LIMIT = 300_000;
@@ -252,8 +252,8 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
   const suspectFor = now - Date.parse(suspectSince);
   let status: NodeUpdateStatus = { ...before, suspectSince };
   const failAfter = parseDuration(policy.releaseDeadline);
-  // After a time in which nobody could be asked, an agent gets time to come back (rule 10).
-  const missed = present || view.absentFor >= ABSENT_LIMIT;
+  // After a time in which nobody could be asked, an agent gets time to come back and to report (rule 10).
+  const missed = (present ? view.connectedFor : view.absentFor) >= ABSENT_LIMIT;
   if (missed && suspectFor >= failAfter)
     status = withFailure(status, nameOf(live), targetOf(view, live), why, now);
   if (missed && policy.holderTTL !== undefined && suspectFor >= parseDuration(policy.holderTTL)) {

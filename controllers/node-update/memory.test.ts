@@ -39,6 +39,17 @@ test("while no agent at all is present no gateway can be asked, and nobody is mi
   expect(await lookForAMinute(others)).toBe(MINUTE);
 });
 
+test("an agent is there for as long as it was seen under one grant, with or without a break", async () => {
+  expect(memory.connectedFor("a", 7, true)).toBe(0);
+  await clock.advance(10_000);
+  expect(memory.connectedFor("a", 7, true)).toBe(10_000);
+  await clock.advance(10_000);
+  expect(memory.connectedFor("a", 7, false)).toBe(10_000);
+  await clock.advance(60 * MINUTE);
+  expect(memory.connectedFor("a", 7, true)).toBe(25_000);
+  expect(memory.connectedFor("a", 8, true)).toBe(0);
+});
+
 test("a release deadline runs only while the API server answers", async () => {
   memory.look("a", 7, "sign");
   await clock.advance(60 * MINUTE);

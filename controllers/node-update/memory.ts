@@ -18,10 +18,15 @@ interface Absence {
   lookedAt: number;
 }
 
+interface Presence extends Absence {
+  revision: number;
+}
+
 export class NodeMemory {
   readonly #clock: Clock;
   /** By name of the NodeUpdate. */
   readonly #absent = new Map<string, Absence>();
+  readonly #connected = new Map<string, Presence>();
   readonly #returns = new Map<string, Return>();
 
   constructor(clock: Clock) {
@@ -30,6 +35,7 @@ export class NodeMemory {
 
   forget(key: string): void {
     this.#absent.delete(key);
+    this.#connected.delete(key);
     this.#returns.delete(key);
   }
 
@@ -44,6 +50,20 @@ export class NodeMemory {
     const added = before === undefined ? 0 : Math.min(now - before.lookedAt, LOOK_AT_MOST);
     const milliseconds = (before?.milliseconds ?? 0) + added;
     this.#absent.set(key, { milliseconds, lookedAt: now });
+    return milliseconds;
+  }
+
+  /**
+   * Milliseconds for which its agent was seen connected under the grant of `revision`, however often it came and went:
+   * one that has just come has not told yet what it runs.
+   */
+  connectedFor(key: string, revision: number, present: boolean): number {
+    const now = this.#clock.monotonic();
+    const known = this.#connected.get(key);
+    const before = known?.revision === revision ? known : { revision, milliseconds: 0, lookedAt: now };
+    const added = present ? Math.min(now - before.lookedAt, LOOK_AT_MOST) : 0;
+    const milliseconds = before.milliseconds + added;
+    this.#connected.set(key, { revision, milliseconds, lookedAt: now });
     return milliseconds;
   }
 

@@ -1,25 +1,13 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { CORDON_ANNOTATION, HOLD_ANNOTATION, STEAL_ANNOTATION } from "../../api/labels.ts";
+import { HOLD_ANNOTATION, STEAL_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
-import type { GrantStatus, NodeUpdate } from "../../api/node-update.ts";
+import type { NodeUpdate } from "../../api/node-update.ts";
 import { stealOf } from "../../api/steal.ts";
-import {
-  group,
-  INCARNATION,
-  live,
-  NOW,
-  node,
-  nodeUpdate,
-  nodeView,
-  observed,
-  pod,
-  release,
-  stagedSince,
-} from "../fixtures.ts";
+import { group, live, NOW, node, observed, pod, release } from "../fixtures.ts";
 import type { TakePlan } from "../grants/policy.ts";
-import { freeze } from "./deadlines.ts";
 import type { NodeView } from "./decision.ts";
+import { cordonedFor, granted, under, view, withGrant } from "./fixtures.ts";
 import { decideNode } from "./policy.ts";
 
 const MINUTE = 60_000;
@@ -36,43 +24,6 @@ const take: TakePlan = {
   plain: false,
   why: { reason: "Granting", message: "It has waited longest." },
 };
-
-const granted: GrantStatus = {
-  nonce: "nonce-7",
-  budgets: ["group/pool"],
-  phase: "Granted",
-  release: "os-1.1.0",
-  incarnation: INCARNATION,
-  revision: 7,
-  since: timestamp(NOW - MINUTE),
-  policy: freeze(group("pool")),
-};
-
-const waited = nodeUpdate("a", "pool", "os-1.1.0", stagedSince(NOW - 5 * MINUTE));
-const view = (changes: Partial<NodeView> = {}): NodeView => nodeView({ nodeUpdate: waited, ...changes });
-
-const withGrant = (grant: GrantStatus | undefined): NodeUpdate =>
-  nodeUpdate("a", "pool", "os-1.1.0", {
-    ...stagedSince(NOW - 5 * MINUTE),
-    step: "Draining",
-    reason: "Draining",
-    ...(grant === undefined ? {} : { grant }),
-  });
-
-const cordonedFor = (revision: number) => {
-  const made = node("a", { cordoned: true });
-  made.metadata.annotations = {
-    [CORDON_ANNOTATION]: JSON.stringify({
-      token: { incarnation: INCARNATION, revision },
-      unschedulable: false,
-    }),
-  };
-  return made;
-};
-
-/** A view under a grant, cordoned by it. */
-const under = (phase: Parameters<typeof live>[1], changes: Partial<NodeView> = {}): NodeView =>
-  view({ nodeUpdate: withGrant(granted), node: cordonedFor(7), live: live("uid-a", phase), ...changes });
 
 const annotated = (key: string, value: string, object: NodeUpdate = withGrant(granted)): NodeUpdate => ({
   ...object,
@@ -172,56 +123,6 @@ test("a slot that was rebuilt after a loss of etcd is asked for anew", () => {
   const grant = live("uid-a", { phase: "Granted" });
   const rebuilt = { ...grant, grant: { ...grant.grant, supersedes: { incarnation: "old", revision: 3 } } };
   expect(decideNode(under({ phase: "Granted" }, { live: rebuilt }), NOW).act.do).toBe("revoke");
-});
-
-test("a machine that is away too long is Suspect and keeps its slot (rule 3)", () => {
-  const away = { present: false, absentFor: 10 * MINUTE };
-  const early = decideNode(under({ phase: "Committed", committedAt: NOW - 10 * MINUTE }, away), NOW);
-  expect(early.status.step).toBe("Rebooting");
-  const late = decideNode(under({ phase: "Committed", committedAt: NOW - 12 * MINUTE }, away), NOW);
-  expect(late.status).toMatchObject({ step: "Suspect", suspectSince: timestamp(NOW) });
-  expect(late.status.failed).toBeUndefined();
-  const missed = { ...withGrant(granted), status: late.status };
-  const failed = decideNode(
-    under({ phase: "Committed", committedAt: NOW - 12 * MINUTE }, { ...away, nodeUpdate: missed }),
-    NOW + 11 * MINUTE,
-  );
-  expect(failed.status.failed).toMatchObject([{ reason: "Suspect", release: "os-1.1.0" }]);
-  expect(failed.act.do).toBe("none");
-  const unsought = decideNode(
-    under(
-      { phase: "Committed", committedAt: NOW - 12 * MINUTE },
-      { present: false, absentFor: 1000, nodeUpdate: missed },
-    ),
-    NOW + 11 * MINUTE,
-  );
-  expect(unsought.status).toMatchObject({ step: "Suspect" });
-  expect(unsought.status.failed).toBeUndefined();
-});
-
-test("an opt-in time limit frees a Suspect's slot and charges a failure", () => {
-  const policy = { ...freeze(group("pool")), holderTTL: "30m" };
-  const suspect = withGrant({ ...granted, policy });
-  suspect.status = { ...suspect.status, step: "Suspect", suspectSince: timestamp(NOW - 31 * MINUTE) };
-  const { act, status } = decideNode(
-    under(
-      { phase: "Committed", committedAt: NOW - 60 * MINUTE },
-      { nodeUpdate: suspect, present: false, absentFor: 60 * MINUTE },
-    ),
-    NOW,
-  );
-  expect(act).toEqual({ do: "free", cause: "HolderExpired" });
-  expect(status.failed?.[0]?.reason).toBe("HolderExpired");
-});
-
-test("a Node that is gone frees its slot only when its machine is away too", () => {
-  const gone = { node: undefined, nodeGone: true };
-  const committed = { phase: "Committed", committedAt: NOW - 1000 } as const;
-  expect(decideNode(under(committed, gone), NOW).act.do).toBe("none");
-  expect(decideNode(under(committed, { ...gone, present: false }), NOW).act).toEqual({
-    do: "free",
-    cause: "NodeGone",
-  });
 });
 
 test("a steal frees the slot once, is told, and does not hit the next one", () => {
