@@ -42,6 +42,11 @@ export function orderOf<T extends Candidate>(candidates: readonly T[], version: 
     .map(({ candidate }) => candidate);
 }
 
+/** Where a machine stands in the order of `version`, 0 to 1: of those whose number nobody knows, a share goes first. */
+export function shareOf(uid: string, version: string): number {
+  return Number.parseInt(rank(uid, version).slice(0, 8), 16) / 2 ** 32;
+}
+
 function rank(uid: string, version: string): string {
   return createHash("sha256").update(`${version}\n${uid}`).digest("hex");
 }

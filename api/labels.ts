@@ -9,6 +9,10 @@ export const HOLD_ANNOTATION = `${GROUP}/hold`;
 export const RETRY_ANNOTATION = `${GROUP}/retry`;
 /** On a NodeUpdate: a reason, by which a person frees its slot although nothing says it is back; which grant is meant may stand at its end (`steal.ts`). */
 export const STEAL_ANNOTATION = `${GROUP}/steal`;
+/** On an UpdateGroup: the incarnation of etcd (status.machines names the one before) for which a person says that no machine without our agent is down. */
+export const MACHINES_ANNOTATION = `${GROUP}/machines-confirmed`;
+/** On an UpdateGroup: `MACHINE: reason`, by which a person frees the slot of a machine without our agent. */
+export const STEAL_MACHINE_ANNOTATION = `${GROUP}/steal-machine`;
 /** On an UpdateGroup: a word that was not used before lifts its halt. */
 export const RESUME_ANNOTATION = `${GROUP}/resume`;
 /** On a NodeUpdate: the release a person allows although it is older than the floor. */

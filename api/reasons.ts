@@ -126,6 +126,16 @@ export const reasons = {
   ),
   ChangeFreeze: entry("normal", "A window of mode Deny is open."),
   WaitingForBudget: entry("normal", "As many nodes are unavailable as a budget allows."),
+  MachinesUnconfirmed: entry(
+    "warning",
+    "etcd lost which machines without our agent hold a slot; all their slots count as taken.",
+    "See that none of them is down, then annotate the group: the message of its status says how.",
+  ),
+  MachinesNotServed: entry(
+    "warning",
+    "The group gives no slots to machines without our agent.",
+    "Set `spec.machines` in the group, or correct the group that the machine names.",
+  ),
   WaitingForTurn: entry("normal", "Other nodes stand before it in the queue."),
   WaitingForRate: entry("normal", "The group's rate of updates is used up for now."),
   WaitingForSettle: entry("normal", "The group settles after a node's return."),
@@ -308,6 +318,11 @@ export const reasons = {
 
   // Verdicts
   Updated: entry("normal", "The machine runs the target and marked it good."),
+  UpdateFailed: entry(
+    "warning",
+    "A machine that speaks Omaha reported, more than once, that it could not take the release.",
+    "The message has update_engine's error code.",
+  ),
   FellBack: entry("warning", "The machine came back on its former slot: the release failed here."),
   Rebooted: entry("normal", "The machine rebooted and needs no more reboot."),
   StillRequired: entry(

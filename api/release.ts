@@ -55,14 +55,64 @@ export const Payload = z.object({
   signatures: z.array(Signature).max(16).default([]),
 });
 
+export const OmahaPackage = z.object({
+  name: z
+    .string()
+    .min(1)
+    .max(255)
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/)
+    .meta(form("must be a file's name: letters, digits, `.`, `_`, `+` and `-`")),
+  size: z.int().min(1).max(68_719_476_736).meta({ description: "Exact size in bytes." }),
+  sha256: Sha256.meta({ description: "SHA-256 of the file, in lower-case hex." }),
+});
+
+export const OmahaPayload = z.object({
+  architecture: Architecture,
+  codebases: z
+    .array(
+      z
+        .string()
+        .min(8)
+        .max(2048)
+        .regex(/^https?:\/\/[^\s]+$/)
+        .meta(form("must be a URL that starts with http:// or https://")),
+    )
+    .min(1)
+    .max(16)
+    .meta({ description: "Folders that hold the files, in order of preference." }),
+  payload: OmahaPackage.meta({ description: "The update itself: a signed payload of update_engine." }),
+  extras: z
+    .array(OmahaPackage)
+    .max(64)
+    .default([])
+    .meta({
+      description: "Payloads of OEM and extension images, which a machine fetches by name if it needs them.",
+      "x-kubernetes-list-type": "map",
+      "x-kubernetes-list-map-keys": ["name"],
+    }),
+});
+
 export const ReleaseSpec = z.object({
   version: ReleaseVersion,
   product: z.string().min(1).max(128).meta({ description: "Omaha application id." }),
   payloads: z
     .array(Payload)
-    .min(1)
     .max(4)
-    .meta({ "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["architecture"] }),
+    .default([])
+    .meta({
+      description: "Images for machines that run our agent.",
+      "x-kubernetes-list-type": "map",
+      "x-kubernetes-list-map-keys": ["architecture"],
+    }),
+  omaha: z
+    .array(OmahaPayload)
+    .max(4)
+    .optional()
+    .meta({
+      description: "Payloads for machines that update by Omaha (update_engine).",
+      "x-kubernetes-list-type": "map",
+      "x-kubernetes-list-map-keys": ["architecture"],
+    }),
   updatesFrom: ReleaseVersion.optional().meta({
     description: "Oldest version that may update to this one directly.",
   }),
@@ -78,6 +128,7 @@ export const ReleaseStatus = z.object({
   conditions: Conditions.optional(),
 });
 
+export type OmahaPayload = z.output<typeof OmahaPayload>;
 export type Payload = z.output<typeof Payload>;
 export type ReleaseSpec = z.output<typeof ReleaseSpec>;
 export type ReleaseStatus = z.output<typeof ReleaseStatus>;
@@ -110,6 +161,11 @@ export const release = defineKind({
     },
   ],
   rules: [
+    {
+      rule: "(has(self.spec.payloads) && size(self.spec.payloads) > 0) || (has(self.spec.omaha) && size(self.spec.omaha) > 0)",
+      message: "a release needs a payload: fill `payloads`, or `omaha`",
+      fieldPath: ".spec.payloads",
+    },
     {
       rule: "self.spec == oldSelf.spec",
       message:

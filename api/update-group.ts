@@ -7,6 +7,7 @@ import { entryName } from "./entry-name.ts";
 import { Hooks } from "./hook.ts";
 import { IntOrPercent } from "./int-or-percent.ts";
 import { defineKind, type Rule } from "./kind.ts";
+import { Machines, MachinesStatus } from "./machines.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { Notifications } from "./notification.ts";
 import { atLeastOne, between, exactlyOne, selectsSomething, validations } from "./rules.ts";
@@ -227,6 +228,10 @@ export const UpdateGroupSpec = z
           .meta({ description: "Nodes that may stage at once." }),
       })
       .default({ rateLimit: 0 }),
+    machines: Machines.optional().meta({
+      description:
+        "Serves machines that no agent of ours runs on (FleetLock clients): they take from the slots of this group.",
+    }),
     holderTTL: Duration.optional().meta({
       ...validations(between("10m", "720h")),
       description: "Opt-in: a Suspect holder's slot is freed after this time and charged as a failure.",
@@ -303,6 +308,9 @@ export const UpdateGroupStatus = z.object({
     .meta({ description: "The last value of the resume annotation that took effect." }),
   resumedAt: z.iso.datetime().optional(),
   nextOpening: z.iso.datetime().optional(),
+  machines: MachinesStatus.optional().meta({
+    description: "Machines that no agent of ours runs on, of which nothing else tells.",
+  }),
   gate: GateStatus.optional().meta({
     description: "What binds every grant and commit since `since`, written by the gates controller.",
   }),

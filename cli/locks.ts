@@ -46,6 +46,9 @@ export function locksOf(
   };
   for (const { metadata, status } of groups) {
     if (status?.limit !== undefined) lock(`group/${metadata.name}`, status.limit, status.unavailable);
+    for (const { machine, protocol, since } of status?.machines?.holders ?? []) {
+      lock(`group/${metadata.name}`).holders.push({ node: machine, phase: protocol, since, step: "" });
+    }
   }
   for (const { metadata, spec, status } of budgets) {
     for (const domain of status?.domains ?? []) {

@@ -1,10 +1,18 @@
-/** `kubectl slipway machines`: the machines outside of the cluster that run our agent. */
+/** `kubectl slipway machines`: the machines outside of the cluster, with our agent or without. */
 import { Command } from "commander";
+import { MACHINES_ANNOTATION, STEAL_MACHINE_ANNOTATION } from "../api/labels.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
+import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
+import { MachineCredentials, parseKeys } from "../pki/machine-credentials.ts";
+import type { KubeClient } from "../runtime/client.ts";
+import { SECRETS, type Secret } from "../runtime/core.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
 import { span } from "./explain/words.ts";
-import type { Io } from "./io.ts";
+import { Failure, type Io } from "./io.ts";
+import { oneLine } from "./node.ts";
 import { addOutputFlag, type Column, type OutputFlags, printObjects } from "./output.ts";
+import { readLease } from "./snapshot.ts";
+import { annotate, confirm, find, need, waitFor } from "./write.ts";
 
 export function machinesCommand(io: Io): Command {
   const command = new Command("machines")
@@ -19,7 +27,127 @@ export function machinesCommand(io: Io): Command {
         printObjects(io, machines, columnsAt(io.clock.now()), flags.output);
       });
     });
-  return addOutputFlag(command);
+  addOutputFlag(command);
+  command.addCommand(secretCommand(io));
+  command.addCommand(stealCommand(io));
+  command.addCommand(confirmCommand(io));
+  return command;
+}
+
+/** The manager looks every 10 s. */
+const SEEN_WITHIN = 60_000;
+/** As docs/fleetlock.md names it. */
+const KEYS_SECRET = "slipway-machines";
+
+function secretCommand(io: Io): Command {
+  return new Command("secret")
+    .description("Print the secret that machines without our agent show to take a slot of a group.")
+    .argument("<group>")
+    .option("--machine <id>", "the secret of one machine alone, by the id that it sends")
+    .option(
+      "--secret-name <name>",
+      "Secret that has the keys: the chart's gateway.machines.keysSecret",
+      KEYS_SECRET,
+    )
+    .action(async (group: string, _: unknown, self: Command) => {
+      const { machine, secretName, ...flags } = self.optsWithGlobals<
+        GlobalFlags & { machine?: string; secretName: string }
+      >();
+      await withClient(flags, io, async (client) => {
+        const { spec } = await need<UpdateGroup>(client, updateGroup, group);
+        const keys = await keysOf(client, flags.namespace, secretName);
+        const secret = new MachineCredentials(keys).secret(group, machine);
+        if (secret === undefined) throw new Failure(`Secret ${secretName} has no key in \`keys\`: write one`);
+        io.out(`${secret}\n`);
+        if (spec.machines === undefined) {
+          io.err(`UpdateGroup ${group} serves no such machines yet: set spec.machines\n`);
+        }
+      });
+    });
+}
+
+async function keysOf(
+  client: Pick<KubeClient, "get" | "list">,
+  wanted: string | undefined,
+  name: string,
+): Promise<Buffer[]> {
+  const lease = await readLease(client, wanted);
+  const namespace = wanted ?? (typeof lease === "object" ? lease.metadata.namespace : undefined);
+  if (namespace === undefined) throw new Failure("Slipway's leader Lease is nowhere: give --namespace");
+  const secret = await find<Secret>(client, SECRETS, name, namespace);
+  if (secret === undefined) {
+    throw new Failure(
+      `there is no Secret ${name} in namespace ${namespace}: make it with \`kubectl -n ${namespace} create secret generic ${name} --from-literal=keys="$(openssl rand -base64 32)"\` and name it in the chart's gateway.machines.keysSecret`,
+    );
+  }
+  return parseKeys(Buffer.from(secret.data?.["keys"] ?? "", "base64").toString());
+}
+
+function stealCommand(io: Io): Command {
+  return new Command("steal")
+    .description("Free the slot of a machine without our agent that is not coming back.")
+    .argument("<group>")
+    .argument("<machine>", "as the status of the group names it")
+    .requiredOption("--reason <text>", "why; it is written to the journal")
+    .option("-y, --yes", "do not ask")
+    .action(async (name: string, machine: string, _: unknown, self: Command) => {
+      const { reason, yes, ...flags } = self.optsWithGlobals<
+        GlobalFlags & { reason: string; yes?: boolean }
+      >();
+      await withClient(flags, io, async (client) => {
+        const group = await need<UpdateGroup>(client, updateGroup, name);
+        const holder = group.status?.machines?.holders.find((one) => one.machine === machine);
+        if (holder === undefined)
+          throw new Failure(
+            `${machine} holds no slot of ${name}: \`kubectl slipway locks list\` shows who does`,
+          );
+        await confirm(
+          io,
+          `${machine} holds a slot of ${name} since ${holder.since}. Freeing it lets another one go down; if this one is down too, the budget is overrun.`,
+          yes,
+        );
+        const word = `${machine}: ${oneLine(reason)}`;
+        await annotate(client, updateGroup, name, { [STEAL_MACHINE_ANNOTATION]: word });
+        await waitFor(io, `the manager frees the slot of ${machine}`, SEEN_WITHIN, async () => {
+          const { metadata, status } = await need<UpdateGroup>(client, updateGroup, name);
+          if (metadata.annotations?.[STEAL_MACHINE_ANNOTATION] !== undefined) return undefined;
+          const still = status?.machines?.holders.some(
+            (one) => one.machine === machine && one.since === holder.since,
+          );
+          return still === true ? undefined : true;
+        });
+        io.out(`updategroup/${name} slot of ${machine} freed\n`);
+      });
+    });
+}
+
+function confirmCommand(io: Io): Command {
+  return new Command("confirm")
+    .description(
+      "Say that no machine without our agent of this group is down, after etcd lost who holds a slot.",
+    )
+    .argument("<group>")
+    .option("-y, --yes", "do not ask")
+    .action(async (name: string, _: unknown, self: Command) => {
+      const { yes, ...flags } = self.optsWithGlobals<GlobalFlags & { yes?: boolean }>();
+      await withClient(flags, io, async (client) => {
+        const { status } = await need<UpdateGroup>(client, updateGroup, name);
+        const wanted = status?.machines?.unconfirmed;
+        if (wanted === undefined)
+          throw new Failure(`nothing is to be confirmed: it is known which machines of ${name} hold a slot`);
+        await confirm(
+          io,
+          `etcd lost which machines of ${name} hold a slot. Are all of them up? Those that are down and not counted let others go down beside them.`,
+          yes,
+        );
+        await annotate(client, updateGroup, name, { [MACHINES_ANNOTATION]: wanted });
+        await waitFor(io, "the manager sees it", SEEN_WITHIN, async () => {
+          const now = await need<UpdateGroup>(client, updateGroup, name);
+          return now.status?.machines?.incarnation === wanted ? true : undefined;
+        });
+        io.out(`updategroup/${name} confirmed\n`);
+      });
+    });
 }
 
 function columnsAt(now: number): Column<NodeUpdate>[] {

@@ -39,7 +39,9 @@ function wrong(words: readonly string[]): string | undefined {
     command = child;
     options.push(...child.options);
   }
-  const bare = command.commands.length > 0 && given === 0 && words.length > 0;
+  // Lists by itself, and has subcommands beside.
+  const acts = command.name() === "machines";
+  const bare = command.commands.length > 0 && given === 0 && words.length > 0 && !acts;
   return bare ? `${command.name()} needs more` : undefined;
 }
 

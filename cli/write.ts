@@ -25,9 +25,10 @@ export async function find<T extends KubeObject>(
   client: Pick<KubeClient, "get">,
   resource: Resource,
   name: string,
+  namespace?: string,
 ): Promise<T | undefined> {
   try {
-    return await client.get<T>(resource, { name });
+    return await client.get<T>(resource, { name, ...(namespace === undefined ? {} : { namespace }) });
   } catch (error) {
     if (isApiError(error, "NotFound")) return undefined;
     throw error;

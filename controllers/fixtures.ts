@@ -144,6 +144,8 @@ export function fleet(uids: readonly string[], changes: Partial<FleetSnapshot> =
     epoch: 1,
     groupGates: new Map(),
     budgetGates: new Map(),
+    offers: new Map(),
+    tallies: new Map(),
     budgets: new Map(),
     grants: new Map(),
     desired: new Map(uids.map((uid) => [uid, create(DesiredSchema, { target })])),

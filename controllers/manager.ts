@@ -17,6 +17,7 @@ import type { EtcdPort } from "../coordination/etcd.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
+import { sameJson } from "../runtime/apply-status.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import { NODES, type Node } from "../runtime/core.ts";
 import type { LeaderElectionOptions } from "../runtime/leader-election.ts";
@@ -37,6 +38,7 @@ import { HookRunner } from "./hooks/runner.ts";
 import { Housekeeper } from "./housekeeper.ts";
 import { type HttpCaller, httpCaller } from "./http/caller.ts";
 import { FleetLeadership } from "./leadership.ts";
+import { MachinesController } from "./machines/controller.ts";
 import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
@@ -124,9 +126,10 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   const rollout = createRolloutReconciler({
     ...common,
     coordination,
+    tallies: () => cache.snapshot?.tallies,
     ...(rivals === undefined ? {} : { rivals: () => rivals.found }),
   });
-  manager.controller("rollout", rollout, { watches: rolloutWatches(stores) });
+  const rollouts = manager.controller("rollout", rollout, { watches: rolloutWatches(stores) });
 
   const cache = new FleetCache({
     coordination,
@@ -169,6 +172,13 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     clock,
     log: log.with({ part: "housekeeper" }),
   });
+  const machines = new MachinesController({
+    client,
+    coordination,
+    leader: () => leadership.current(),
+    clock,
+    log: log.with({ part: "machines" }),
+  });
   const gates = new GatesController({
     client,
     coordination,
@@ -178,9 +188,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     clock,
     log: log.with({ part: "gates" }),
     async onRenewed(world, fleet, startedAt, signal) {
+      for (const name of changedTallies(latest?.fleet, fleet)) rollouts.enqueue(name);
       latest = { world, fleet, plan: planner.make(world, fleet, startedAt, clock.now()) };
       for (const budget of world.budgets) budgets.enqueue(keyOf(budget));
       await leadership.remember();
+      void machines.tend(world, fleet);
       void housekeeper.tidy(world, fleet);
       const waits = new Set(
         world.nodeUpdates.flatMap(({ spec, status }) => (status?.step === "Staged" ? spec.group : [])),
@@ -199,6 +211,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   planner.onChange(wake);
   for (const store of [
     stores.groups,
+    stores.channels,
     stores.budgets,
     stores.windows,
     stores.releases,
@@ -243,4 +256,11 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     fleetReadAt: () => cache.readAt,
   });
   return manager;
+}
+
+/** Groups on whose machines without our agent a release came further, or failed. */
+function changedTallies(before: FleetSnapshot | undefined, { tallies }: FleetSnapshot): string[] {
+  return [...tallies].flatMap(([group, now]) =>
+    sameJson([...(before?.tallies.get(group) ?? [])], [...now]) ? [] : [group],
+  );
 }

@@ -69,12 +69,37 @@ export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined 
 function budgetRefusal({ budget, gate, holders }: BudgetView, uid: string, now: number): Why | undefined {
   if (gate === undefined || gate.validUntil <= now + LANDING) return staleGate(`budget ${budget}`, gate, now);
   const { held, away } = others(gate, holders, uid);
-  if (away.size < gate.max) return undefined;
+  if (away.size < gate.max && gate.unconfirmed === undefined) return undefined;
   if (gate.unavailable.includes(uid) && held.size < Math.max(1, gate.max)) return undefined;
+  if (gate.unconfirmed !== undefined) return unconfirmed(budget, gate.unconfirmed);
   return {
     reason: "WaitingForBudget",
     message: `budget ${budget} allows ${gate.max} unavailable and has ${away.size}: ${some(away)}`,
   };
+}
+
+/**
+ * Machines that wait longer go first: as many places as they need are theirs. `ahead`: uids with an older ticket.
+ * Undefined where a place is left.
+ */
+export function refuseTurn(
+  budgets: readonly BudgetView[],
+  uid: string,
+  ahead: ReadonlySet<string>,
+): Why | undefined {
+  for (const { budget, gate, holders } of budgets) {
+    if (gate === undefined) continue;
+    const { away } = others(gate, holders, uid);
+    const waiting = [...ahead].filter((other) => !away.has(other));
+    const room = gate.max - away.size;
+    if (waiting.length > 0 && room <= waiting.length) {
+      return {
+        reason: "WaitingForTurn",
+        message: `budget ${budget} has room for ${room}, and ${waiting.length} wait longer: ${some(new Set(waiting))}`,
+      };
+    }
+  }
+  return undefined;
 }
 
 /** Of a grant that is not refused: whether a budget is full but for the node's being unavailable already. */
@@ -184,10 +209,19 @@ function spent(
   if (plain !== true && gate.unavailable.includes(uid)) return undefined;
   const down = [...holders].filter((holder) => !serves(grants.get(holder)));
   const { away } = others(gate, new Set(down), uid);
+  if (gate.unconfirmed !== undefined) return unconfirmed(budget, gate.unconfirmed);
   if (away.size < gate.max) return undefined;
   return {
     reason: "WaitingForBudget",
     message: `budget ${budget} allows ${gate.max} unavailable and meanwhile has ${away.size}: ${some(away)}`,
+  };
+}
+
+/** Rule 9: what the machines of other protocols hold is in etcd alone, so that after a loss all of it counts as held. */
+function unconfirmed(budget: string, group: string): Why {
+  return {
+    reason: "MachinesUnconfirmed",
+    message: `etcd lost which machines of group ${group} hold a slot, so that budget ${budget} counts as full until a person confirms that none is down`,
   };
 }
 

@@ -3,7 +3,7 @@ import type { Why } from "../api/reasons.ts";
 import { answerCommit, type BudgetView } from "./admission.ts";
 import type { CommitResult, Fenced, LiveGrant } from "./coordination.ts";
 import type { Compare, KeyValue } from "./etcd.ts";
-import { readGrant, readGrants } from "./fleet.ts";
+import { isAgents, readGrant, readGrants } from "./fleet.ts";
 import { bump, phaseText } from "./grants.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
@@ -204,8 +204,9 @@ async function readNode(etcd: Ports["etcd"], parser: Parser, uid: string): Promi
     { key: keys.session(uid) },
   ]);
   const [grant, phase, session] = results.map((found): KeyValue | undefined => found[0]);
+  const live = grant && readGrant(grant, phase, undefined, parser, () => []);
   return {
-    live: grant && readGrant(grant, phase, undefined, parser, () => []),
+    live: isAgents(live) ? live : undefined,
     session: parser.json(Session, session)?.session,
     compares: [
       { key: keys.grant(uid), target: "create", is: "equal", revision: grant?.createRevision ?? 0 },

@@ -8,15 +8,20 @@
 
 import type { Why } from "../api/reasons.ts";
 import type { Desired, Observed } from "../proto/gen/agent_pb.ts";
+import type { BudgetView } from "./admission.ts";
 import type {
   BudgetGate,
+  ForeignMachine,
   Grant,
   GroupGate,
   JoinRecord,
   JournalEntry,
   MachineRecord,
+  Offer,
   Phase,
+  Protocol,
   Session,
+  Tally,
   Token,
 } from "./records.ts";
 
@@ -41,6 +46,10 @@ export interface FleetSnapshot {
   epoch: number;
   groupGates: ReadonlyMap<string, GroupGate>;
   budgetGates: ReadonlyMap<string, BudgetGate>;
+  /** What machines that speak Omaha may be offered, by group. */
+  offers: ReadonlyMap<string, Offer>;
+  /** How it goes on them, by group and release. */
+  tallies: ReadonlyMap<string, ReadonlyMap<string, Tally>>;
   budgets: ReadonlyMap<string, BudgetState>;
   grants: ReadonlyMap<string, LiveGrant>;
   desired: ReadonlyMap<string, Desired>;
@@ -120,7 +129,12 @@ export interface Coordination {
   /** Replaces all gates, on a lease of 30 s, and beats the pulse. False if the epoch is no longer ours, or the pulse older than `pulse`, that of the read on which they rest. */
   writeGates(
     leader: Leadership,
-    gates: { groups: readonly GroupGate[]; budgets: readonly BudgetGate[]; pulse?: number },
+    gates: {
+      groups: readonly GroupGate[];
+      budgets: readonly BudgetGate[];
+      offers?: readonly Offer[];
+      pulse?: number;
+    },
   ): Promise<boolean>;
   /** Writes `desired/<uid>` if it differs. False if the epoch is no longer ours. */
   putDesired(leader: Leadership, uid: string, desired: Desired): Promise<boolean>;
@@ -197,9 +211,86 @@ export interface Coordination {
     machines: ReadonlyMap<string, Omit<MachineRecord, "expiresAt">>,
   ): Promise<boolean>;
 
+  // Machines that no agent of ours runs on (gateway, in the machine's own protocol)
+  /** Takes a slot, or a place in the line; who holds one keeps it. Throws `EtcdUnavailable`: ask again. */
+  takeForeign(ask: ForeignAsk): Promise<ForeignResult>;
+  /** Gives the slot and the place in the line back. Throws `EtcdUnavailable`: ask again. */
+  freeForeign(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
+  /** Offers a release to a machine that speaks Omaha: a slot, until `endUpdate`. Throws `EtcdUnavailable`. */
+  takeUpdate(ask: UpdateAsk): Promise<UpdateResult>;
+  /** False where the machine has no update. Throws `EtcdUnavailable`. */
+  endUpdate(end: UpdateEnd): Promise<boolean>;
+  readForeignMachine(uid: string): Promise<ForeignMachine | undefined>;
+  putForeignMachine(uid: string, machine: ForeignMachine): Promise<void>;
+  /** Calls `hint` when a place in any budget may have been taken or freed. */
+  watchBudgets(hint: () => void): { close(): void };
+  /** A group's slots as its machines see them. */
+  readForeign(group: string): Promise<ForeignLine>;
+
   // Journal
   append(entry: JournalEntry): Promise<void>;
   readJournal(since: number): Promise<JournalEntry[]>;
+}
+
+export interface ForeignAsk {
+  uid: string;
+  /** For people. */
+  name: string;
+  group: string;
+  protocol: Protocol;
+  nonce: string;
+}
+
+export type ForeignResult =
+  | { outcome: "granted" }
+  /** `since`: wall clock, ms. */
+  | { outcome: "held"; since: number }
+  | { outcome: "refused"; why: Why };
+
+export type UpdateResult =
+  | Exclude<ForeignResult, { outcome: "held" }>
+  | { outcome: "held"; since: number; release: string };
+
+export interface UpdateAsk extends Omit<ForeignAsk, "protocol"> {
+  release: string;
+  version: string;
+  /** Of failures, and of machines that may have the release without a verdict. */
+  threshold: number;
+  /** Failures up to then don't count; wall clock, ms. */
+  resumedAt?: number;
+  /** `period`: ms. */
+  rate?: { updates: number; period: number };
+  /** As it says of itself now. */
+  machine: ForeignMachine;
+}
+
+export interface UpdateEnd {
+  uid: string;
+  group: string;
+  machine: ForeignMachine;
+  /** `withdrawn`: it ended without a verdict, and may be offered again. */
+  how: "good" | "failed" | "withdrawn";
+  /** Of the failure, as Omaha counts them. */
+  code: number;
+}
+
+export type ForeignFreed = "freed" | "none";
+
+export interface ForeignHolder {
+  uid: string;
+  name: string;
+  protocol: Protocol;
+  /** Wall clock, ms. */
+  since: number;
+}
+
+export interface ForeignLine {
+  gate: GroupGate | undefined;
+  /** Those that bind the group's machines. */
+  budgets: readonly BudgetView[];
+  holders: readonly ForeignHolder[];
+  /** uids, in the order of the line. */
+  waiting: readonly string[];
 }
 
 export type { JoinRecord, MachineRecord } from "./records.ts";

@@ -1,9 +1,11 @@
 /** Puts the parts of this room together. */
 import { commit, reportReturn, withdraw } from "./commit.ts";
 import type { Coordination } from "./coordination.ts";
+import { DayLease } from "./day-lease.ts";
 import { forgetNode, putDesired } from "./desired.ts";
 import { raiseEpoch, readEpoch } from "./epoch.ts";
 import { readFleet, readNode } from "./fleet.ts";
+import { freeForeign, readForeign, takeForeign } from "./foreign.ts";
 import { forgetBudget, writeGates } from "./gates.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
 import { compact } from "./history.ts";
@@ -16,12 +18,16 @@ import {
   spendJoinToken,
 } from "./joins.ts";
 import { Journal } from "./journal.ts";
-import { PREFIX } from "./keys.ts";
+import { keys, PREFIX } from "./keys.ts";
 import { Parser } from "./parse.ts";
 import { rebuild } from "./rebuild.ts";
 import { guardRewind } from "./rewind.ts";
 import { closeSession, openSession, putObserved } from "./sessions.ts";
 import type { Ports } from "./transact.ts";
+import { endUpdate, putForeignMachine, readForeignMachine, takeUpdate } from "./updates.ts";
+
+/** Days after which a machine without our agent that asks no more is forgotten: half a year, as Nebraska counts its dead. */
+const FORGET_MACHINES = 180;
 
 /**
  * Slipway's use of etcd over the given ports; closing `etcd` is the caller's. Where etcd was
@@ -32,6 +38,7 @@ export function createCoordination(unguarded: Ports): Coordination {
   const ports: Ports = { ...unguarded, etcd: guardRewind(unguarded.etcd) };
   const parser = new Parser(ports.log);
   const journal = new Journal(ports, parser);
+  const leases = new DayLease(ports, FORGET_MACHINES);
   return {
     readFleet: () => readFleet(ports, parser),
     watchFleet: (hint) => ports.etcd.watch(PREFIX, hint),
@@ -62,6 +69,14 @@ export function createCoordination(unguarded: Ports): Coordination {
     readMachine: (machineId) => readMachine(ports, parser, machineId),
     forgetMachine: (machineId, why) => forgetMachine(ports, parser, journal, machineId, why),
     restoreMachines: (leader, machines) => restoreMachines(ports, parser, leader, machines),
+    takeForeign: (ask) => takeForeign(ports, parser, ask),
+    freeForeign: (uid, group, protocol) => freeForeign(ports, parser, uid, group, protocol),
+    takeUpdate: (ask) => takeUpdate(ports, parser, leases, ask),
+    endUpdate: (end) => endUpdate(ports, parser, leases, end),
+    readForeignMachine: (uid) => readForeignMachine(ports, parser, uid),
+    putForeignMachine: (uid, machine) => putForeignMachine(ports, parser, leases, uid, machine),
+    watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
+    readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),
     readJournal: (since) => journal.read(since),
   };

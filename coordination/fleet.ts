@@ -4,7 +4,7 @@ import type { BudgetState, FleetSnapshot, LiveGrant } from "./coordination.ts";
 import type { KeyValue } from "./etcd.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { BudgetGate, Epoch, Grant, GroupGate, Holder, Phase, Session } from "./records.ts";
+import { BudgetGate, Epoch, Grant, GroupGate, Holder, Offer, Phase, Session, Tally } from "./records.ts";
 import type { Ports } from "./transact.ts";
 
 const FLEET = [
@@ -19,17 +19,21 @@ const FLEET = [
   { prefix: keys.sessions },
   { prefix: keys.presence },
   { key: keys.pulse },
+  { prefix: keys.tallies },
 ] as const;
 
 export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetSnapshot> {
   const { revision, results } = await etcd.read(FLEET);
   const [incarnation = [], epoch = [], gates = [], budgets = [], grants = [], phases = []] = results;
-  const [desired = [], observed = [], sessions = [], presence = [], pulse = []] = results.slice(6);
+  const [desired = [], observed = [], sessions = [], presence = [], pulse = [], tallies = []] =
+    results.slice(6);
   const groupGates = new Map<string, GroupGate>();
   const budgetGates = new Map<string, BudgetGate>();
+  const offers = new Map<string, Offer>();
   for (const kv of gates) {
     if (kv.key.startsWith(keys.groupGate(""))) put(groupGates, kv, parser.json(GroupGate, kv));
-    else put(budgetGates, kv, parser.json(BudgetGate, kv));
+    else if (kv.key.startsWith(keys.budgetGate(""))) put(budgetGates, kv, parser.json(BudgetGate, kv));
+    else put(offers, kv, parser.json(Offer, kv));
   }
   return {
     revision,
@@ -38,6 +42,8 @@ export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetS
     epoch: parser.json(Epoch, epoch[0])?.epoch ?? 0,
     groupGates,
     budgetGates,
+    offers,
+    tallies: readTallies(tallies, parser),
     budgets: readBudgets(budgets, parser),
     grants: readGrants(grants, phases, budgets, incarnation[0]?.value, parser),
     desired: mapped(desired, (kv) => parser.proto(DesiredSchema, kv)),
@@ -45,6 +51,18 @@ export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetS
     sessions: mapped(sessions, (kv) => parser.json(Session, kv)),
     present: new Set(presence.map((kv) => lastPart(kv.key))),
   };
+}
+
+/** By group, then by release. */
+function readTallies(kvs: readonly KeyValue[], parser: Parser): Map<string, Map<string, Tally>> {
+  const tallies = new Map<string, Map<string, Tally>>();
+  for (const kv of kvs) {
+    const [group = ""] = kv.key.slice(keys.tallies.length).split("/");
+    const of = tallies.get(decodeURIComponent(group)) ?? new Map<string, Tally>();
+    tallies.set(decodeURIComponent(group), of);
+    put(of, kv, parser.json(Tally, kv));
+  }
+  return tallies;
 }
 
 /** What a gateway needs of one node. */
@@ -66,9 +84,10 @@ export async function readNode(
     { key: keys.session(uid) },
   ]);
   const [incarnation, grant, phase, desired, session] = results.map((kvs) => kvs[0]);
+  const live = grant && readGrant(grant, phase, incarnation?.value, parser, () => []);
   return {
     incarnation: incarnation?.value,
-    grant: grant && readGrant(grant, phase, incarnation?.value, parser, () => []),
+    grant: isAgents(live) ? live : undefined,
     desired: parser.proto(DesiredSchema, desired),
     session: parser.json(Session, session),
   };
@@ -112,6 +131,14 @@ export function readGrant(
       message: "the phase can't be read; it counts as committed",
     },
   };
+}
+
+/**
+ * Whether it is an agent's grant, to commit, withdraw and report. One that its machine took by another protocol is no
+ * business of an agent that runs there too: it would give back a slot whose machine was told that it may reboot.
+ */
+export function isAgents(live: LiveGrant | undefined): live is LiveGrant {
+  return live !== undefined && live.grant.foreign === undefined;
 }
 
 /** Living grants by uid, of everything under `grants/`, `phases/` and `budgets/`. */

@@ -1,10 +1,9 @@
 /** The gates: what Kubernetes says, where a transaction can compare it (design, section 4). */
-import type { Leadership } from "./coordination.ts";
+import type { Coordination, Leadership } from "./coordination.ts";
 import { LEADERSHIP, leads, viewEpoch } from "./epoch.ts";
 import type { Compare, Operation } from "./etcd.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import type { BudgetGate, GroupGate } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
 /** The lease that gates hang on, seconds: bounds them where clocks differ. */
@@ -23,10 +22,11 @@ export async function writeGates(
   { etcd }: Ports,
   parser: Parser,
   leader: Leadership,
-  gates: { groups: readonly GroupGate[]; budgets: readonly BudgetGate[]; pulse?: number },
+  gates: Parameters<Coordination["writeGates"]>[1],
 ): Promise<boolean> {
   const wanted = new Map([
     ...gates.groups.map((gate) => [keys.groupGate(gate.group), JSON.stringify(gate)] as const),
+    ...(gates.offers ?? []).map((offer) => [keys.offer(offer.group), JSON.stringify(offer)] as const),
     ...gates.budgets.map((gate) => [keys.budgetGate(gate.budget), JSON.stringify(gate)] as const),
   ]);
   const { results } = await etcd.read([{ prefix: keys.gates }]);

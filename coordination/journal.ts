@@ -1,10 +1,10 @@
 /** The journal: one key an entry, on a lease of the entry's day, so that it ends by itself. */
+import { DAY, DayLease } from "./day-lease.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { JournalEntry } from "./records.ts";
 import { type Ports, type Step, transact } from "./transact.ts";
 
-const DAY = 86_400_000;
 const RETENTION_DAYS = 30;
 /** Longest text of one field, characters. */
 const MAX_TEXT = 1000;
@@ -19,17 +19,19 @@ export class Journal {
   readonly #ports: Ports;
   readonly #parser: Parser;
   /** `of`: entries by uid, of those that were written, so never more than `MAX_PER_DAY`. */
-  #day: { day: number; lease: string; written: number; of: Map<string, number> } | undefined;
+  #day: { day: number; written: number; of: Map<string, number> } | undefined;
+  readonly #lease: DayLease;
 
   constructor(ports: Ports, parser: Parser) {
     this.#ports = ports;
     this.#parser = parser;
+    this.#lease = new DayLease(ports, RETENTION_DAYS);
   }
 
   async append(entry: JournalEntry): Promise<void> {
     const { etcd, clock, random, log } = this.#ports;
     const day = Math.floor(clock.now() / DAY);
-    if (this.#day?.day !== day) this.#day = { day, lease: await this.#lease(day), written: 0, of: new Map() };
+    if (this.#day?.day !== day) this.#day = { day, written: 0, of: new Map() };
     const current = this.#day;
     const own = current.of.get(entry.uid) ?? 0;
     if (own >= MAX_PER_UID) {
@@ -53,15 +55,15 @@ export class Journal {
     current.of.set(entry.uid, own + 1);
     const key = `${dayPrefix(Math.floor(entry.at / DAY))}${pad(entry.at, 15)}-${random.uuid()}`;
     const value = JSON.stringify(clipped(entry));
-    let { lease } = current;
+    let lease = await this.#lease.id();
     let refusals = 0;
     await transact(etcd, async (uncertain): Promise<Step<void>> => {
       if (uncertain || refusals > 0) {
         const { results } = await etcd.read([{ key }]);
         if (results[0]?.[0] !== undefined) return { answer: undefined };
         // Refused although nobody else knows the key: the lease is gone, with etcd's data.
-        lease = await this.#lease(day);
-        current.lease = lease;
+        this.#lease.forget();
+        lease = await this.#lease.id();
       }
       refusals++;
       return {
@@ -87,11 +89,6 @@ export class Journal {
       ] as JournalEntry[];
     }
     return entries.slice(-MAX_READ);
-  }
-
-  #lease(day: number): Promise<string> {
-    const until = (day + 1 + RETENTION_DAYS) * DAY;
-    return this.#ports.etcd.leaseOnce(Math.ceil((until - this.#ports.clock.now()) / 1000));
   }
 }
 

@@ -4,6 +4,12 @@
  */
 export const PREFIX = "/slipway/";
 
+/**
+ * What machines without our agent write, which may be 100,000 of them: nothing here tells managers and gateways to look
+ * at the fleet again.
+ */
+export const MACHINES_PREFIX = "/slipway-machines/";
+
 /** A part of a key: slashes inside names (budgets have them) are escaped. */
 function part(text: string): string {
   return encodeURIComponent(text);
@@ -40,6 +46,15 @@ export const keys = {
   machines: `${PREFIX}machines/`,
   machine: (machineId: string): string => `${PREFIX}machines/${part(machineId)}`,
   journal: `${PREFIX}journal/`,
+  /** How a release goes on a group's machines without our agent. */
+  tally: (group: string, release: string): string => `${PREFIX}tallies/${part(group)}/${part(release)}`,
+  tallies: `${PREFIX}tallies/`,
+  offers: `${PREFIX}gates/offers/`,
+  offer: (group: string): string => `${PREFIX}gates/offers/${part(group)}`,
+  foreignMachines: `${MACHINES_PREFIX}known/`,
+  foreignMachine: (uid: string): string => `${MACHINES_PREFIX}known/${part(uid)}`,
+  tickets: (group: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/`,
+  ticket: (group: string, uid: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/${part(uid)}`,
 } as const;
 
 /** The last part of a key, unescaped: the uid of grants/, phases/, observed/, holders. */

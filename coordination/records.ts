@@ -49,6 +49,16 @@ export const GroupGate = z.object({
   quarantined: z.array(z.string()),
   /** Whether a reboot may begin now. */
   open: z.boolean(),
+  /** What binds machines that no agent of ours runs on; absent where the group serves none, or nobody confirmed who of them holds a slot since etcd lost its data. */
+  machines: z
+    .object({
+      budgets: z.array(z.string()).min(1),
+      /** From the slot to the end of a reboot, ms: must fit before a window closes. */
+      needs: z.number(),
+      /** A machine need not prove anything. */
+      open: z.boolean(),
+    })
+    .optional(),
   /** Wall clock, ms: when the opening ends; null where nothing closes it. */
   openUntil: z.number().nullable(),
   /** Wall clock, ms: when the next change freeze begins, or the present one did; null where none is in sight. It ends a grant that `finishes` too. */
@@ -71,6 +81,8 @@ export const BudgetGate = z.object({
   unavailable: z.array(z.string()),
   /** uids of members whose living grant does not name this budget: it came, or they came to it, later. */
   granted: z.array(z.string()).optional(),
+  /** The group for whose machines without our agent nobody confirmed, since etcd lost its data, that none is down: as many may be as the budget allows. */
+  unconfirmed: z.string().optional(),
   validUntil: z.number(),
 });
 export type BudgetGate = z.output<typeof BudgetGate>;
@@ -78,10 +90,111 @@ export type BudgetGate = z.output<typeof BudgetGate>;
 /** The target and the policy that a grant froze (proto JSON of agent.v1 Target and Policy). */
 const Frozen = z.record(z.string(), z.unknown());
 
+/** What machines that no agent of ours runs on speak. */
+export const Protocol = z.enum(["FleetLock", "Locksmith", "Omaha"]);
+export type Protocol = z.output<typeof Protocol>;
+
+/**
+ * `tickets/<group>/<uid>`: a place in the line of machines that no agent of ours runs on. It hangs on a lease, which
+ * each asking renews, and goes with the grant.
+ */
+export const Ticket = z.object({
+  protocol: Protocol,
+  /** Wall clock, ms: the first asking. Who asked earlier goes first. */
+  since: z.number(),
+  /** Wall clock, ms: the newest asking that was written. */
+  seenAt: z.number(),
+});
+export type Ticket = z.output<typeof Ticket>;
+
+/** A release as machines that speak Omaha are told of it. */
+const Package = z.object({ name: z.string(), size: z.number(), sha256: z.string() });
+export const Offered = z.object({
+  release: z.string(),
+  version: z.string(),
+  /** Oldest version that may update to it. */
+  updatesFrom: z.string().optional(),
+  codebases: z.array(z.string()).min(1),
+  payload: Package,
+  extras: z.array(Package),
+});
+export type Offered = z.output<typeof Offered>;
+
+/**
+ * `gates/offers/<group>`: what Kubernetes says that a group's machines may be offered. Like a gate it hangs on a lease,
+ * and is worth nothing after `validUntil`.
+ */
+export const Offer = z.object({
+  group: z.string(),
+  /** What a machine calls its track: the group's name, or that of the channel that it follows. */
+  tracks: z.array(z.string()),
+  product: z.string(),
+  /** By architecture: the stepping stones, oldest first, and then the target. */
+  ways: z.record(z.string(), z.array(Offered)),
+  /** Of the machines, 0 to 1, in the order that the target's version draws: those of the open stages. */
+  share: z.number(),
+  threshold: z.number().int().min(1),
+  rate: z.object({ updates: z.number(), period: z.number() }).optional(),
+  /** Failures up to then were forgiven by a person; wall clock, ms. */
+  resumedAt: z.number().optional(),
+  validUntil: z.number(),
+});
+export type Offer = z.output<typeof Offer>;
+
+/** `tallies/<group>/<release>`: changed in the transaction that makes or ends an update, and in no other. */
+export const Tally = z.object({
+  /** Updates that were offered, and not taken back. */
+  granted: z.number().int(),
+  /** Machines that came back with the release. */
+  good: z.number().int(),
+  lastGoodAt: z.number().optional(),
+  failed: z.number().int(),
+  /** Newest first. */
+  failures: z.array(z.object({ machine: z.string(), code: z.number(), at: z.number() })),
+  /** Offers by parts of the rate's period. */
+  recent: z.array(z.object({ at: z.number(), n: z.number() })),
+});
+export type Tally = z.output<typeof Tally>;
+
+/** `known/<uid>` of the machines without our agent: what one said of itself last, and what became of its updates. */
+export const ForeignMachine = z.object({
+  id: z.string(),
+  group: z.string(),
+  product: z.string(),
+  version: z.string(),
+  track: z.string(),
+  board: z.string(),
+  oem: z.string(),
+  alias: z.string(),
+  bootId: z.string(),
+  firstSeen: z.number(),
+  /** Wall clock, ms; written some minutes apart. */
+  lastSeen: z.number(),
+  update: z
+    .object({
+      release: z.string(),
+      /** That it runs once it has booted it. */
+      version: z.string(),
+      /** Of the boot in which it was offered: in another one it has rebooted. */
+      bootId: z.string(),
+      state: z.enum(["Granted", "Downloading", "Downloaded", "Staged", "Held"]),
+      attempt: z.number().int(),
+      at: z.number(),
+    })
+    .optional(),
+  /** Offers of a release that ended without a verdict. */
+  tried: z.object({ release: z.string(), times: z.number().int() }).optional(),
+  /** Releases that are not offered to it again. */
+  failed: z.array(z.object({ release: z.string(), code: z.number(), at: z.number() })),
+  /** Why nothing was offered at the last check. */
+  why: z.object({ reason: z.string(), message: z.string() }).optional(),
+});
+export type ForeignMachine = z.output<typeof ForeignMachine>;
+
 /**
  * `grants/<uid>`: written once, never changed. Its create revision is the token's.
  * Invariants: at most one per uid; it is made only where each budget has room, under valid
- * gates, with its holders and its phase in one transaction, and removed with them.
+ * gates, by the leader or, if `foreign`, by a gateway, with its holders and its phase in one transaction, and removed with them.
  */
 export const Grant = z.object({
   uid: z.string(),
@@ -110,6 +223,8 @@ export const Grant = z.object({
   plain: z.boolean().optional(),
   /** A full budget let it through because the node was unavailable: it ends where that ends before the commit. */
   repair: z.boolean().optional(),
+  /** A machine that no agent of ours runs on, by whose protocol it asked: a gateway made the grant, committed from the start, and ends it when the same machine says that it is back. */
+  foreign: z.object({ protocol: Protocol }).optional(),
   /** After a rebuild: the token by which the agent still knows this grant. */
   supersedes: Token.nullable(),
   /** Reason of the pick, for the journal. */

@@ -7,6 +7,7 @@ import { createCoordination } from "../coordination/create.ts";
 import { addEtcdFlags, EtcdFlags, openEtcd } from "../coordination/etcd-flags.ts";
 import { EtcdHealth } from "../coordination/etcd-health.ts";
 import { meterEtcd } from "../coordination/etcd-metrics.ts";
+import { parseKeys } from "../pki/machine-credentials.ts";
 import { parseAddress } from "../ports/address.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
@@ -31,6 +32,15 @@ const Flags = EtcdFlags.and(
   z.object({
     listen: z.string().transform(parseAddress),
     metrics: z.string().transform(parseAddress).optional(),
+    machines: z.string().transform(parseAddress).optional(),
+    machinesTls: z.boolean().optional(),
+    machinesKey: z.string().optional(),
+    registry: list
+      .refine((names) => names.every((name) => /^[a-z0-9-]{1,63}$/.test(name)), {
+        error: "--registry: names of letters, digits and dashes expected",
+      })
+      .optional(),
+    registryPlain: z.string().transform(parseAddress).optional(),
     kubeconfig: z.string().optional(),
     certDir: z.string(),
     advertise: list,
@@ -47,6 +57,23 @@ export function gatewayCommand(): Command {
     .description("Terminates the protocols that machines speak.")
     .option("--listen <address>", "[HOST]:PORT for agents", ":7443")
     .option("--metrics <address>", "[HOST]:PORT for /metrics, /healthz and /readyz")
+    .option(
+      "--machines <address>",
+      "[HOST]:PORT for machines without our agent: FleetLock and Omaha over HTTP",
+    )
+    .option("--machines-tls", "serve --machines with the gateway's own certificate")
+    .option(
+      "--machines-key <file>",
+      "keys of the secrets that such machines show, base64, one in a line, newest first",
+    )
+    .option(
+      "--registry <list>",
+      "key spaces that --machines serves by etcd's v2 API, comma-separated; the secret of one is that of the group registry/NAME",
+    )
+    .option(
+      "--registry-plain <address>",
+      "[HOST]:PORT that serves the first of them to all that reach it, without a secret",
+    )
     .option("--kubeconfig <file>", "for TokenReview (default: the Pod's own service account)")
     .requiredOption("--cert-dir <dir>", "ca.crt, ca.key and tls.crt, tls.key; what is missing is made")
     .option(
@@ -92,6 +119,23 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
       coordination: createCoordination({ etcd, clock, random, log }),
       listen: flags.listen,
       ...(flags.metrics === undefined ? {} : { health: flags.metrics }),
+      ...(flags.machines === undefined
+        ? {}
+        : {
+            edge: {
+              listen: flags.machines,
+              tls: flags.machinesTls ?? false,
+              keys: flags.machinesKey === undefined ? [] : parseKeys(readFileSync(flags.machinesKey, "utf8")),
+              ...(flags.registry === undefined
+                ? {}
+                : {
+                    registry: {
+                      ...{ etcd, spaces: flags.registry },
+                      ...(flags.registryPlain === undefined ? {} : { plain: flags.registryPlain }),
+                    },
+                  }),
+            },
+          }),
       certificateDirectory: flags.certDir,
       hosts: flags.advertise,
       serviceAccounts: flags.serviceAccount,

@@ -84,6 +84,8 @@ export class FakeCoordination implements GatewayCoordination {
       epoch: 1,
       groupGates: new Map(),
       budgetGates: new Map(),
+      offers: new Map(),
+      tallies: new Map(),
       budgets: new Map(),
       grants: new Map(this.grants),
       desired: new Map(this.desired),

@@ -19,7 +19,18 @@ const RETRY = [500, 10_000] as const;
 export interface FleetRead {
   /** Rises with each read that was started. */
   number: number;
-  fleet: Pick<FleetSnapshot, "incarnation" | "desired" | "grants" | "sessions" | "present">;
+  fleet: Pick<
+    FleetSnapshot,
+    | "incarnation"
+    | "groupGates"
+    | "budgetGates"
+    | "budgets"
+    | "offers"
+    | "desired"
+    | "grants"
+    | "sessions"
+    | "present"
+  >;
 }
 
 export interface FleetViewOptions {

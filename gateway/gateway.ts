@@ -3,6 +3,7 @@ import * as prom from "prom-client";
 import type { Coordination } from "../coordination/coordination.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
 import { type NamedCertificate, observeCertificates } from "../pki/certificate-expiry.ts";
+import { MachineCredentials } from "../pki/machine-credentials.ts";
 import type { Address } from "../ports/address.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
@@ -15,9 +16,14 @@ import { AgentServer, defaultServerLimits, type ServerLimits } from "./agents/se
 import { defaultSessionLimits, type SessionLimits } from "./agents/session.ts";
 import { SessionTable } from "./agents/session-table.ts";
 import { CertificateFiles } from "./certificate-files.ts";
-import { FleetView } from "./fleet-view.ts";
+import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
+import { type FleetRead, FleetView } from "./fleet-view.ts";
+import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
+import { omahaRoute } from "./omaha/route.ts";
 import { Presence } from "./presence.ts";
+import { Registry, type RegistrySettings } from "./registry/registry.ts";
+import { SlotLine } from "./slots/line.ts";
 
 export interface GatewayOptions {
   /** For TokenReview only. */
@@ -25,6 +31,8 @@ export interface GatewayOptions {
   etcd: Pick<EtcdPort, "lease">;
   coordination: Coordination;
   listen: Address;
+  /** For machines without our agent; none where it is absent. */
+  edge?: EdgeSettings;
   /** Health and metrics; none where it is absent. */
   health?: Address;
   /** See `certificate-files.ts`. */
@@ -50,8 +58,22 @@ export interface GatewayOptions {
   drainWithin?: number;
 }
 
+export interface EdgeSettings {
+  listen: Address;
+  /** Whether it has the gateway's certificate; else what lies in front must protect the secrets. */
+  tls: boolean;
+  /** From which the secrets of groups are made; without one only groups are served that ask for none. */
+  keys: readonly Buffer[];
+  /** etcd's v2 API; not served where it is absent. */
+  registry?: RegistrySettings;
+  limits?: Partial<EdgeLimits>;
+}
+
 export interface Gateway {
   port: number;
+  edgePort: number | undefined;
+  /** Of the key space that is served without a secret. */
+  registryPort: number | undefined;
   healthPort: number | undefined;
   metrics: GatewayMetrics;
   /** Agents that have a session here. */
@@ -67,6 +89,11 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { client, etcd, coordination, clock, random, log } = options;
   const name = `${options.name}-${random.uuid().slice(0, 8)}`;
   let server: AgentServer | undefined;
+  let edge: EdgeServer | undefined;
+  let open: EdgeServer | undefined;
+  let registry: Registry | undefined;
+  let read: FleetRead["fleet"] | undefined;
+  const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
     directory: options.certificateDirectory,
@@ -80,6 +107,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     versions: () => table.versions(),
     connections: () => server?.connections ?? 0,
     hasLease: () => presence.lease !== undefined,
+    waiting: () => line.waiting,
   });
   observeCertificates(prom, metrics.registry, () => [
     ["server", certificates.current.server.certificate],
@@ -99,7 +127,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     clock,
     log,
     unavailable: () => metrics.unavailable("readFleet"),
-    onRead: (read) => table.apply(read),
+    onRead: (one) => {
+      read = one.fleet;
+      table.apply(one);
+    },
   });
   const table = new SessionTable({
     gateway: name,
@@ -144,20 +175,59 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       metrics,
       limits: { ...defaultServerLimits, ...options.serverLimits },
     });
+    if (options.edge !== undefined) {
+      const { listen, tls, keys, limits } = options.edge;
+      const credentials = new MachineCredentials(keys);
+      const isOpen = (group: string): boolean => {
+        const gate = read?.groupGates.get(group);
+        return gate?.machines?.open === true && gate.validUntil > clock.now();
+      };
+      const door = { credentials, isOpen, log };
+      const kept = options.edge.registry;
+      if (kept !== undefined)
+        registry = new Registry({ ...kept, ...door, coordination, line, clock, random });
+      const routes = [
+        fleetLockRoute({
+          ...door,
+          line,
+          meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
+        }),
+        omahaRoute({
+          ...{ ...door, coordination, line, clock, random },
+          fleet: () => read,
+          meter: (outcome) => metrics.omahaAnswered(outcome),
+        }),
+        ...(registry?.routes({ secure: tls, open: false }) ?? []),
+      ];
+      const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };
+      edge = await startEdge({
+        ...{ ...common, listen, routes },
+        ...(tls ? { certificates } : {}),
+      });
+      if (registry !== undefined && kept?.plain !== undefined) {
+        open = await startEdge({
+          ...{ ...common, listen: kept.plain, routes: registry.routes({ secure: false, open: true }) },
+        });
+      }
+    }
   } catch (error) {
     certificates.stop();
+    registry?.close();
+    await Promise.all([server?.stop(0), edge?.stop(0)]);
     await health?.close();
     throw error;
   }
   presence.start();
   view.start();
   const listening = server;
-  log.info("the gateway listens", { gateway: name, port: listening.port });
+  log.info("the gateway listens", { gateway: name, port: listening.port, edge: edge?.port });
 
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
     stopping = true;
-    await listening.stop(options.drainWithin ?? DRAIN_WITHIN);
+    const within = options.drainWithin ?? DRAIN_WITHIN;
+    registry?.close();
+    await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within)]);
     view.stop();
     certificates.stop();
     await presence.stop();
@@ -166,6 +236,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   };
   return {
     port: listening.port,
+    edgePort: edge?.port,
+    registryPort: open?.port,
     healthPort: health?.port,
     metrics,
     sessions: () => table.size,

@@ -1,13 +1,19 @@
 /** What a gateway tells Prometheus. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Protocol } from "../coordination/records.ts";
 import type { SessionMeter } from "./agents/session.ts";
+import type { EdgeMeter } from "./edge/server.ts";
 
-export interface GatewayMetrics extends SessionMeter {
+export interface GatewayMetrics extends SessionMeter, EdgeMeter {
   readonly registry: Registry;
   reviewed(seconds: number, outcome: "accepted" | "refused" | "unavailable"): void;
   /** A stream or a call that was turned away before it had a session. */
   turnedAway(reason: string): void;
   enrolled(call: "join" | "renew", outcome: "issued" | "refused" | "unavailable"): void;
+  /** A machine without our agent asked for its slot, or gave it back. */
+  slotAsked(protocol: Protocol, call: string, outcome: string): void;
+  /** `outcome`: `offered`, `ping`, `event`, `refused`, or the reason for which nothing was offered. */
+  omahaAnswered(outcome: string): void;
 }
 
 /** Versions with a series of their own, most common first; the others are told together as "other". */
@@ -19,6 +25,8 @@ export function createGatewayMetrics(read: {
   versions: () => ReadonlyMap<string, number>;
   connections: () => number;
   hasLease: () => boolean;
+  /** Machines without our agent that wait for an answer. */
+  waiting: () => number;
 }): GatewayMetrics {
   const registry = new Registry();
   const registers = [registry];
@@ -48,6 +56,11 @@ export function createGatewayMetrics(read: {
   gauge("slipway_gateway_presence_lease", "1 while the lease of our agents' presence lives.", () =>
     read.hasLease() ? 1 : 0,
   );
+  gauge(
+    "slipway_gateway_slots_waiting",
+    "Machines without our agent that wait here for a slot.",
+    read.waiting,
+  );
   const messages = counter("slipway_gateway_messages_total", "Messages of sessions.", ["direction", "kind"]);
   const commits = counter("slipway_gateway_commits_total", "Commits that were answered.", [
     "answer",
@@ -72,6 +85,24 @@ export function createGatewayMetrics(read: {
     registers,
   });
 
+  const slots = counter(
+    "slipway_gateway_slot_requests_total",
+    "Calls of machines without our agent for their slot.",
+    ["protocol", "call", "outcome"],
+  );
+  const omaha = counter(
+    "slipway_gateway_omaha_apps_total",
+    "Apps of Omaha requests, by what they were answered.",
+    ["outcome"],
+  );
+  const requests = new Histogram({
+    name: "slipway_gateway_request_seconds",
+    help: "From a request of a machine without our agent to its answer.",
+    labelNames: ["route", "code"],
+    buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30],
+    registers,
+  });
+
   return {
     registry,
     received: (kind) => messages.inc({ direction: "received", kind }),
@@ -82,6 +113,10 @@ export function createGatewayMetrics(read: {
     reviewed: (seconds, outcome) => reviews.observe({ outcome }, seconds),
     turnedAway: (reason) => away.inc({ reason }),
     enrolled: (call, outcome) => enrolled.inc({ call, outcome }),
+    slotAsked: (protocol, call, outcome) => slots.inc({ protocol, call, outcome }),
+    omahaAnswered: (outcome) => omaha.inc({ outcome }),
+    answered: (route, status, seconds) =>
+      requests.observe({ route, code: `${Math.floor(status / 100)}xx` }, seconds),
   };
 }
 

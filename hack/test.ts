@@ -31,6 +31,7 @@ async function makeTools(): Promise<void> {
   // Built within a test, each would take the test's time.
   const wanted: readonly [Tool[], string][] = [
     [["sgdisk", "cgpt"], "disks"],
+    [["etcd-3.4", "etcdctl-3.4"], "etcd's v2 API"],
     [["promtool"], "metrics and rules"],
     [["helm"], "the chart"],
     ...(values.long ? ([[["kube-apiserver-1.36"], "another API server"]] as [Tool[], string][]) : []),

@@ -10,7 +10,7 @@ const HOOK = "https://hooks.example.org/x";
 const EXACTLY_ONE = /exactly one of/;
 export const badManifests: readonly BadManifest[] = [
   // Release
-  bad("a release without payloads", "release", "spec.payloads", [], /at least 1|minItems/i),
+  bad("a release without payloads", "release", "spec.payloads", [], /fill `payloads`, or `omaha`/),
   bad("a release without product", "release", "spec.product", undefined, /Required/),
   bad("a release without version", "release", "spec.version", undefined, /Required/),
   bad("a version that is a word", "release", "spec.version", "latest", /version such as/),

@@ -186,6 +186,17 @@ const cases: Record<string, Case> = {
     situation: "AlreadyGranted",
     sentence: "node-01 has 1.1.0-calm staged and asks for a slot again: node-01 holds a slot already.",
   },
+  "etcd lost which machines hold slots": {
+    file: "window-closed",
+    change: says(
+      "Staged",
+      "MachinesUnconfirmed",
+      "etcd lost which machines of group edge hold a slot, so that budget budget/all counts as full until a person confirms that none is down",
+    ),
+    situation: "MachinesUnconfirmed",
+    sentence:
+      "node-01 has 1.1.0-calm staged and waits for a person: etcd lost which machines of group edge hold a slot, so that budget budget/all counts as full until a person confirms that none is down.",
+  },
   "another manager leads": {
     file: "window-closed",
     change: says("Staged", "LeaderChanged", "epoch 8 leads, not 7"),

@@ -45,6 +45,15 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
       );
     case "WaitingForBudget":
       return finding(reason, `${has} and waits for room: ${because}`, commands.locks, ...whoIs(message));
+    case "MachinesUnconfirmed":
+      return finding(
+        reason,
+        `${has} and waits for a person: ${because}`,
+        advise(
+          `kubectl slipway machines confirm ${/ group (\S+) /.exec(message)?.[1] ?? groupName}`,
+          "says that none of those machines is down, once you have seen that",
+        ),
+      );
     case "WaitingForTurn":
       return finding(reason, `${has} and waits for its turn: ${because}`, commands.locks);
     case "WaitingForRate":

@@ -5,9 +5,11 @@
  */
 import { limitOf } from "../../api/int-or-percent.ts";
 import { INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
+import type { Machines } from "../../api/machines.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { RebootBudget, RebootBudgetStatus } from "../../api/reboot-budget.ts";
 import { matches } from "../../api/selector.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
 import { budgetNames } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";
@@ -91,7 +93,7 @@ export function tabulate(
     const bound = byGroup.get(metadata.name) ?? [];
     declare(budgetNames.group(metadata.name), spec.maxUnavailable, bound);
     for (const { key, maxUnavailable } of spec.topology) {
-      for (const [domain, inside] of byDomain(bound, key)) {
+      for (const [domain, inside] of byDomain(bound, key, [spec.machines])) {
         declare(budgetNames.groupDomain(metadata.name, key, domain), maxUnavailable, inside);
       }
     }
@@ -103,7 +105,9 @@ export function tabulate(
       declare(budgetNames.shared(metadata.name), spec.maxUnavailable, bound);
       continue;
     }
-    for (const [domain, inside] of byDomain(bound, key)) {
+    const machines = world.groups.map((group) => group.spec.machines);
+    const selected = machines.filter((of) => matches(spec.nodeSelector, of?.labels ?? {}));
+    for (const [domain, inside] of byDomain(bound, key, selected)) {
       declare(budgetNames.sharedDomain(metadata.name, key, domain), spec.maxUnavailable, inside);
     }
   }
@@ -112,6 +116,36 @@ export function tabulate(
   );
   if (standsOn.length > 0) declare(budgetNames.infrastructure, 1, standsOn);
   return { budgets, of, members };
+}
+
+/**
+ * The budgets that bind a group's machines without our agent, which have the labels that the group gives them, and
+ * whether one of them binds Nodes as well. A topology limit of a label that they lack would hold each of them alone.
+ */
+export function budgetsOfMachines(
+  world: Pick<World, "budgets" | "nodes">,
+  table: BudgetTable,
+  { metadata, spec: { machines, topology } }: UpdateGroup,
+): { names: string[]; shared: boolean } {
+  if (machines === undefined) return { names: [], shared: false };
+  const { labels } = machines;
+  const group = metadata.name;
+  const names = [
+    budgetNames.group(group),
+    ...topology.flatMap(({ key }) => {
+      const domain = labels[key];
+      return domain === undefined ? [] : [budgetNames.groupDomain(group, key, domain)];
+    }),
+    ...world.budgets.flatMap(({ metadata: { name }, spec: { nodeSelector, topologyKey: key } }) => {
+      if (!matches(nodeSelector, labels)) return [];
+      if (key === undefined) return [budgetNames.shared(name)];
+      const domain = labels[key];
+      return domain === undefined ? [] : [budgetNames.sharedDomain(name, key, domain)];
+    }),
+  ];
+  const nodes = new Set(world.nodes.map((node) => node.metadata.uid));
+  const shared = names.some((name) => table.budgets.get(name)?.members.some(({ uid }) => nodes.has(uid)));
+  return { names, shared };
 }
 
 function membersOf(
@@ -143,8 +177,18 @@ export function domainOf({ labels, name }: Pick<Member, "labels" | "name">, key:
   return labels[key] ?? name;
 }
 
-function byDomain(members: readonly Member[], key: string): Map<string, Member[]> {
-  return Map.groupBy(members, (member) => domainOf(member, key));
+/** `machines`: those without our agent, whose domains have limits although no member of ours may be in them. */
+function byDomain(
+  members: readonly Member[],
+  key: string,
+  machines: readonly (Machines | undefined)[],
+): Map<string, Member[]> {
+  const domains = Map.groupBy(members, (member) => domainOf(member, key));
+  for (const { labels } of machines.filter((of) => of !== undefined)) {
+    const domain = labels[key];
+    if (domain !== undefined && !domains.has(domain)) domains.set(domain, []);
+  }
+  return domains;
 }
 
 /** Most domains, and most holders in one, that a status lists. */

@@ -5,6 +5,7 @@
  * `UpdateGroup.status.gate`.
  */
 
+import { channel } from "../../api/channel.ts";
 import type { Kind, Resource } from "../../api/kind.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import { timestamp } from "../../api/meta.ts";
@@ -22,8 +23,9 @@ import { NODES, PODS, type Pod } from "../../runtime/core.ts";
 import { LeadershipLost } from "../../runtime/leader-election.ts";
 import { isLost } from "../fleet-cache.ts";
 import { ETCD_LABEL, foundationOf, GATEWAY_LABEL, selectorOf } from "../foundation.ts";
+import { decideOffers } from "../offers/policy.ts";
 import type { World } from "../world.ts";
-import { decideGates } from "./policy.ts";
+import { decideGates, GATE_VALIDITY } from "./policy.ts";
 
 /** Milliseconds. */
 const PERIOD = 10_000;
@@ -93,7 +95,8 @@ export class GatesController {
     const leading = leader();
     const [world, fleet] = await Promise.all([this.#readWorld(signal), readFleet()]);
     const gates = decideGates(world, fleet, readAt);
-    if (!(await coordination.writeGates(leading, { ...gates, pulse: fleet.pulse }))) {
+    const offers = decideOffers(world, world.channels ?? [], readAt + GATE_VALIDITY);
+    if (!(await coordination.writeGates(leading, { ...gates, offers, pulse: fleet.pulse }))) {
       throw new LeadershipLost("the gates were refused: another manager leads, or etcd went back in time");
     }
     this.renewedAt = readAt;
@@ -108,17 +111,18 @@ export class GatesController {
     const foundation = [GATEWAY_LABEL, ETCD_LABEL].map((label) =>
       client.list<Pod>(PODS, { namespace, labelSelector: selectorOf(label), signal }),
     );
-    const [groups, budgets, windows, releases, nodes, nodeUpdates, ...pods] = await Promise.all([
+    const [groups, budgets, windows, releases, nodes, nodeUpdates, channels, ...pods] = await Promise.all([
       list<World["groups"][number]>(updateGroup),
       list<World["budgets"][number]>(rebootBudget),
       list<World["windows"][number]>(rebootWindow),
       list<World["releases"][number]>(release),
       list<World["nodes"][number]>(NODES),
       list<World["nodeUpdates"][number]>(nodeUpdate),
+      list<NonNullable<World["channels"]>[number]>(channel),
       ...foundation,
     ]);
     const bound = foundationOf(pods.flatMap(({ items }) => items));
-    return { groups, budgets, windows, releases, nodes, nodeUpdates, foundation: bound };
+    return { groups, budgets, windows, releases, nodes, nodeUpdates, channels, foundation: bound };
   }
 
   /** Says in each group since when what binds: a pause binds once it is in the gates. */

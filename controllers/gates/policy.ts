@@ -3,11 +3,13 @@
  * the API would not allow (design, section 4 "gates", rules 1 and 4).
  */
 
+import { parseDuration } from "../../api/duration.ts";
 import type { Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
-import { grantedBeside, tabulate } from "../budget/policy.ts";
+import { budgetsOfMachines, grantedBeside, tabulate } from "../budget/policy.ts";
+import { isConfirmed } from "../machines/policy.ts";
 import { openingsAt } from "../window/policy.ts";
 import type { World } from "../world.ts";
 
@@ -25,14 +27,27 @@ export interface Gates {
  */
 export function decideGates(
   world: World,
-  { present, grants }: Pick<FleetSnapshot, "present" | "grants">,
+  { present, grants, incarnation }: Pick<FleetSnapshot, "present" | "grants" | "incarnation">,
   readAt: number,
 ): Gates {
+  const table = tabulate(world, present);
+  const bound = new Map(world.groups.map((group) => [group, budgetsOfMachines(world, table, group)]));
+  const unconfirmed = new Map(
+    world.groups.flatMap((group) =>
+      isConfirmed(group, incarnation)
+        ? []
+        : (bound.get(group)?.names ?? []).map((name) => [name, group.metadata.name] as const),
+    ),
+  );
   const validUntil = readAt + GATE_VALIDITY;
   const quarantined = world.releases.filter(isBarred).map(({ metadata }) => metadata.name);
   const openingOf = openingsAt(world.windows, readAt);
   const groups = world.groups.map((group) => {
     const { open, openUntil, freezesAt } = openingOf(group);
+    const { names = [], shared = false } = bound.get(group) ?? {};
+    const { machines, health } = group.spec;
+    const serves =
+      machines !== undefined && group.status?.machines !== undefined && isConfirmed(group, incarnation);
     return {
       group: group.metadata.name,
       paused: group.spec.paused,
@@ -42,10 +57,20 @@ export function decideGates(
       open,
       openUntil,
       freezesAt,
+      ...(serves
+        ? {
+            machines: {
+              budgets: names,
+              needs: parseDuration(health.rebootTime) + parseDuration(health.bootDeadline),
+              open: machines.authentication === "None" && !shared,
+            },
+          }
+        : {}),
       validUntil,
     };
   });
-  const budgets = [...tabulate(world, present).budgets.values()].map((budget) => ({
+  const budgets = [...table.budgets.values()].map((budget) => ({
+    ...(unconfirmed.has(budget.name) ? { unconfirmed: unconfirmed.get(budget.name) } : {}),
     budget: budget.name,
     max: budget.max,
     unavailable: budget.members.filter(({ down }) => down !== undefined).map(({ uid }) => uid),

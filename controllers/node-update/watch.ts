@@ -57,12 +57,10 @@ function essence(object: KubeObject): unknown {
   const { generation, labels, annotations, deletionTimestamp } = object.metadata;
   const common = { generation, labels, annotations, deletionTimestamp };
   switch (object.kind) {
-    case "UpdateGroup":
-      return {
-        ...common,
-        halted: isHalted(object as UpdateGroup),
-        stages: (object as UpdateGroup).status?.stages,
-      };
+    case "UpdateGroup": {
+      const { stages, machines } = (object as UpdateGroup).status ?? {};
+      return { ...common, halted: isHalted(object as UpdateGroup), stages, machines: machines?.incarnation };
+    }
     case "Release":
       return { ...common, barred: isBarred(object as Release) };
     case "NodeUpdate": {

@@ -9,7 +9,7 @@ import { type NodeUpdate, nodeUpdate as nodeUpdateKind } from "../../api/node-up
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { Release } from "../../api/release.ts";
 import { updateGroup as kind, type UpdateGroup } from "../../api/update-group.ts";
-import type { Coordination } from "../../coordination/coordination.ts";
+import type { Coordination, FleetSnapshot } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
@@ -39,6 +39,8 @@ export interface RolloutDeps {
   stores: RolloutStores;
   /** Where plain machines are read. */
   coordination: Pick<Coordination, "readMachines">;
+  /** How releases go on machines without our agent, by group, as last read. */
+  tallies?: () => FleetSnapshot["tallies"] | undefined;
   /** Who else reboots nodes, as last seen; undefined where nobody looks. */
   rivals?: () => Rivals | undefined;
   recorder: EventRecorder;
@@ -113,6 +115,7 @@ class Rollout {
         channels: byName(stores.channels.list()),
         releases: byName(stores.releases.list()),
         windows: stores.windows.list(),
+        tallies: this.#deps.tallies?.()?.get(key),
         rivals: this.#deps.rivals?.(),
       },
       now,

@@ -1,7 +1,9 @@
 /** Failures that count against a release, and when they are too many (design, rule 8). */
-import { liesAhead } from "../../api/meta.ts";
+import { ObjectName } from "../../api/channel.ts";
+import { liesAhead, timestamp } from "../../api/meta.ts";
 import type { Release } from "../../api/release.ts";
 import type { Failure, UpdateGroup } from "../../api/update-group.ts";
+import type { Tally } from "../../coordination/records.ts";
 import { failuresOn } from "../release/policy.ts";
 import type { Member } from "./member.ts";
 
@@ -10,6 +12,8 @@ const KEPT = 50;
 const MESSAGE = 1024;
 /** Characters of a resume word that a status keeps. */
 const WORD = 253;
+/** update_engine's kErrorCodeRollback: booted into the version from before. */
+const ROLLED_BACK = 44;
 
 export interface Failures {
   /** Newest first, as many as a status keeps. */
@@ -95,6 +99,22 @@ export function failuresOf(
   );
   const nodes = new Set(all.map((failure) => failure.node));
   return { list: shown(all), count: nodes.size, nodes };
+}
+
+/** Failures of machines that speak Omaha: a code of update_engine, which has no words for it. */
+export function failuresOfMachines(tallies: ReadonlyMap<string, Tally> | undefined): Failure[] {
+  return [...(tallies ?? [])].flatMap(([release, { failures }]) =>
+    failures.map(({ machine, code, at }) => ({
+      node: ObjectName.safeParse(machine).success ? machine : "machine",
+      release,
+      reason: code === ROLLED_BACK ? "FellBack" : "UpdateFailed",
+      message:
+        code === ROLLED_BACK
+          ? "The machine came back with the version from before."
+          : `The machine reported the error code ${code} of update_engine.`,
+      time: timestamp(at),
+    })),
+  );
 }
 
 /** As many of `all` as a status keeps, and of each release the newest: it must be told which are to blame. */

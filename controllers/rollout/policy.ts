@@ -13,6 +13,7 @@ import type { Why } from "../../api/reasons.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { Release } from "../../api/release.ts";
 import type { UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
+import type { Tally } from "../../coordination/records.ts";
 import { resolveTarget } from "../channel/policy.ts";
 import { haltedOn } from "../release/policy.ts";
 import { type Rivals, rivalCondition } from "../rivals/policy.ts";
@@ -31,7 +32,7 @@ import {
 } from "./assignment.ts";
 import { conditionsOf } from "./conditions.ts";
 import { eventsOf, type RolloutEvent } from "./events.ts";
-import { type Failures, failuresOf, resumeOf } from "./failure.ts";
+import { type Failures, failuresOf, failuresOfMachines, resumeOf } from "./failure.ts";
 import { inFlight, type Member, type Membership, membershipOf, type Population } from "./member.ts";
 import { type Progress, progressOf, type Standing, thresholdOf } from "./stage.ts";
 
@@ -40,6 +41,8 @@ export interface RolloutSnapshot extends Population {
   channels: ReadonlyMap<string, Channel>;
   releases: ReadonlyMap<string, Release>;
   windows: readonly RebootWindow[];
+  /** How releases go on the group's machines without our agent; nothing where it has none. */
+  tallies?: ReadonlyMap<string, Tally> | undefined;
   /** Who else reboots nodes; undefined where nobody has looked yet. */
   rivals?: Rivals | undefined;
 }
@@ -99,7 +102,7 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
     [...targets],
     stones,
     began,
-    remembered?.failures ?? [],
+    [...(remembered?.failures ?? []), ...failuresOfMachines(snapshot.tallies)],
     resume,
   );
 
@@ -131,6 +134,7 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
     remembered?.stages ?? [],
     { ...rules, moving: !stopped && !spec.paused },
     now,
+    isRelease(target) ? snapshot.tallies?.get(target.metadata.name) : undefined,
   );
 
   const assignments = new Map<string, Assignment>();

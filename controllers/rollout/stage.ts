@@ -64,13 +64,17 @@ export function thresholdOf({
   return thresholdIn(first?.passedAt === undefined ? 0 : 1, rules);
 }
 
-/** `before` is the status for the same target; stages are known by name. */
+/**
+ * `before` is the status for the same target; stages are known by name. `machines`: those without our agent that came
+ * back with the target: evidence like a Node's, and their last return begins the soak anew.
+ */
 export function progressOf(
   cohorts: readonly Cohort[],
   standings: ReadonlyMap<string, Standing>,
   before: readonly StageStatus[],
   rules: StageRules,
   now: number,
+  machines?: { good: number; lastGoodAt?: number | undefined },
 ): Progress {
   const progress: Progress = { stages: [], open: -1, soakingUntil: undefined, opened: new Set(), news: [] };
   const opened = new Set<string>();
@@ -82,7 +86,7 @@ export function progressOf(
     members.push(...added);
     const good = members.filter((member) => member.state === "Good");
     const stage: StageStatus = { name: cohort.name, size: cohort.size, verified: good.length };
-    const last = newestReturn(good, known, now);
+    const last = Math.max(newestReturn(good, known, now), Math.min(machines?.lastGoodAt ?? 0, now));
     if (last > 0) stage.lastReturnAt = timestamp(last);
     progress.stages.push(stage);
 
@@ -103,7 +107,7 @@ export function progressOf(
     if (!rules.moving || !settled(members, thresholdIn(index, rules))) continue;
     const soak = parseDuration(cohort.soak);
     const until = (last > 0 ? last : Date.parse(openedAt)) + soak;
-    if (!good.some((member) => member.healthy)) continue;
+    if (!good.some((member) => member.healthy) && (machines?.good ?? 0) === 0) continue;
     if (until > now) {
       progress.soakingUntil ??= until;
       continue;

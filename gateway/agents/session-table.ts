@@ -1,5 +1,6 @@
 /** The sessions of one gateway: at most one per node, each told what the fleet view reads. */
 import type { Coordination } from "../../coordination/coordination.ts";
+import { isAgents } from "../../coordination/fleet.ts";
 import { isWhole } from "../../coordination/records.ts";
 import type { FleetRead } from "../fleet-view.ts";
 import type { Identity } from "./authenticate.ts";
@@ -107,9 +108,10 @@ export class SessionTable {
     }
     for (const [uid, entry] of this.#entries) {
       if (read.number < entry.from) continue;
+      const live = fleet.grants.get(uid);
       entry.session.update({
         desired: fleet.desired.get(uid),
-        grant: fleet.grants.get(uid),
+        grant: isAgents(live) ? live : undefined,
         newest: fleet.sessions.get(uid)?.session,
       });
     }

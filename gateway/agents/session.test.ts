@@ -90,6 +90,10 @@ describe("opening", () => {
       number: 1,
       fleet: {
         incarnation: "one",
+        groupGates: new Map(),
+        budgetGates: new Map(),
+        budgets: new Map(),
+        offers: new Map(),
         desired: new Map(),
         grants: new Map(),
         sessions: new Map(),

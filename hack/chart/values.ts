@@ -107,6 +107,28 @@ const gateway = object(
       },
       "The Service in front of the gateways",
     ),
+    machines: object(
+      {
+        enabled: z
+          .boolean()
+          .default(false)
+          .describe("Serve FleetLock, for machines that don't run our agent, on a port of its own"),
+        tls: z
+          .boolean()
+          .default(true)
+          .describe(
+            "With the gateway's certificate; without it something else must keep the secrets private",
+          ),
+        keysSecret: z
+          .string()
+          .default("")
+          .describe(
+            "Secret of yours, whose `keys` has a base64 key of 32 bytes in each line, newest first: the groups' secrets are made of it. Without one only groups are served that ask for none",
+          ),
+        port: port.default(7444).describe("Port of the Service"),
+      },
+      "Machines that don't run our agent",
+    ),
     ingress: object(
       {
         enabled: z

@@ -95,6 +95,8 @@ export class Cluster {
   readonly #client: RestClient;
   readonly #cleanup: { forget(): void };
   #gatewayAddresses: string[] = [];
+  /** Of each gateway, where machines without our agent reach it: `http://HOST:PORT`. */
+  readonly edges: string[] = [];
 
   private constructor(directory: string, plane: Plane, etcd: EtcdCluster, mirror: Mirror, foundry: Foundry) {
     this.directory = directory;
@@ -140,14 +142,16 @@ export class Cluster {
   }
 
   async #startSlipway(managers: number, gateways: number): Promise<void> {
-    const ports = await freePorts(managers + gateways * 2);
+    const ports = await freePorts(managers + gateways * 3);
     const port = (): string => `127.0.0.1:${ports.pop()}`;
     const certificates = join(this.directory, "gateway");
     mkdirSync(certificates);
+    writeFileSync(this.machineKeys, `${Buffer.alloc(32, "machines").toString("base64")}\n`);
     const gatewayConfig = await this.plane.kubeconfigFor({ name: "slipway-gateway", groups: [] });
     for (let i = 0; i < gateways; i++) {
-      const [listen, metrics] = [port(), port()];
+      const [listen, metrics, edge] = [port(), port(), port()];
       this.#gatewayAddresses.push(listen);
+      this.edges.push(`http://${edge}`);
       this.gateways.push(
         new Service(`gateway-${i}`, this.directory, metrics, [
           ...["gateway", "--listen", listen, "--kubeconfig", gatewayConfig, ...this.#etcdFlags("gateway")],
@@ -160,6 +164,7 @@ export class Cluster {
             "--metrics",
             metrics,
           ],
+          ...["--machines", edge, "--machines-key", this.machineKeys],
         ]),
       );
     }
@@ -282,6 +287,11 @@ export class Cluster {
     // A certificate is for a name: an address is not asked for (RFC 6066).
     const named = endpoints.map((endpoint) => endpoint.replace("127.0.0.1", "localhost"));
     return ["--etcd", named.join(","), "--etcd-ca", ca, "--etcd-cert", certificate, "--etcd-key", key];
+  }
+
+  /** Keys of the secrets that machines without our agent show. */
+  get machineKeys(): string {
+    return join(this.directory, "machine-keys");
   }
 
   /** Keys that managers sign notices with, a file each; a test may write some. */

@@ -36,6 +36,7 @@ export async function registries(etcd: EtcdPort): Promise<Registries> {
     versions: () => new Map(),
     connections: () => 0,
     hasLease: () => true,
+    waiting: () => 0,
   });
   ends.push(observeProcess(gateway.registry, { role: "gateway", version: "1.0.0" }));
   for (const registry of [runtime.registry, gateway.registry]) {

@@ -9,6 +9,7 @@ type Benchmark = (options: { onProgress: (line: string) => void }) => Promise<ob
 const benchmarks: Record<string, () => Promise<{ run: Benchmark }>> = {
   image: () => import("./image.ts"),
   install: () => import("./install.ts"),
+  locks: () => import("./locks.ts"),
   memory: () => import("./memory.ts"),
 };
 

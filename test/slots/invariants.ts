@@ -57,6 +57,11 @@ export class SlotInvariants {
     return this.#etcd.records.get(keys.grant(uid))?.createRevision === revision;
   }
 
+  /** Whether a machine without our agent holds a slot. */
+  foreign(uid: string): boolean {
+    return isForeign(this.#get(keys.grant(uid)));
+  }
+
   #check(changed: readonly string[], by: EtcdPort | undefined): void {
     this.#checkEpoch(changed, by);
     this.#checkHolders();
@@ -97,13 +102,19 @@ export class SlotInvariants {
     const led = changed.some(
       (key) =>
         key.startsWith(keys.gates) ||
-        key.startsWith(keys.grants) ||
+        (key.startsWith(keys.grants) && !this.#isForeign(lastPart(key))) ||
         // A gateway bumps the seq with a commit.
-        (key.startsWith(keys.budgets) && !key.endsWith("/seq")) ||
+        (key.startsWith(keys.budgets) && !key.endsWith("/seq") && !this.#isForeign(lastPart(key))) ||
         key.startsWith(keys.desired) ||
         key === keys.incarnation,
     );
     if (led && this.#leaders.get(epoch) !== by) this.#breach(`a manager wrote that epoch ${epoch} is not of`);
+  }
+
+  /** Before this revision, or from it on. */
+  #isForeign(uid: string): boolean {
+    const key = keys.grant(uid);
+    return isForeign(this.#get(key) ?? this.#before.get(key));
   }
 
   /** Holders of a uid exist exactly while its grant does, for exactly its budgets; so does its phase. */
@@ -151,6 +162,15 @@ export class SlotInvariants {
     if (this.#rebuilding) this.#breach(`${uid}: granted during a rebuild`);
     if (grant.incarnation !== this.#get(keys.incarnation)?.value)
       this.#breach(`${uid}: of another incarnation`);
+    if (grant.foreign !== undefined) {
+      const phase = Phase.parse(JSON.parse(this.#get(keys.phase(uid))?.value ?? "null"));
+      if (phase.phase !== "Committed") this.#breach(`${uid}: it may go down, and its slot does not say so`);
+      const served = this.#checkGroup(uid, grant, "granted")?.machines?.budgets ?? [];
+      if (JSON.stringify(served) !== JSON.stringify(grant.budgets))
+        this.#breach(`${uid}: its places are not those of the group's machines`);
+      for (const budget of grant.budgets) this.#checkBudget(uid, budget);
+      return;
+    }
     const desired = this.#get(keys.desiredOf(uid));
     const { target = null } =
       desired === undefined ? {} : (JSON.parse(desired.value) as { target?: unknown });
@@ -190,6 +210,7 @@ export class SlotInvariants {
     ]);
     const repair = gate.unavailable.includes(uid);
     if (repair && held.size <= Math.max(1, gate.max)) return;
+    if (gate.unconfirmed !== undefined) this.#breach(`${uid}: nobody knows who else is down in ${budget}`);
     const away = new Set([...held, ...gate.unavailable]);
     if (away.size > gate.max) this.#breach(`${uid}: ${budget} allows ${gate.max} and has ${away.size}`);
   }
@@ -260,4 +281,8 @@ export class SlotInvariants {
     }
     return Math.min(...ends);
   }
+}
+
+function isForeign(kv: KeyValue | undefined): boolean {
+  return kv !== undefined && Grant.parse(JSON.parse(kv.value)).foreign !== undefined;
 }

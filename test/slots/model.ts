@@ -18,6 +18,7 @@ import {
   ALL_BUDGETS,
   BUDGETS,
   type GatewayAct,
+  MACHINES,
   type ManagerAct,
   type Plan,
   RELEASES,
@@ -172,6 +173,7 @@ function writeGates(world: World, manager: Coordination, leader: Leadership, gat
         open: gates.open ?? true,
         openUntil: closesIn === undefined || closesIn === null ? null : now + closesIn,
         freezesAt: null,
+        ...(gates.machines === false ? {} : { machines: { budgets: ALL_BUDGETS, needs: 1000, open: true } }),
         validUntil,
       },
     ],
@@ -180,6 +182,7 @@ function writeGates(world: World, manager: Coordination, leader: Leadership, gat
       max,
       unavailable,
       granted,
+      ...(gates.unconfirmed === true ? { unconfirmed: "g" } : {}),
       validUntil,
     })),
   });
@@ -210,7 +213,9 @@ async function manage(world: World, manager: Manager, list: readonly ManagerAct[
 
 async function rebuild(world: World, manager: Coordination, keep: boolean): Promise<Leadership | undefined> {
   const { epoch, incarnation, grants } = await manager.readFleet();
-  const rebuilt = [...grants.values()].map(({ grant, token, phase }): RebuiltGrant => {
+  // Kubernetes remembers those of the nodes only.
+  const nodes = [...grants.values()].filter(({ grant }) => grant.foreign === undefined);
+  const rebuilt = nodes.map(({ grant, token, phase }): RebuiltGrant => {
     const { uid: of, node, group, release, budgets, nonce, at } = grant;
     return { uid: of, node, group, release, budgets, nonce, at, phase: phase.phase, supersedes: token };
   });
@@ -286,6 +291,24 @@ async function serve(
   }
 }
 
+/** A machine without our agent: what it is told has happened to a grant of its own. */
+async function speak(world: World, gateway: Coordination, act: "ask" | "back", uid: string): Promise<void> {
+  const { events, breaches } = world.invariants;
+  const mark = events.length;
+  if (act === "ask") {
+    const ask = { uid, name: uid, group: "g", protocol: "FleetLock", nonce: world.random.uuid() } as const;
+    const { outcome } = await gateway.takeForeign(ask);
+    const had = events.some((e) => e.uid === uid && e.what === "made");
+    if (outcome !== "refused" && !had) breaches.push(`${uid}: ${outcome} was answered without a grant`);
+    return;
+  }
+  const holds = world.invariants.foreign(uid);
+  const outcome = await gateway.freeForeign(uid, "g", "FleetLock");
+  const ended = events.slice(mark).some((e) => e.uid === uid && e.what === "ended");
+  if (outcome === "freed" && !ended) breaches.push(`${uid}: a slot was given back and is still there`);
+  if (outcome === "none" && holds && !ended) breaches.push(`${uid}: a slot that it has was not given back`);
+}
+
 async function answer(
   world: World,
   gateway: Coordination & { lease(): Promise<string> },
@@ -294,6 +317,10 @@ async function answer(
   if (act.do === "pass") {
     await world.turns.turn();
     world.pass(act.milliseconds);
+    return;
+  }
+  if ("machine" in act) {
+    await speak(world, gateway, act.do, MACHINES[act.machine] ?? "");
     return;
   }
   const of = UIDS[act.uid] ?? "";

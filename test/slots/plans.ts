@@ -2,6 +2,8 @@
 import * as fc from "fast-check";
 
 export const UIDS = ["n1", "n2", "n3"];
+/** Machines without our agent; the last is a Node that asks by two ways. */
+export const MACHINES = ["m1", "m2", "n1"];
 export const BUDGETS = [["group/g"], ["budget/z/a"], ["group/g", "budget/z/a"]];
 export const ALL_BUDGETS = ["group/g", "budget/z/a"];
 export const RELEASES = ["r1", "r2"];
@@ -36,6 +38,9 @@ const managerAct = fc.oneof(
         { weight: 9, arbitrary: fc.constant<string[]>([]) },
         { weight: 1, arbitrary: fc.subarray(UIDS, { maxLength: 1 }) },
       ),
+      /** Whether machines without our agent are served. */
+      machines: mostlyTrue,
+      unconfirmed: mostlyFalse,
       validFor: fc.integer({ min: 6_000, max: 30_000 }),
       /** Budgets that are gone. */
       gone: fc.oneof(
@@ -94,6 +99,13 @@ const gatewayAct = fc.oneof(
       uid,
       token: index,
       boot: fc.nat({ max: 1 }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constantFrom("ask" as const, "ask" as const, "back" as const),
+      machine: fc.nat({ max: 2 }),
     }),
   },
   {

@@ -1,0 +1,69 @@
+/**
+ * Machines without our agent: which of them hold slots, whether that is known, and whom a person frees (design, rules
+ * 3 and 9). Who holds is in etcd alone, because the machine itself takes and gives back.
+ */
+import { MACHINES_ANNOTATION, STEAL_MACHINE_ANNOTATION } from "../../api/labels.ts";
+import type { MachinesStatus } from "../../api/machines.ts";
+import { timestamp } from "../../api/meta.ts";
+import type { UpdateGroup } from "../../api/update-group.ts";
+import type { FleetSnapshot, LiveGrant } from "../../coordination/coordination.ts";
+
+/** Holders that a status names. */
+const SHOWN = 50;
+
+/**
+ * Whether it is known which of the group's machines hold slots: whoever took one under this incarnation of etcd is in
+ * etcd, and nobody could before the status named it. A group that serves none, or for the first time, has nothing
+ * to confirm.
+ */
+export function isConfirmed({ status }: UpdateGroup, incarnation: string | undefined): boolean {
+  return status?.machines === undefined || status.machines.incarnation === incarnation;
+}
+
+/**
+ * What the group's status says of its machines; undefined where nothing is to be said. It must name the incarnation of
+ * etcd before a gate lets one take a slot, or a loss of etcd would be taken for a first start.
+ */
+export function machinesStatus(
+  group: UpdateGroup,
+  { grants, incarnation }: Pick<FleetSnapshot, "grants" | "incarnation">,
+): MachinesStatus | undefined {
+  const told = group.status?.machines;
+  if (incarnation === undefined || (group.spec.machines === undefined && told === undefined)) return told;
+  const confirmed = group.metadata.annotations?.[MACHINES_ANNOTATION];
+  if (told !== undefined && !isConfirmed(group, incarnation) && confirmed !== incarnation) {
+    return { ...told, unconfirmed: incarnation };
+  }
+  const held = heldBy(group, grants);
+  return {
+    incarnation,
+    held: held.length,
+    holders: held.slice(0, SHOWN).map(({ grant: { node, foreign, at } }) => ({
+      ...{ machine: node, protocol: foreign?.protocol ?? "", since: timestamp(at) },
+    })),
+  };
+}
+
+/** Longest first. */
+function heldBy({ metadata }: UpdateGroup, grants: FleetSnapshot["grants"]): LiveGrant[] {
+  return [...grants.values()]
+    .filter(({ grant }) => grant.foreign !== undefined && grant.group === metadata.name)
+    .toSorted((a, b) => a.grant.at - b.grant.at || (a.grant.node < b.grant.node ? -1 : 1));
+}
+
+export interface Steal {
+  machine: string;
+  reason: string;
+  /** Undefined where the machine holds no slot of the group. */
+  live: LiveGrant | undefined;
+}
+
+/** Whose slot a person frees: `MACHINE: reason`, of which the reason may be missing. */
+export function stealOf(group: UpdateGroup, { grants }: Pick<FleetSnapshot, "grants">): Steal | undefined {
+  const asked = group.metadata.annotations?.[STEAL_MACHINE_ANNOTATION];
+  if (asked === undefined) return undefined;
+  const mark = asked.indexOf(": ");
+  const machine = mark < 0 ? asked.trim() : asked.slice(0, mark).trim();
+  const reason = mark < 0 ? "no reason given" : asked.slice(mark + 2);
+  return { machine, reason, live: heldBy(group, grants).find(({ grant }) => grant.node === machine) };
+}

@@ -1,0 +1,178 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import type { Fate } from "../test/sim/etcd.ts";
+import { LedRoom, must, request, WHY } from "../test/slots/led-room.ts";
+import type { ForeignAsk } from "./coordination.ts";
+import { keys } from "./keys.ts";
+import type { BudgetGate, GroupGate } from "./records.ts";
+
+let led: LedRoom;
+const machines = { budgets: ["group/g", "budget/b/zone=a"], needs: 60_000, open: false };
+
+const open = (group: Partial<GroupGate> = {}, budget: Partial<BudgetGate> = {}): Promise<boolean> =>
+  led.room.writeGates(led.leader, led.gates({ machines, ...group }, budget));
+const ask = (uid: string, change: Partial<ForeignAsk> = {}): ForeignAsk => ({
+  ...{ uid, name: uid, group: "g", protocol: "FleetLock", nonce: `nonce-${uid}`, ...change },
+});
+const reason = (word: string) => ({ outcome: "refused", why: { reason: word } });
+
+beforeEach(async () => {
+  led = await LedRoom.create();
+  await open();
+});
+
+describe("a machine without our agent", () => {
+  it("takes one slot however often it asks, and gives it back once", async () => {
+    expect(await led.room.takeForeign(ask("m1"))).toEqual({ outcome: "granted" });
+    const since = led.clock.now();
+    led.pass(1000);
+    expect(await led.room.takeForeign(ask("m1", { nonce: "other" }))).toMatchObject({
+      outcome: "held",
+      since,
+    });
+    expect(await led.room.takeForeign(ask("m2"))).toMatchObject(reason("WaitingForBudget"));
+    expect(await led.room.readForeign("g")).toMatchObject({
+      holders: [{ uid: "m1", protocol: "FleetLock", since }],
+      waiting: ["m2"],
+    });
+    expect(await led.room.freeForeign("m2", "g", "FleetLock")).toBe("none");
+    expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("freed");
+    expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("none");
+    const fleet = await led.room.readFleet();
+    expect(fleet.grants.size).toBe(0);
+    expect(fleet.budgets.get("group/g")).toEqual({ seq: 2, holders: new Map() });
+    expect([...led.etcd.records.keys()].filter((key) => key.startsWith(keys.tickets("g")))).toEqual([]);
+  });
+
+  it("and a Node take from the same budgets, whoever comes first", async () => {
+    await led.room.takeForeign(ask("m1"));
+    expect(await led.room.takeGrant(led.leader, request())).toMatchObject({
+      why: { reason: "WaitingForBudget", message: expect.stringContaining("m1") },
+    });
+    await led.room.freeForeign("m1", "g", "FleetLock");
+    expect(await led.room.takeGrant(led.leader, request())).toMatchObject({ outcome: "granted" });
+    expect(await led.room.takeForeign(ask("m1"))).toMatchObject(reason("WaitingForBudget"));
+    expect(await led.room.takeForeign(ask("n1"))).toMatchObject(reason("AlreadyGranted"));
+    expect(await led.room.freeForeign("n1", "g", "FleetLock")).toBe("none");
+  });
+
+  it("has one slot in one group", async () => {
+    const two = led.gates({ machines });
+    await led.room.writeGates(led.leader, {
+      ...two,
+      groups: [...two.groups, ...led.gates({ group: "h", machines }).groups],
+    });
+    await led.room.takeForeign(ask("m1"));
+    expect(await led.room.takeForeign(ask("m1", { group: "h" }))).toMatchObject(reason("AlreadyGranted"));
+    expect(await led.room.freeForeign("m1", "h", "FleetLock")).toBe("none");
+    expect((await led.room.readFleet()).grants.size).toBe(1);
+  });
+
+  it.each([
+    ["Paused", { paused: true }],
+    ["FailureThresholdReached", { halted: true }],
+    ["Deleting", { deleting: true }],
+    ["WaitingForWindow", { open: false }],
+    ["WaitingForWindow", { openUntil: 1 }],
+    ["MachinesNotServed", { machines: undefined }],
+  ])("is refused: %s", async (word, gate) => {
+    await open(gate);
+    expect(await led.room.takeForeign(ask("m1"))).toMatchObject(reason(word));
+    expect((await led.room.readFleet()).grants.size).toBe(0);
+  });
+
+  it("is refused where the group is not known, or its gate has expired", async () => {
+    expect(await led.room.takeForeign(ask("m1", { group: "none" }))).toMatchObject(reason("WaitingForGates"));
+    led.pass(31_000);
+    expect(await led.room.takeForeign(ask("m1"))).toMatchObject(reason("WaitingForGates"));
+  });
+
+  it("is refused, like the Nodes, until a person confirms that none is down, once etcd lost its data", async () => {
+    await open({}, { unconfirmed: "g" });
+    expect(await led.room.takeForeign(ask("m1"))).toMatchObject(reason("MachinesUnconfirmed"));
+    expect(await led.room.takeGrant(led.leader, request())).toMatchObject(reason("MachinesUnconfirmed"));
+  });
+
+  it("keeps its slot through a new leader, and is told to ask again while holders are rebuilt", async () => {
+    await led.room.takeForeign(ask("m1"));
+    await led.room.raiseEpoch(await led.room.readEpoch(), false);
+    expect(await led.room.takeForeign(ask("m1"))).toMatchObject({ outcome: "held" });
+    const incarnation = led.etcd.records.get(keys.incarnation)?.value ?? "";
+    await led.port.txn([], [{ put: keys.incarnation, value: `rebuilding:${incarnation}` }]);
+    await expect(led.room.takeForeign(ask("m2"))).rejects.toThrow(/not rebuilt/);
+    await expect(led.room.freeForeign("m1", "g", "FleetLock")).rejects.toThrow(/not rebuilt/);
+  });
+});
+
+it("is no business of an agent that runs on the same machine", async () => {
+  const session = await led.room.openSession("m1", "gw", await led.port.leaseOnce(60));
+  await led.room.takeForeign(ask("m1"));
+  const token = must((await led.room.readFleet()).grants.get("m1")).token;
+  expect((await led.room.readNode("m1")).grant).toBeUndefined();
+  expect(await led.room.withdraw("m1", session, token, WHY)).toBe("stale");
+  expect(await led.room.commit("m1", session, token, "b/0")).toMatchObject({ outcome: "refused" });
+  expect(await led.room.reportReturn("m1", session, token, "c/0", "Rebooted", WHY)).toBe("stale");
+  expect(await led.room.takeForeign(ask("m1"))).toMatchObject({ outcome: "held" });
+});
+
+describe("the line", () => {
+  it("lets who asked first go first, whoever asks more often", async () => {
+    await led.room.takeForeign(ask("m1"));
+    for (const uid of ["m2", "m3", "m4"]) {
+      led.pass(1000);
+      expect(await led.room.takeForeign(ask(uid))).toMatchObject(reason("WaitingForBudget"));
+    }
+    await open();
+    await led.room.freeForeign("m1", "g", "FleetLock");
+    expect(await led.room.takeForeign(ask("m4"))).toMatchObject(reason("WaitingForTurn"));
+    expect(await led.room.takeForeign(ask("m3"))).toMatchObject(reason("WaitingForTurn"));
+    expect(await led.room.takeForeign(ask("m2"))).toEqual({ outcome: "granted" });
+    await led.room.freeForeign("m2", "g", "FleetLock");
+    expect(await led.room.takeForeign(ask("m4"))).toMatchObject(reason("WaitingForTurn"));
+    expect(await led.room.takeForeign(ask("m3"))).toEqual({ outcome: "granted" });
+  });
+
+  it("forgets who does not ask any more", async () => {
+    await led.room.takeForeign(ask("m1"));
+    await led.room.takeForeign(ask("m2"));
+    await led.room.freeForeign("m1", "g", "FleetLock");
+    led.pass(721_000);
+    await open();
+    expect(await led.room.takeForeign(ask("m3"))).toEqual({ outcome: "granted" });
+  });
+
+  it("has room for as many as there are places", async () => {
+    await led.room.takeForeign(ask("m1"));
+    await led.room.takeForeign(ask("m2"));
+    await open({}, { max: 3 });
+    expect(await led.room.takeForeign(ask("m3"))).toEqual({ outcome: "granted" });
+    expect(await led.room.takeForeign(ask("m4"))).toMatchObject(reason("WaitingForTurn"));
+  });
+});
+
+describe("an answer of etcd that is lost", () => {
+  it.each<[Fate, string, number]>([
+    ["unanswered", "held", 1],
+    ["lost", "refused", 0],
+    ["late", "refused", 0],
+  ])("%s: the machine is told %s, and so it is", async (fate, outcome, holders) => {
+    led.fates = [fate];
+    expect(await led.room.takeForeign(ask("m1"))).toMatchObject({ outcome });
+    for (const land of led.land) land();
+    await Promise.resolve();
+    const fleet = await led.room.readFleet();
+    expect(fleet.budgets.get("group/g")?.holders.size).toBe(holders);
+    expect(fleet.grants.size).toBe(holders);
+  });
+
+  it.each<Fate>(["unanswered", "lost", "late"])(
+    "%s: a slot that is given back is given back",
+    async (fate) => {
+      await led.room.takeForeign(ask("m1"));
+      led.fates = [fate];
+      expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("freed");
+      for (const land of led.land) land();
+      await Promise.resolve();
+      expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(0);
+    },
+  );
+});

@@ -1,0 +1,373 @@
+/**
+ * Slots of machines that no agent of ours runs on: gateways take them and give them back when the machine says so in
+ * its own protocol, and nothing else does but a person (design, rule 3). They count in the same budgets, under the
+ * same gates, as those of the cluster's nodes.
+ */
+import type { Why } from "../api/reasons.ts";
+import { type BudgetView, type GrantQuestion, refuseGrant, refuseTurn } from "./admission.ts";
+import type {
+  ForeignAsk,
+  ForeignFreed,
+  ForeignHolder,
+  ForeignLine,
+  ForeignResult,
+  UpdateResult,
+} from "./coordination.ts";
+import { LEADERSHIP, viewEpoch } from "./epoch.ts";
+import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
+import { heldBy, readGrant } from "./fleet.ts";
+import { bump, MAX_BUDGETS, phaseText } from "./grants.ts";
+import { keys, lastPart } from "./keys.ts";
+import type { Parser } from "./parse.ts";
+import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, type Protocol, Ticket } from "./records.ts";
+import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+
+/** Zincati asks every 5 min and a little (its steady interval and jitter): a ticket outlives two askings, seconds. */
+const TICKET_SECONDS = 720;
+/** A ticket is written again after so long, ms: an asking in between costs etcd nothing. */
+const REFRESH = 60_000;
+/** Machines that wait in one group at most; one more is told to come again. */
+const MAX_TICKETS = 10_000;
+
+interface Budgets {
+  view: BudgetView;
+  gate: KeyValue | undefined;
+  seq: KeyValue | undefined;
+}
+
+/**
+ * Takes a place in every budget that binds the group's machines, and is safe to call again: who holds a slot keeps it.
+ * Where it may not be taken the machine has a ticket, and goes before those that asked later. Throws
+ * `EtcdUnavailable` where etcd gives no answer, or may have lost who holds what: a slot may then be taken, and asking
+ * again tells.
+ */
+export function takeForeign(ports: Ports, parser: Parser, ask: ForeignAsk): Promise<ForeignResult> {
+  return takeWith(ports, parser, ask, undefined);
+}
+
+/** What goes with a slot, in the same transaction. The values of `ranges`, one key each, are given in their order. */
+export interface ForeignExtra {
+  release: string;
+  ranges: readonly { key: string }[];
+  refuse: (found: readonly (KeyValue | undefined)[], now: number) => Why | undefined;
+  write: ExtraWrite;
+}
+
+type ExtraWrite = (
+  found: readonly (KeyValue | undefined)[],
+  now: number,
+) => { compares: Compare[]; operations: Operation[] };
+
+export async function takeWith(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  { uid, group, protocol, name, nonce }: ForeignAsk,
+  extra: ForeignExtra | undefined,
+): Promise<UpdateResult> {
+  return transact(etcd, async (uncertain): Promise<Step<UpdateResult>> => {
+    const head = await etcd.read([{ key: keys.groupGate(group) }]);
+    const groupKey = head.results[0]?.[0];
+    const groupGate = parser.json(GroupGate, groupKey);
+    const names = groupGate?.machines?.budgets ?? [];
+    if (names.length > MAX_BUDGETS) {
+      return refused(
+        "TooManyBudgets",
+        `${names.length} budgets bind the machines of ${group}; at most ${MAX_BUDGETS} may`,
+      );
+    }
+    const { results } = await etcd.read([
+      ...LEADERSHIP,
+      { key: keys.grant(uid) },
+      { prefix: keys.tickets(group) },
+      ...names.flatMap((budget) => [
+        { key: keys.budgetGate(budget) },
+        { key: keys.budgetSeq(budget) },
+        { prefix: keys.holders(budget) },
+      ]),
+      ...(extra?.ranges ?? []),
+    ]);
+    const found = results.slice(4 + 3 * names.length).map((kvs) => kvs[0]);
+    const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
+    const whole = view.incarnation;
+    if (!isWhole(whole)) throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
+    const existing = results[2]?.[0];
+    if (existing !== undefined) {
+      const { grant } = readGrant(existing, undefined, whole, parser, () => []);
+      const ours = grant.foreign !== undefined;
+      if (ours && grant.group === group)
+        return { answer: { outcome: "held", since: grant.at, release: grant.release } };
+      return refused(
+        "AlreadyGranted",
+        ours
+          ? `${name} holds a slot of group ${grant.group}: it is to be given back there`
+          : `${name} holds a slot that its agent asked for`,
+      );
+    }
+    const budgets = names.map((budget, i): Budgets => {
+      const [gate = [], seq = [], holders = []] = results.slice(4 + 3 * i, 7 + 3 * i);
+      return {
+        view: {
+          budget,
+          gate: parser.json(BudgetGate, gate[0]),
+          holders: new Set(holders.map((kv) => lastPart(kv.key))),
+        },
+        gate: gate[0],
+        seq: seq[0],
+      };
+    });
+    // The incarnation only: a new leader changes nothing about a gateway's right.
+    const compares: Compare[] = [
+      ...view.compares.filter(({ key }) => key === keys.incarnation),
+      { key: keys.grant(uid), target: "create", is: "equal", revision: 0 },
+    ];
+    const [first] = budgets;
+    if (groupGate?.machines === undefined || first === undefined) {
+      if (groupGate === undefined || groupGate.validUntil <= clock.now()) {
+        return refused("WaitingForGates", `group ${group} is not known, or the manager is away`);
+      }
+      return refused("MachinesNotServed", `group ${group} gives no slots to machines without our agent`);
+    }
+    if (uncertain) {
+      return {
+        compares: [...compares, unchanged(keys.budgetSeq(first.view.budget), first.seq)],
+        operations: [bump(first.view.budget, first.seq)],
+        committed: () => ({
+          outcome: "refused",
+          why: { reason: "EtcdUnavailable", message: "etcd gave no answer to the grant; nothing was taken" },
+        }),
+      };
+    }
+    const now = clock.now();
+    const line = readLine(results[3] ?? [], parser, now);
+    const mine = line.get(uid);
+    const views = budgets.map(({ view: of }) => of);
+    const question: GrantQuestion = {
+      ...{
+        uid,
+        group,
+        release: extra?.release ?? "",
+        gate: groupGate,
+        budgets: views,
+        needs: groupGate.machines.needs,
+      },
+    };
+    const why =
+      refuseGrant(question, now) ??
+      extra?.refuse(found, now) ??
+      refuseTurn(views, uid, aheadOf(line, uid, mine?.ticket.since ?? now));
+    const ticketKey = keys.ticket(group, uid);
+    if (why !== undefined) {
+      const answer: UpdateResult = { outcome: "refused", why };
+      // A machine that speaks Omaha asks again in 45 min: a ticket would not live so long.
+      if (extra !== undefined) return { answer };
+      if (mine !== undefined && now - mine.ticket.seenAt < REFRESH) return { answer };
+      if (mine === undefined && line.size >= MAX_TICKETS) {
+        return refused("WaitingForTurn", `${line.size} machines wait already, the most that are remembered`);
+      }
+      const ticket: Ticket = { protocol, since: mine?.ticket.since ?? now, seenAt: now };
+      const lease = await etcd.leaseOnce(TICKET_SECONDS);
+      return {
+        compares: [unchanged(ticketKey, mine?.kv)],
+        operations: [{ put: ticketKey, value: JSON.stringify(ticket), lease }],
+        committed: () => answer,
+      };
+    }
+    const more = extra?.write(found, now) ?? { compares: [], operations: [] };
+    const grant: Grant = {
+      ...{
+        uid,
+        node: name,
+        group,
+        release: extra?.release ?? "",
+        budgets: [...names],
+        nonce,
+        epoch: view.record.epoch,
+      },
+      ...{ incarnation: whole, at: now, target: null, policy: {}, bootNeeds: groupGate.machines.needs },
+      ...{ foreign: { protocol }, supersedes: null, reason: "the machine asked for it" },
+    };
+    return {
+      compares: [
+        ...compares,
+        unchanged(keys.groupGate(group), groupKey),
+        ...budgets.flatMap(({ view: { budget }, gate, seq }) => [
+          unchanged(keys.budgetGate(budget), gate),
+          unchanged(keys.budgetSeq(budget), seq),
+        ]),
+        ...more.compares,
+      ],
+      operations: [
+        { put: keys.grant(uid), value: JSON.stringify(grant) },
+        { put: keys.phase(uid), value: phaseText({ phase: "Committed", at: now, committedAt: now }) },
+        ...budgets.flatMap(({ view: { budget }, seq }) => [
+          { put: keys.holder(budget, uid), value: JSON.stringify({ at: now } satisfies Holder) },
+          bump(budget, seq),
+        ]),
+        ...(mine === undefined ? [] : [{ delete: ticketKey }]),
+        ...more.operations,
+      ],
+      committed: () => ({ outcome: "granted" }),
+    };
+  });
+}
+
+/**
+ * Gives back what `uid` took in `group` by the same protocol, and its ticket. `none` where it holds nothing there. Throws `EtcdUnavailable`
+ * where that can't be known: the machine is to ask again.
+ */
+export function freeForeign(
+  ports: Ports,
+  parser: Parser,
+  uid: string,
+  group: string,
+  protocol: Protocol,
+): Promise<ForeignFreed> {
+  return freeWith(ports, parser, uid, group, protocol, undefined);
+}
+
+/** The same, with what ends beside the slot; `extra` is given the grant's release. False where there was no slot. */
+export async function endForeign(
+  ports: Ports,
+  parser: Parser,
+  uid: string,
+  group: string,
+  protocol: Protocol,
+  extra: (release: string) => Pick<ForeignExtra, "ranges" | "write">,
+): Promise<boolean> {
+  return (await freeWith(ports, parser, uid, group, protocol, extra)) === "freed";
+}
+
+async function freeWith(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  uid: string,
+  group: string,
+  protocol: Protocol,
+  extra: ((release: string) => Pick<ForeignExtra, "ranges" | "write">) | undefined,
+): Promise<ForeignFreed> {
+  let giving = false;
+  return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
+    const { results } = await etcd.read([
+      ...LEADERSHIP,
+      { key: keys.grant(uid) },
+      { key: keys.phase(uid) },
+      { key: keys.ticket(group, uid) },
+      { prefix: keys.budgets },
+    ]);
+    const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
+    const [kv, phase, ticket] = results.slice(2, 5).map((found) => found[0]);
+    const places = results[5] ?? [];
+    if (!isWhole(view.incarnation)) {
+      throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
+    }
+    const live = kv && readGrant(kv, phase, view.incarnation, parser, () => heldBy(uid, places));
+    const removal: Operation[] = ticket === undefined ? [] : [{ delete: ticket.key }];
+    const compares = [...view.compares.filter(({ key }) => key === keys.incarnation)];
+    if (live?.grant.foreign?.protocol !== protocol || live.grant.group !== group) {
+      const outcome: ForeignFreed = giving && uncertain && live === undefined ? "freed" : "none";
+      if (ticket === undefined) return { answer: outcome };
+      return {
+        compares: [...compares, unchanged(ticket.key, ticket)],
+        operations: removal,
+        committed: () => outcome,
+      };
+    }
+    giving = true;
+    const beside = extra?.(live.grant.release);
+    const found =
+      beside === undefined
+        ? []
+        : (await etcd.read(beside.ranges)).results.map((kvs): KeyValue | undefined => kvs[0]);
+    const more = beside?.write(found, clock.now()) ?? { compares: [], operations: [] };
+    const held = live.grant.budgets.map((budget) => ({
+      budget,
+      seq: places.find(({ key }) => key === keys.budgetSeq(budget)),
+    }));
+    return {
+      compares: [
+        ...compares,
+        { key: keys.grant(uid), target: "create", is: "equal", revision: live.token.revision },
+        ...held.map(({ budget, seq }) => unchanged(keys.budgetSeq(budget), seq)),
+        ...more.compares,
+      ],
+      operations: [
+        { delete: keys.grant(uid) },
+        { delete: keys.phase(uid) },
+        ...held.flatMap(({ budget, seq }) => [{ delete: keys.holder(budget, uid) }, bump(budget, seq)]),
+        ...removal,
+        ...more.operations,
+      ],
+      committed: () => "freed",
+    };
+  });
+}
+
+/** Who of a group's machines holds a slot, and who waits, in the order of the line. */
+export async function readForeign(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  group: string,
+): Promise<ForeignLine> {
+  const { results } = await etcd.read([
+    { key: keys.groupGate(group) },
+    { prefix: keys.grants },
+    { prefix: keys.phases },
+    { prefix: keys.tickets(group) },
+    { prefix: keys.budgetGate("") },
+    { prefix: keys.budgets },
+    { key: keys.incarnation },
+  ]);
+  const [gates = [], grants = [], phases = [], tickets = [], budgetGates = [], places = [], whole = []] =
+    results;
+  const gate = parser.json(GroupGate, gates[0]);
+  const phaseOf = new Map(phases.map((kv) => [lastPart(kv.key), kv]));
+  const holders = grants.flatMap((kv): ForeignHolder[] => {
+    const uid = lastPart(kv.key);
+    const { grant } = readGrant(kv, phaseOf.get(uid), whole[0]?.value, parser, () => heldBy(uid, places));
+    if (grant.foreign === undefined || grant.group !== group) return [];
+    return [{ uid, name: grant.node, protocol: grant.foreign.protocol, since: grant.at }];
+  });
+  const line = [...readLine(tickets, parser, clock.now())].toSorted((a, b) => before(a[1], b[1], a[0], b[0]));
+  const budgets = (gate?.machines?.budgets ?? []).map((budget): BudgetView => {
+    const prefix = keys.holders(budget);
+    const held = places.filter(({ key }) => key.startsWith(prefix)).map(({ key }) => lastPart(key));
+    const of = budgetGates.find(({ key }) => key === keys.budgetGate(budget));
+    return { budget, gate: parser.json(BudgetGate, of), holders: new Set(held) };
+  });
+  return { gate, budgets, holders, waiting: line.map(([uid]) => uid) };
+}
+
+interface Place {
+  ticket: Ticket;
+  kv: KeyValue;
+}
+
+/** The tickets of those who asked of late: a lease that etcd kept for longer gives nobody a place. */
+function readLine(kvs: readonly KeyValue[], parser: Parser, now: number): Map<string, Place> {
+  const line = new Map<string, Place>();
+  for (const kv of kvs) {
+    const ticket = parser.json(Ticket, kv);
+    if (ticket === undefined || now - ticket.seenAt > TICKET_SECONDS * 1000) continue;
+    line.set(lastPart(kv.key), { ticket, kv });
+  }
+  return line;
+}
+
+function aheadOf(line: ReadonlyMap<string, Place>, uid: string, since: number): ReadonlySet<string> {
+  const ahead = [...line].filter(
+    ([other, { ticket }]) =>
+      other !== uid && (ticket.since < since || (ticket.since === since && other < uid)),
+  );
+  return new Set(ahead.map(([other]) => other));
+}
+
+function before(a: Place, b: Place, aUid: string, bUid: string): number {
+  return a.ticket.since - b.ticket.since || (aUid < bUid ? -1 : 1);
+}
+
+function refused(
+  reason: "TooManyBudgets" | "AlreadyGranted" | "WaitingForGates" | "MachinesNotServed" | "WaitingForTurn",
+  message: string,
+): Step<UpdateResult> {
+  return { answer: { outcome: "refused", why: { reason, message } } };
+}

@@ -1,0 +1,218 @@
+/**
+ * Updates of machines that speak Omaha, and no agent of ours: a gateway offers a release under the same gates and in
+ * the same budgets as the cluster's nodes move to it, and the machine's own events end it (design, rules 1, 4 and 8).
+ * The slot is the machine's from the offer until it runs the release, failed, or fell back.
+ */
+import type { Why } from "../api/reasons.ts";
+import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
+import type { DayLease } from "./day-lease.ts";
+import { endForeign, type ForeignExtra, takeWith } from "./foreign.ts";
+import { keys } from "./keys.ts";
+import type { Parser } from "./parse.ts";
+import { ForeignMachine, Tally } from "./records.ts";
+import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+
+/** Failures that a tally names, and releases that a machine's record does. */
+const KEPT = 50;
+/** Parts of a rate's period that grants are counted by: their error is one of them. */
+const PARTS = 50;
+
+export function emptyTally(): Tally {
+  return { granted: 0, good: 0, failed: 0, failures: [], recent: [] };
+}
+
+/**
+ * Rule 8 for machines without our agent: until `threshold` of them are good on a release, at most so many may have it
+ * without that; and the group's rate. Undefined where one more may.
+ */
+export function refuseUpdate(
+  tally: Tally,
+  { threshold, rate, resumedAt }: Pick<UpdateAsk, "threshold" | "rate" | "resumedAt">,
+  now: number,
+): Why | undefined {
+  // What a tally does not name any more is older than all that it names.
+  const failed =
+    resumedAt === undefined ? tally.failed : tally.failures.filter(({ at }) => at > resumedAt).length;
+  if (failed >= threshold) {
+    return { reason: "FailureThresholdReached", message: `${failed} machines failed on the release` };
+  }
+  const unverified = Math.max(0, tally.granted - tally.good - tally.failed);
+  if (tally.good < threshold && unverified + failed >= threshold) {
+    return {
+      reason: "WaitingForEvidence",
+      message: `${unverified} machines have the release and ${tally.good} are good on it: ${threshold} must be before more get it`,
+    };
+  }
+  if (rate === undefined) return undefined;
+  const used = tally.recent.filter(({ at }) => now - at < rate.period).reduce((sum, { n }) => sum + n, 0);
+  if (used < rate.updates) return undefined;
+  return {
+    reason: "WaitingForRate",
+    message: `${used} updates of ${rate.updates} began within ${Math.round(rate.period / 1000)} s`,
+  };
+}
+
+/** A grant more: at most `PARTS` entries, and one for a rate that is gone. */
+function counted(tally: Tally, rate: UpdateAsk["rate"], now: number): Tally {
+  const granted = tally.granted + 1;
+  if (rate === undefined) return { ...tally, granted, recent: [] };
+  const width = Math.max(1, rate.period / PARTS);
+  const at = Math.floor(now / width) * width;
+  const recent = tally.recent.filter((part) => now - part.at < rate.period && part.at !== at).slice(-PARTS);
+  const n = (tally.recent.find((part) => part.at === at)?.n ?? 0) + 1;
+  return { ...tally, granted, recent: [...recent, { at, n }] };
+}
+
+/**
+ * Offers `ask.release`, or says why not. Again for the same machine and release is the same offer, with no place taken
+ * twice. Throws `EtcdUnavailable`: nothing is offered then, and what was taken is found at the next check.
+ */
+export async function takeUpdate(
+  ports: Ports,
+  parser: Parser,
+  leases: DayLease,
+  ask: UpdateAsk,
+): Promise<UpdateResult> {
+  const { uid, group, release, machine } = ask;
+  const lease = await leases.id();
+  const [tallyKey, machineKey] = [keys.tally(group, release), keys.foreignMachine(uid)];
+  const extra: ForeignExtra = {
+    release,
+    ranges: [{ key: tallyKey }, { key: machineKey }],
+    refuse: ([tally], now) => refuseUpdate(parser.json(Tally, tally) ?? emptyTally(), ask, now),
+    write: ([tally, known], now) => {
+      const before = parser.json(ForeignMachine, known);
+      const tried = before?.tried?.release === release ? before.tried.times : 0;
+      const update = {
+        release,
+        version: ask.version,
+        bootId: machine.bootId,
+        state: "Granted" as const,
+        at: now,
+      };
+      const granted = { ...update, attempt: tried + 1 };
+      return {
+        compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
+        operations: [
+          {
+            put: tallyKey,
+            value: JSON.stringify(counted(parser.json(Tally, tally) ?? emptyTally(), ask.rate, now)),
+            lease,
+          },
+          { put: machineKey, value: JSON.stringify({ ...machine, ...kept(before), update: granted }), lease },
+        ],
+      };
+    },
+  };
+  const result = await renewing(leases, () => takeWith(ports, parser, { ...ask, protocol: "Omaha" }, extra));
+  if (result.outcome !== "held" || result.release === release) return result;
+  return {
+    outcome: "refused",
+    why: {
+      reason: "AlreadyGranted",
+      message: `${ask.name} has a slot already${result.release === "" ? "" : ` for ${result.release}`}`,
+    },
+  };
+}
+
+/** Ends the update that a machine has: the slot is free, and the tally says how it went. False where it had none. */
+export async function endUpdate(
+  ports: Ports,
+  parser: Parser,
+  leases: DayLease,
+  { uid, group, machine, how, code }: UpdateEnd,
+): Promise<boolean> {
+  const machineKey = keys.foreignMachine(uid);
+  const lease = await leases.id();
+  const end = () =>
+    endForeign(ports, parser, uid, group, "Omaha", (release) => {
+      const tallyKey = keys.tally(group, release);
+      return {
+        ranges: [{ key: tallyKey }, { key: machineKey }],
+        write: ([tally, known], now) => {
+          const before = parser.json(ForeignMachine, known);
+          const total = parser.json(Tally, tally) ?? emptyTally();
+          const failure = { machine: machine.id, code, at: now };
+          const next: Tally =
+            how === "good"
+              ? { ...total, good: total.good + 1, lastGoodAt: now }
+              : how === "failed"
+                ? {
+                    ...total,
+                    failed: total.failed + 1,
+                    failures: [failure, ...total.failures].slice(0, KEPT),
+                  }
+                : { ...total, granted: Math.max(0, total.granted - 1) };
+          const failed = (before?.failed ?? []).filter((one) => one.release !== release);
+          return {
+            compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
+            operations: [
+              { put: tallyKey, value: JSON.stringify(next), lease },
+              {
+                put: machineKey,
+                value: JSON.stringify({
+                  ...machine,
+                  tried: how === "withdrawn" ? { release, times: before?.update?.attempt ?? 1 } : undefined,
+                  failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
+                  update: undefined,
+                }),
+                lease,
+              },
+            ],
+          };
+        },
+      };
+    });
+  return await renewing(leases, end);
+}
+
+/** Where nothing could be written the day's lease may be what was refused: the next try has another. */
+async function renewing<T>(leases: DayLease, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    leases.forget();
+    throw error;
+  }
+}
+
+/** Of a record: what only the ends of updates change. */
+function kept(before: ForeignMachine | undefined): Pick<ForeignMachine, "failed" | "tried"> {
+  return { failed: before?.failed ?? [], tried: before?.tried };
+}
+
+export async function readForeignMachine(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  uid: string,
+): Promise<ForeignMachine | undefined> {
+  return parser.json(ForeignMachine, (await etcd.read([{ key: keys.foreignMachine(uid) }])).results[0]?.[0]);
+}
+
+/** Writes what a machine said of itself; its update and its failures stay as they are but for `state`. */
+export async function putForeignMachine(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  leases: DayLease,
+  uid: string,
+  machine: ForeignMachine,
+): Promise<void> {
+  const key = keys.foreignMachine(uid);
+  const lease = await leases.id();
+  const put = () =>
+    transact(etcd, async (): Promise<Step<void>> => {
+      const found = (await etcd.read([{ key }])).results[0]?.[0];
+      const before = parser.json(ForeignMachine, found);
+      const update =
+        before?.update === undefined
+          ? undefined
+          : { ...before.update, state: machine.update?.state ?? before.update.state };
+      const value = JSON.stringify({ ...machine, ...kept(before), update });
+      return {
+        compares: [unchanged(key, found)],
+        operations: [{ put: key, value, lease }],
+        committed: () => undefined,
+      };
+    });
+  return await renewing(leases, put);
+}

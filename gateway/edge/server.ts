@@ -1,0 +1,264 @@
+/**
+ * The port that machines without our agent speak to, in protocols over HTTP: one listener, bounded, which reads a whole
+ * request before it asks a route. Clients of these protocols are old, many and never authenticated by TLS; so the
+ * listener may be plain (an ingress, or a network that is trusted, is in front) or have the gateway's certificate.
+ */
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import type { Address } from "../../ports/address.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { Logger } from "../../ports/log.ts";
+import type { CertificateFiles } from "../certificate-files.ts";
+
+export interface EdgeRequest {
+  method: string;
+  /** Without the query, as it was sent. */
+  path: string;
+  query: URLSearchParams;
+  /** The query as it was sent, without the question mark. */
+  search: string;
+  header(name: string): string | undefined;
+  body: Buffer;
+  /** Address of the peer. */
+  peer: string;
+  /** Aborts when the client has gone. */
+  gone: AbortSignal;
+}
+
+export interface EdgeAnswer {
+  status: number;
+  type?: string;
+  headers?: Readonly<Record<string, string>>;
+  body: string;
+  /** What follows the body, as it comes: the headers are sent at once. It must end when `gone` of its request aborts. */
+  pieces?: AsyncIterable<string>;
+}
+
+/** A protocol of ours. What it throws is answered 500, and logged. */
+export interface Route {
+  /** Paths that are the prefix, or begin with it and a slash. */
+  prefix: string;
+  /** Most bytes of a body; more is answered 413. */
+  maxBody: number;
+  answer(request: EdgeRequest): Promise<EdgeAnswer>;
+}
+
+export interface EdgeLimits {
+  /** Sockets at once. */
+  connections: number;
+  /** Requests that are read or answered at once; one more is answered 503, which tells clients of Omaha to ask half as often. */
+  requests: number;
+  /** For a whole request to arrive, ms. */
+  requestTimeout: number;
+  headersTimeout: number;
+}
+
+/** 100,000 machines that check every 45 min are 37 requests a second; each holds a socket for a moment. */
+export const defaultEdgeLimits: EdgeLimits = {
+  connections: 8000,
+  requests: 4000,
+  requestTimeout: 20_000,
+  headersTimeout: 10_000,
+};
+
+/** Ours need one cookie-less line or two. */
+const MAX_HEADER = 16 * 1024;
+/** Clients of these protocols ask minutes apart: an idle connection is worth little, ms. */
+const KEEP_ALIVE = 15_000;
+
+export interface EdgeMeter {
+  answered(route: string, status: number, seconds: number): void;
+}
+
+export interface EdgeOptions {
+  listen: Address;
+  /** Absent where the listener is plain. */
+  certificates?: Pick<CertificateFiles, "current" | "onChange">;
+  routes: readonly Route[];
+  clock: Clock;
+  log: Logger;
+  meter: EdgeMeter;
+  limits?: Partial<EdgeLimits>;
+}
+
+export interface EdgeServer {
+  readonly port: number;
+  /** No new connections; those that are there end when their request is answered, at the latest after `within` ms. */
+  stop(within: number): Promise<void>;
+}
+
+/** Resolves once it listens; rejects where the port can't be had. */
+export async function startEdge(options: EdgeOptions): Promise<EdgeServer> {
+  const { listen, certificates, clock } = options;
+  const limits = { ...defaultEdgeLimits, ...options.limits };
+  const { requestTimeout, headersTimeout } = limits;
+  const settings = {
+    requestTimeout,
+    headersTimeout,
+    keepAliveTimeout: KEEP_ALIVE,
+    maxHeaderSize: MAX_HEADER,
+  };
+  const desk = new Desk(options, limits);
+  const listener: RequestListener = (request, response) => void desk.serve(request, response);
+  const tls = certificates?.current.server;
+  const secure =
+    tls === undefined
+      ? undefined
+      : createTlsServer({ ...settings, cert: tls.certificate, key: tls.key }, listener);
+  const server = secure ?? createServer(settings, listener);
+  const unwatch = certificates?.onChange(({ server: next }) =>
+    secure?.setSecureContext({ cert: next.certificate, key: next.key }),
+  );
+  server.maxConnections = limits.connections;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(listen.port, listen.host, resolve);
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    stop: async (within) => {
+      unwatch?.();
+      desk.stop();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeIdleConnections();
+      const cancel = clock.after(within, () => server.closeAllConnections());
+      await closed;
+      cancel();
+    },
+  };
+}
+
+class Desk {
+  readonly #options: EdgeOptions;
+  readonly #limits: EdgeLimits;
+  readonly #stopping = new AbortController();
+  #busy = 0;
+
+  constructor(options: EdgeOptions, limits: EdgeLimits) {
+    this.#options = options;
+    this.#limits = limits;
+  }
+
+  /** Whoever waits for an answer gets one now. */
+  stop(): void {
+    this.#stopping.abort();
+  }
+
+  async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { clock, log, meter, routes } = this.#options;
+    const began = clock.monotonic();
+    const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
+    const route = routes.find(({ prefix }) => path === prefix || path.startsWith(`${prefix}/`));
+    let answer: EdgeAnswer;
+    this.#busy += 1;
+    try {
+      if (route === undefined) {
+        answer = plain(
+          404,
+          `Nothing is served here. There are ${routes.map(({ prefix }) => prefix).join(", ")}.\n`,
+        );
+      } else if (this.#busy > this.#limits.requests || this.#stopping.signal.aborted) {
+        answer = { ...plain(503, "Too many requests: ask again later.\n"), headers: { "retry-after": "60" } };
+      } else {
+        const body = await readBody(request, route.maxBody);
+        answer =
+          body === undefined
+            ? plain(413, `At most ${route.maxBody} bytes are read.\n`)
+            : await route.answer(this.#request(request, response, path, body));
+      }
+    } catch (error) {
+      if (request.destroyed && !request.complete) return;
+      log.error("can't answer a request", error, { route: route?.prefix ?? "" });
+      answer = plain(500, "It can't be answered; the gateway's log says why.\n");
+    } finally {
+      this.#busy -= 1;
+    }
+    meter.answered(route?.prefix ?? "other", answer.status, (clock.monotonic() - began) / 1000);
+    if (answer.pieces === undefined) send(request, response, answer, this.#stopping.signal.aborted);
+    else {
+      await sendPieces(response, answer, answer.pieces).catch((error: unknown) => {
+        log.error("an answer ended in the middle", error, { route: route?.prefix ?? "" });
+        response.destroy();
+      });
+    }
+  }
+
+  #request(request: IncomingMessage, response: ServerResponse, path: string, body: Buffer): EdgeRequest {
+    const gone = new AbortController();
+    response.once("close", () => gone.abort());
+    const target = request.url ?? "/";
+    const mark = target.indexOf("?");
+    const search = mark < 0 ? "" : target.slice(mark + 1);
+    return {
+      method: request.method ?? "GET",
+      path,
+      query: new URLSearchParams(search),
+      search,
+      header: (name) => {
+        const value = request.headers[name];
+        return Array.isArray(value) ? value[0] : value;
+      },
+      body,
+      peer: request.socket.remoteAddress ?? "",
+      gone: AbortSignal.any([gone.signal, this.#stopping.signal]),
+    };
+  }
+}
+
+/** Undefined where it is longer than `most`; the rest is not read. */
+async function readBody(request: IncomingMessage, most: number): Promise<Buffer | undefined> {
+  if (Number(request.headers["content-length"] ?? 0) > most) return undefined;
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > most) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+export function plain(status: number, body: string): EdgeAnswer {
+  return { status, type: "text/plain; charset=utf-8", body };
+}
+
+/** A client that reads slower than pieces come holds them up; one that has gone ends them. */
+async function sendPieces(
+  response: ServerResponse,
+  answer: EdgeAnswer,
+  pieces: AsyncIterable<string>,
+): Promise<void> {
+  response.writeHead(answer.status, {
+    "content-type": answer.type ?? "text/plain; charset=utf-8",
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    ...answer.headers,
+  });
+  response.flushHeaders();
+  if (answer.body !== "") response.write(answer.body);
+  for await (const piece of pieces) {
+    if (response.closed || response.write(piece)) continue;
+    await new Promise<void>((resolve) => {
+      response.once("drain", resolve);
+      response.once("close", resolve);
+    });
+  }
+  response.end();
+}
+
+function send(request: IncomingMessage, response: ServerResponse, answer: EdgeAnswer, last: boolean): void {
+  // What was not read of a request would be taken for the next one.
+  const close = last || !request.complete;
+  response.writeHead(answer.status, {
+    "content-type": answer.type ?? "text/plain; charset=utf-8",
+    "content-length": Buffer.byteLength(answer.body),
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    ...(close ? { connection: "close" } : {}),
+    ...answer.headers,
+  });
+  response.end(request.method === "HEAD" ? "" : answer.body, () => {
+    if (close) request.destroy();
+  });
+}

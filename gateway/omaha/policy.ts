@@ -1,0 +1,143 @@
+/**
+ * What a machine that speaks Omaha is told: what its events end, and which release it is offered, or why none. Pure: it
+ * says what is asked of etcd, whose transaction has the last word on gates, budgets, rate and evidence.
+ */
+import { shareOf } from "../../api/cohort.ts";
+import type { Why } from "../../api/reasons.ts";
+import { compareVersions } from "../../api/version.ts";
+import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
+import { type Meaning, meaningOf } from "./event.ts";
+import type { OmahaApp } from "./request.ts";
+
+/** Offers of one release that may end in an error of the way (a mirror, the disk) before it counts as failed. */
+const ATTEMPTS = 3;
+/** update_engine's own code for "booted into the version from before" (error_code.h: kErrorCodeRollback). */
+const ROLLED_BACK = 44;
+/** Releases of both are built as `BOARD-usr`. */
+const BOARDS: Readonly<Record<string, string>> = { "arm64-usr": "arm64" };
+
+/** What a machine says of itself, on top of what is known of it. */
+export function describe(
+  app: OmahaApp,
+  group: string,
+  before: ForeignMachine | undefined,
+  now: number,
+): ForeignMachine {
+  return {
+    ...{
+      id: app.machineId,
+      group,
+      product: app.id,
+      version: app.version,
+      track: app.track,
+      board: app.board,
+    },
+    ...{
+      oem: app.oem,
+      alias: app.alias,
+      bootId: app.bootId,
+      firstSeen: before?.firstSeen ?? now,
+      lastSeen: now,
+    },
+    ...{ failed: before?.failed ?? [], tried: before?.tried, update: before?.update, why: before?.why },
+  };
+}
+
+type Ending = { how: "good" | "failed" | "withdrawn"; code: number };
+
+/** How the machine's update ends by what it says now; undefined where it goes on, or there is none. */
+export function endingOf(app: OmahaApp, { update }: Pick<ForeignMachine, "update">): Ending | undefined {
+  if (update === undefined) return undefined;
+  const meanings = app.events.map(meaningOf);
+  const failure = meanings.find((meaning) => meaning.is === "failed" || meaning.is === "rolledBack");
+  if (failure?.is === "rolledBack") return { how: "failed", code: ROLLED_BACK };
+  if (failure?.is === "failed") {
+    return { how: update.attempt >= ATTEMPTS ? "failed" : "withdrawn", code: failure.code };
+  }
+  const runs = app.version === update.version;
+  if (meanings.some(({ is }) => is === "completed")) {
+    return runs ? { how: "good", code: 0 } : { how: "failed", code: ROLLED_BACK };
+  }
+  // The event of a completion is sent once, and may have been lost.
+  if (runs) return { how: "good", code: 0 };
+  const rebooted = app.bootId !== "" && app.bootId !== update.bootId;
+  if (!rebooted || !app.check) return undefined;
+  return update.state === "Staged" || update.state === "Held"
+    ? { how: "failed", code: ROLLED_BACK }
+    : { how: "withdrawn", code: 0 };
+}
+
+/** How far the update has come, by the last event that says so. */
+export function stateOf(app: OmahaApp): NonNullable<ForeignMachine["update"]>["state"] | undefined {
+  const states: Partial<Record<Meaning["is"], NonNullable<ForeignMachine["update"]>["state"]>> = {
+    ...{ downloading: "Downloading", downloaded: "Downloaded", staged: "Staged", held: "Held" },
+  };
+  return app.events.map((event) => states[meaningOf(event).is]).findLast((state) => state !== undefined);
+}
+
+/** The offer that the machine's track and product name; of several the first by the group's name. */
+export function offerFor(app: OmahaApp, offers: Iterable<Offer>): Offer | undefined {
+  return [...offers]
+    .filter(
+      ({ tracks, product }) =>
+        tracks.includes(app.track) && product.replaceAll(/[{}]/g, "").toLowerCase() === app.id,
+    )
+    .toSorted((a, b) => (a.group < b.group ? -1 : 1))[0];
+}
+
+/**
+ * The release that the machine may be offered next. `onDemand`: a person asked on the machine, so that its stage is
+ * not waited for. An older version is never offered.
+ */
+export function decideCheck(
+  app: OmahaApp,
+  uid: string,
+  machine: Pick<ForeignMachine, "failed">,
+  offer: Offer,
+  onDemand: boolean,
+): { offered: Offered } | Why {
+  const architecture = BOARDS[app.board] ?? "amd64";
+  const way = offer.ways[architecture];
+  const target = way?.at(-1);
+  if (way === undefined || target === undefined) {
+    return { reason: "NoPayload", message: `There is no payload for ${architecture}.` };
+  }
+  const running = /^\d+(\.\d+){0,3}/.exec(app.version)?.[0] ?? "0";
+  if (compareVersions(running, target.version) >= 0) {
+    return { reason: "UpToDate", message: `It runs ${app.version}; the target is ${target.version}.` };
+  }
+  const next = nextOf(running, way);
+  if ("reason" in next) return next;
+  const failed = machine.failed.find(({ release }) => release === next.release);
+  if (failed !== undefined) {
+    return {
+      reason: "NeverAgain",
+      message: `Release ${next.release} failed on it with code ${failed.code}; it is not offered again.`,
+    };
+  }
+  if (!onDemand && shareOf(uid, target.version) >= offer.share) {
+    return {
+      reason: "WaitingForStage",
+      message: `The open stages let in ${Math.round(offer.share * 100)} % of the machines, and not yet this one.`,
+    };
+  }
+  return { offered: next };
+}
+
+/** Each later step must be allowed too: a machine is not sent half of a way. */
+function nextOf(running: string, way: readonly Offered[]): Offered | Why {
+  let from = running;
+  let next: Offered | undefined;
+  for (const step of way) {
+    if (compareVersions(step.version, running) <= 0) continue;
+    if (step.updatesFrom !== undefined && compareVersions(from, step.updatesFrom) < 0) {
+      return {
+        reason: "UpdateNotReachable",
+        message: `Release ${step.release} updates from ${step.updatesFrom} on; the way from ${running} comes to it with ${from}.`,
+      };
+    }
+    next ??= step;
+    from = step.version;
+  }
+  return next ?? { reason: "UpToDate", message: `Nothing is newer than ${running}.` };
+}

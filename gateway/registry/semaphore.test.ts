@@ -1,0 +1,219 @@
+/** locksmith's semaphores over a real socket, as its client reads and writes them, beside the slots of FleetLock. */
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
+import { MachineCredentials } from "../../pki/machine-credentials.ts";
+import { type Ask, type Served, send, serveRegistry } from "../../test/registry/served.ts";
+import { LedRoom } from "../../test/slots/led-room.ts";
+import { groupOf } from "./semaphore.ts";
+
+const credentials = new MachineCredentials([Buffer.alloc(32, 1)]);
+const secret = credentials.secret("fleet") ?? "";
+const ROOT = "/coreos.com/updateengine/rebootlock";
+const KEY = `${ROOT}/groups/g/semaphore`;
+const ID = "0123456789abcdef0123456789abcdef";
+
+interface Semaphore {
+  semaphore: number;
+  max: number;
+  holders: string[] | null;
+}
+
+let led: LedRoom;
+let served: Served;
+
+async function gates(group: Partial<GroupGate> = {}, budget: Partial<BudgetGate> = {}): Promise<void> {
+  const machines = { budgets: ["group/g", "budget/b/zone=a"], needs: 60_000, open: false };
+  await led.room.writeGates(led.leader, led.gates({ machines, ...group }, { max: 2, ...budget }));
+}
+
+beforeEach(async () => {
+  led = await LedRoom.create();
+  await gates();
+  served = await serveRegistry(led.port, { clock: led.clock, coordination: led.room });
+});
+afterEach(() => served.close());
+
+/** What Go's client does: reads, changes, writes by index. */
+async function locksmith(change: (semaphore: Semaphore) => Semaphore, key = KEY) {
+  const { node } = JSON.parse((await served.ask(key)).body) as {
+    node: { value: string; modifiedIndex: number };
+  };
+  return write(change(JSON.parse(node.value) as Semaphore), node.modifiedIndex, key);
+}
+const write = (value: Semaphore, index: number, key = KEY) =>
+  served.ask(key, {
+    method: "PUT",
+    form: new URLSearchParams({ value: JSON.stringify(value), prevIndex: String(index) }).toString(),
+  });
+const lock = (id: string) => (of: Semaphore) => ({
+  ...of,
+  semaphore: of.semaphore - 1,
+  holders: [...(of.holders ?? []), id].toSorted(),
+});
+const unlock = (id: string) => (of: Semaphore) => ({
+  ...of,
+  semaphore: of.semaphore + 1,
+  holders: (of.holders ?? []).filter((h) => h !== id),
+});
+async function shown(key = KEY): Promise<Semaphore> {
+  return JSON.parse(
+    (JSON.parse((await served.ask(key)).body) as { node: { value: string } }).node.value,
+  ) as Semaphore;
+}
+
+describe("a semaphore", () => {
+  it("is there before anybody makes it", async () => {
+    const made = await served.ask(KEY, {
+      method: "PUT",
+      form: `prevExist=false&value=${encodeURIComponent('{"semaphore":1,"max":1,"holders":null}')}`,
+    });
+    expect(made).toMatchObject({ status: 412, body: expect.stringContaining('"errorCode":105') });
+    expect((await served.ask(KEY)).body).toContain(
+      String.raw`"value":"{\"semaphore\":2,\"max\":2,\"holders\":null}"`,
+    );
+  });
+
+  it("is taken and given back, under the machine's own identity", async () => {
+    expect(await locksmith(lock(ID))).toMatchObject({
+      status: 200,
+      body: expect.stringContaining('"action":"compareAndSwap"'),
+    });
+    expect(await shown()).toEqual({ semaphore: 1, max: 2, holders: [ID] });
+    expect([...(await led.room.readFleet()).grants.keys()]).toEqual([ID]);
+    expect((await locksmith(lock("other"))).status).toBe(200);
+    expect(await shown()).toEqual({ semaphore: 0, max: 2, holders: [ID, "other"] });
+    expect((await locksmith(unlock(ID))).status).toBe(200);
+    expect(await shown()).toEqual({ semaphore: 1, max: 2, holders: ["other"] });
+  });
+
+  it("shows who holds a slot by another protocol, and counts Nodes that are away", async () => {
+    await led.room.takeForeign({ uid: ID, name: ID, group: "g", protocol: "FleetLock", nonce: "n" });
+    expect(await shown()).toEqual({ semaphore: 1, max: 2, holders: [ID] });
+    await gates({}, { unavailable: ["n1"] });
+    expect(await shown()).toEqual({ semaphore: 0, max: 2, holders: [ID] });
+    // The other protocol's client was told that it may reboot: it says itself when it is back.
+    expect((await locksmith(unlock(ID))).status).toBe(403);
+    expect((await shown())?.holders).toEqual([ID]);
+  });
+
+  it.each<[string, Partial<GroupGate>]>([
+    ["a closed window", { open: false }],
+    ["a pause", { paused: true }],
+    ["a halt", { halted: true }],
+  ])("shows 0 in %s, so that clients come again by themselves", async (_, group) => {
+    await gates(group);
+    expect(await shown()).toMatchObject({ semaphore: 0, max: 2 });
+    expect(await locksmith(lock(ID))).toMatchObject({
+      status: 412,
+      body: expect.stringContaining('"errorCode":101'),
+    });
+  });
+
+  it("is refused like a lost compare where somebody was faster", async () => {
+    const stale = { semaphore: 1, max: 2, holders: [ID] };
+    expect(await write(stale, 7)).toMatchObject({
+      status: 412,
+      body: expect.stringMatching(/"errorCode":101.*\[7 != \d+\]/),
+    });
+    expect(await shown()).toMatchObject({ holders: null });
+  });
+
+  it("keeps its max, with a sentence", async () => {
+    const answer = await locksmith((of) => ({ ...of, max: 5, semaphore: 5 }));
+    expect(answer).toMatchObject({
+      status: 403,
+      body: expect.stringContaining("kubectl edit updategroup g"),
+    });
+  });
+
+  it.each<[string, Omit<Ask, "path">, number, number]>([
+    ["deleted", { method: "DELETE" }, 403, 209],
+    ["set without a compare", { method: "PUT", form: "value=x" }, 403, 209],
+    ["made a queue", { method: "POST", form: "value=x" }, 403, 209],
+    ["watched", { form: "wait=true" }, 403, 209],
+  ])("can't be %s", async (_, ask, status, code) => {
+    expect(await served.ask(KEY, ask)).toMatchObject({
+      status,
+      body: expect.stringContaining(`"errorCode":${code}`),
+    });
+  });
+
+  it("changes by one holder at a time", async () => {
+    expect((await locksmith((of) => ({ ...of, holders: ["a", "b"] }))).status).toBe(403);
+    expect((await locksmith((of) => ({ ...of, max: 1, holders: ["a"] }))).status).toBe(403);
+    expect((await locksmith((of) => ({ ...of, holders: ["a\nb"] }))).status).toBe(400);
+  });
+
+  it("of a group that gives none is not found, with the reason", async () => {
+    await gates({ machines: undefined });
+    expect(await served.ask(KEY)).toMatchObject({
+      status: 404,
+      body: expect.stringContaining("gives no slots"),
+    });
+    expect(await served.ask(`${ROOT}/semaphore`)).toMatchObject({
+      status: 404,
+      body: expect.stringContaining("group default"),
+    });
+  });
+});
+
+it("knows the group in a key", () => {
+  expect(
+    ["/semaphore", "/groups/db%2Fa+b/semaphore", "/groups/%zz/semaphore", "/groups/g", "/other"].map((rest) =>
+      groupOf(ROOT + rest),
+    ),
+  ).toEqual([...["default", "db/a b", undefined, undefined, undefined]]);
+});
+
+describe("a key space", () => {
+  const basic = (user: string, password: string) => ({
+    authorization: `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`,
+  });
+  let closed: Served;
+  beforeEach(async () => {
+    const route = {
+      open: undefined,
+      accepts: (name: string, shown: string) => name === "fleet" && shown === secret,
+    };
+    closed = await serveRegistry(led.port, { clock: led.clock, coordination: led.room, route });
+  });
+  afterEach(() => closed.close());
+
+  it.each<[string, string, Record<string, string>, number]>([
+    ["its secret in the path", `/registry/${secret}/v2/keys/`, {}, 200],
+    ["its name and secret", "/v2/keys/", basic("fleet", secret), 200],
+    ["nothing", "/v2/keys/", {}, 401],
+    ["nothing, in a path", "/registry", {}, 401],
+    ["another secret", `/registry/${"x".repeat(32)}/v2/keys/`, {}, 401],
+    ["another name", "/v2/keys/", basic("other", secret), 401],
+    ["another password", "/v2/keys/", basic("fleet", "x"), 401],
+  ])("is shown %s", async (_, path, headers, status) => {
+    expect((await send(closed.port, { path, headers })).status).toBe(status);
+  });
+
+  it("tells etcdctl the endpoint that it came by", async () => {
+    const base = `/registry/${secret}`;
+    const { body } = await send(closed.port, {
+      path: `${base}/v2/members`,
+      headers: { host: "registry:80" },
+    });
+    expect(JSON.parse(body)).toMatchObject({ members: [{ clientURLs: [`http://registry:80${base}`] }] });
+    expect((await send(closed.port, { path: `${base}/v2/machines`, headers: { host: "r" } })).body).toBe(
+      `http://r${base}`,
+    );
+    expect((await send(closed.port, { path: `${base}/version` })).body).toContain("3.4");
+    expect(await send(closed.port, { path: `${base}/v2/keys//a?x=1` })).toMatchObject({
+      ...{ status: 301, headers: { location: `${base}/v2/keys/a?x=1` } },
+    });
+    expect((await send(closed.port, { path: `${base}/v2/stats/self` })).status).toBe(404);
+    expect((await send(closed.port, { path: `${base}/v2/keys/a`, method: "PATCH" })).status).toBe(405);
+  });
+
+  it("without a secret serves semaphores of open groups only", async () => {
+    const route = { isOpen: () => false };
+    const open = await serveRegistry(led.port, { clock: led.clock, coordination: led.room, route });
+    expect((await open.ask(KEY)).status).toBe(200);
+    expect((await open.ask(KEY, { method: "PUT", form: "value=x&prevIndex=1" })).status).toBe(403);
+    await open.close();
+  });
+});
