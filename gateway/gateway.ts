@@ -2,6 +2,7 @@
 import * as prom from "prom-client";
 import type { Coordination } from "../coordination/coordination.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
+import { MachineView } from "../coordination/machine-view.ts";
 import { type NamedCertificate, observeCertificates } from "../pki/certificate-expiry.ts";
 import { MachineCredentials } from "../pki/machine-credentials.ts";
 import type { Address } from "../ports/address.ts";
@@ -59,6 +60,8 @@ export interface GatewayOptions {
 }
 
 export interface EdgeSettings {
+  /** For the view of machines without our agent. */
+  etcd: EtcdPort;
   listen: Address;
   /** Whether it has the gateway's certificate; else what lies in front must protect the secrets. */
   tls: boolean;
@@ -93,6 +96,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let open: EdgeServer | undefined;
   let registry: Registry | undefined;
   let read: FleetRead["fleet"] | undefined;
+  const machines =
+    options.edge === undefined ? undefined : new MachineView({ etcd: options.edge.etcd, clock, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -151,7 +156,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         live: new Map(),
         // Not etcd: an agent's boot check needs our TLS handshake, whether etcd answers or not.
         ready: new Map([["serving", () => (server === undefined || stopping ? "not serving" : undefined)]]),
-        ...(options.told === undefined ? {} : { told: options.told }),
+        told: new Map([...(options.told ?? []), ["machines", () => machines?.wrong] as const]),
         registry: metrics.registry,
       });
     }
@@ -219,6 +224,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   }
   presence.start();
   view.start();
+  machines?.start();
   const listening = server;
   log.info("the gateway listens", { gateway: name, port: listening.port, edge: edge?.port });
 
@@ -229,6 +235,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     registry?.close();
     await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within)]);
     view.stop();
+    machines?.stop();
     certificates.stop();
     await presence.stop();
     await health?.close();
