@@ -20,6 +20,7 @@ import { CertificateFiles } from "./certificate-files.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
+import { Sightings } from "./machines/sightings.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { omahaRoute } from "./omaha/route.ts";
 import { Presence } from "./presence.ts";
@@ -98,6 +99,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let read: FleetRead["fleet"] | undefined;
   const machines =
     options.edge === undefined ? undefined : new MachineView({ etcd: options.edge.etcd, clock, log });
+  const sightings = new Sightings({ coordination, clock, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -180,7 +182,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       metrics,
       limits: { ...defaultServerLimits, ...options.serverLimits },
     });
-    if (options.edge !== undefined) {
+    if (options.edge !== undefined && machines !== undefined) {
       const { listen, tls, keys, limits } = options.edge;
       const credentials = new MachineCredentials(keys);
       const isOpen = (group: string): boolean => {
@@ -199,7 +201,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         }),
         omahaRoute({
           ...{ ...door, coordination, line, clock, random },
-          fleet: () => read,
+          ...{ fleet: () => read, machines, sightings },
           meter: (outcome) => metrics.omahaAnswered(outcome),
         }),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
@@ -236,6 +238,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within)]);
     view.stop();
     machines?.stop();
+    sightings.stop();
     certificates.stop();
     await presence.stop();
     await health?.close();
