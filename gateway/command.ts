@@ -123,6 +123,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
         ? {}
         : {
             edge: {
+              etcd,
               listen: flags.machines,
               tls: flags.machinesTls ?? false,
               keys: flags.machinesKey === undefined ? [] : parseKeys(readFileSync(flags.machinesKey, "utf8")),

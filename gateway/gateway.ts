@@ -2,6 +2,7 @@
 import * as prom from "prom-client";
 import type { Coordination } from "../coordination/coordination.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
+import { MachineView } from "../coordination/machine-view.ts";
 import { type NamedCertificate, observeCertificates } from "../pki/certificate-expiry.ts";
 import { MachineCredentials } from "../pki/machine-credentials.ts";
 import type { Address } from "../ports/address.ts";
@@ -19,6 +20,7 @@ import { CertificateFiles } from "./certificate-files.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
+import { Sightings } from "./machines/sightings.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { omahaRoute } from "./omaha/route.ts";
 import { Presence } from "./presence.ts";
@@ -59,6 +61,8 @@ export interface GatewayOptions {
 }
 
 export interface EdgeSettings {
+  /** For the view of machines without our agent. */
+  etcd: EtcdPort;
   listen: Address;
   /** Whether it has the gateway's certificate; else what lies in front must protect the secrets. */
   tls: boolean;
@@ -93,6 +97,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let open: EdgeServer | undefined;
   let registry: Registry | undefined;
   let read: FleetRead["fleet"] | undefined;
+  const machines =
+    options.edge === undefined ? undefined : new MachineView({ etcd: options.edge.etcd, clock, log });
+  const sightings = new Sightings({ coordination, clock, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -151,7 +158,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         live: new Map(),
         // Not etcd: an agent's boot check needs our TLS handshake, whether etcd answers or not.
         ready: new Map([["serving", () => (server === undefined || stopping ? "not serving" : undefined)]]),
-        ...(options.told === undefined ? {} : { told: options.told }),
+        told: new Map([...(options.told ?? []), ["machines", () => machines?.wrong] as const]),
         registry: metrics.registry,
       });
     }
@@ -175,7 +182,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       metrics,
       limits: { ...defaultServerLimits, ...options.serverLimits },
     });
-    if (options.edge !== undefined) {
+    if (options.edge !== undefined && machines !== undefined) {
       const { listen, tls, keys, limits } = options.edge;
       const credentials = new MachineCredentials(keys);
       const isOpen = (group: string): boolean => {
@@ -194,7 +201,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         }),
         omahaRoute({
           ...{ ...door, coordination, line, clock, random },
-          fleet: () => read,
+          ...{ fleet: () => read, machines, sightings },
           meter: (outcome) => metrics.omahaAnswered(outcome),
         }),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
@@ -219,6 +226,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   }
   presence.start();
   view.start();
+  machines?.start();
   const listening = server;
   log.info("the gateway listens", { gateway: name, port: listening.port, edge: edge?.port });
 
@@ -229,6 +237,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     registry?.close();
     await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within)]);
     view.stop();
+    machines?.stop();
+    sightings.stop();
     certificates.stop();
     await presence.stop();
     await health?.close();

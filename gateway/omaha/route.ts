@@ -4,18 +4,20 @@
  * offered, and what an event would have ended is found by the version at a later check.
  */
 import type { Why } from "../../api/reasons.ts";
-import { refuseGrant } from "../../coordination/admission.ts";
-import type { Coordination, FleetSnapshot } from "../../coordination/coordination.ts";
+import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
-import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
+import type { MachineView } from "../../coordination/machine-view.ts";
+import type { ForeignMachine, Offer } from "../../coordination/records.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
+import type { Sightings } from "../machines/sightings.ts";
 import { uidOf } from "../slots/identity.ts";
 import type { SlotLine } from "../slots/line.ts";
-import { decideCheck, describe, endingOf, offerFor, stateOf } from "./policy.ts";
+import { Look, type Seen } from "./look.ts";
+import { decideCheck, describe, endingOf, isAsKnown, stateOf } from "./policy.ts";
 import { type OmahaApp, OmahaError, type OmahaRequest, parseRequest } from "./request.ts";
 import { type AppAnswer, type OmahaUpdate, renderResponse } from "./response.ts";
 
@@ -27,8 +29,11 @@ const LAST_SEEN = 300_000;
 
 export interface OmahaOptions {
   coordination: Pick<Coordination, "takeUpdate" | "endUpdate" | "readForeignMachine" | "putForeignMachine">;
-  /** As it was read last. */
+  /** As it was read last: another object after each look. */
   fleet: () => Seen | undefined;
+  /** What etcd knows of the machines, some seconds late at most while it is fresh. */
+  machines: Pick<MachineView, "fresh" | "get">;
+  sightings: Pick<Sightings, "has" | "note">;
   /** What changes a group's counts, one at a time. */
   line: Pick<SlotLine, "alone">;
   credentials: MachineCredentials;
@@ -41,10 +46,14 @@ export interface OmahaOptions {
   meter: (outcome: string) => void;
 }
 
-type Seen = Pick<FleetSnapshot, "offers" | "groupGates" | "budgetGates" | "budgets">;
-
 /** `/v1/update`, `/v1/update/` and `/v1/update/SECRET`, as people write either into SERVER=. */
 export function omahaRoute(options: OmahaOptions): Route {
+  let last: { seen: Seen | undefined; look: Look } = { seen: undefined, look: new Look(undefined) };
+  const look = (): Look => {
+    const seen = options.fleet();
+    if (seen !== last.seen) last = { seen, look: new Look(seen) };
+    return last.look;
+  };
   return {
     prefix: PREFIX,
     maxBody: MAX_BODY,
@@ -60,22 +69,25 @@ export function omahaRoute(options: OmahaOptions): Route {
         options.meter("refused");
         return plain(400, `${error.code}: ${error.message}\n`);
       }
-      return await answerAll(options, parsed, secret);
+      return await answerAll({ ...options, look: look() }, parsed, secret);
     },
   };
 }
 
+interface Desk extends OmahaOptions {
+  look: Look;
+}
+
 async function answerAll(
-  options: OmahaOptions,
+  options: Desk,
   request: OmahaRequest,
   secret: string | undefined,
 ): Promise<EdgeAnswer> {
-  const { clock, fleet, credentials, isOpen, meter } = options;
+  const { clock, look, credentials, isOpen, meter } = options;
   const now = clock.now();
-  const living = [...(fleet()?.offers.values() ?? [])].filter(({ validUntil }) => validUntil > now);
   const apps: AppAnswer[] = [];
   for (const app of request.apps) {
-    const offer = offerFor(app, living);
+    const offer = look.offerFor(app, now);
     if (
       offer !== undefined &&
       !credentials.accepts(secret, offer.group, app.machineId) &&
@@ -95,7 +107,7 @@ async function answerAll(
 
 /** What is offered; undefined for nothing. Never fails: a machine that gets an error would report one, and ask twice. */
 async function answerApp(
-  options: OmahaOptions,
+  options: Desk,
   app: OmahaApp,
   offer: Offer | undefined,
   onDemand: boolean,
@@ -107,6 +119,7 @@ async function answerApp(
     return undefined;
   }
   const uid = uidOf(app.machineId);
+  if (answeredFromMemory(options, app, offer, onDemand, uid, now)) return undefined;
   try {
     const before = await coordination.readForeignMachine(uid);
     const machine = await settle(options, app, offer, uid, before, now);
@@ -129,6 +142,36 @@ async function answerApp(
     log.error("etcd gives no answer to a machine; it is offered nothing", error, { machine: app.machineId });
     return undefined;
   }
+}
+
+/**
+ * Whether nothing is offered, nothing ends and nothing but the time is new, by what is in memory: etcd is not asked
+ * then. Where the view lags behind a machine that has just got an update keeps it, and its slot, until a later check;
+ * what reports events, has an update, or might get one, goes by etcd.
+ */
+function answeredFromMemory(
+  { machines, sightings, look, meter }: Desk,
+  app: OmahaApp,
+  offer: Offer,
+  onDemand: boolean,
+  uid: string,
+  now: number,
+): boolean {
+  const known = machines.fresh ? machines.get(uid) : undefined;
+  if (known === undefined || known.update !== undefined || app.events.length > 0) return false;
+  if (!isAsKnown(app, offer.group, known)) return false;
+  let why = known.why;
+  if (app.check) {
+    const decided = decideCheck(app, uid, known, offer, onDemand);
+    const refusal =
+      "reason" in decided ? decided : look.refusalOf(uid, offer, decided.offered.release, onDemand, now);
+    if (refusal === undefined) return false;
+    why = refusal;
+  }
+  meter(app.check ? (why?.reason ?? "") : "ping");
+  const isNews = now - known.lastSeen >= LAST_SEEN || why?.reason !== known.why?.reason;
+  if (isNews && !sightings.has(uid)) sightings.note(uid, { lastSeen: now, why });
+  return true;
 }
 
 /** What its events, its version and its boot say of the update that it has. */
@@ -163,7 +206,7 @@ async function settle(
 }
 
 async function check(
-  { coordination, line, fleet, clock, random, log }: OmahaOptions,
+  { coordination, line, look, clock, random, log }: Desk,
   app: OmahaApp,
   offer: Offer,
   onDemand: boolean,
@@ -182,7 +225,8 @@ async function check(
   if ("reason" in decided) return decided;
   const { offered } = decided;
   // A machine in a fleet that waits would otherwise cost etcd as much as one that updates.
-  const shut = update === undefined ? refusedBy(fleet(), uid, offer, offered, clock.now()) : undefined;
+  const shut =
+    update === undefined ? look.refusalOf(uid, offer, offered.release, onDemand, clock.now()) : undefined;
   if (shut !== undefined) return shut;
   const result = await line.alone(offer.group, () =>
     coordination.takeUpdate({
@@ -203,24 +247,6 @@ async function check(
   const [first = "", ...others] = offered.codebases;
   const { version, payload, extras } = offered;
   return { version, codebases: [first, ...others], payload, extras };
-}
-
-/** What the gates and budgets forbid by the last look; etcd is not asked, and has the last word on what they allow. */
-function refusedBy(
-  seen: Seen | undefined,
-  uid: string,
-  { group }: Offer,
-  { release }: Offered,
-  now: number,
-): Why | undefined {
-  const gate = seen?.groupGates.get(group);
-  if (seen === undefined || gate?.machines === undefined) return undefined;
-  const budgets = gate.machines.budgets.map((budget) => ({
-    budget,
-    gate: seen.budgetGates.get(budget),
-    holders: new Set(seen.budgets.get(budget)?.holders.keys()),
-  }));
-  return refuseGrant({ uid, group, release, gate, budgets, needs: gate.machines.needs }, now);
 }
 
 /** Writes what is new, and otherwise now and then that it was here. */
