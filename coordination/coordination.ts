@@ -14,6 +14,7 @@ import type {
   ForeignMachine,
   Grant,
   GroupGate,
+  Identity,
   JoinRecord,
   JournalEntry,
   MachineRecord,
@@ -71,6 +72,8 @@ export interface TakeGrant {
   group: string;
   release: string;
   budgets: readonly string[];
+  /** Other uids of the machine, beside those that follow from `uid`. */
+  aliases?: readonly string[];
   /** The `desired` record that the plan rests on must still be this one. */
   desired: Desired;
   nonce: string;
@@ -222,6 +225,12 @@ export interface Coordination {
   endUpdate(end: UpdateEnd): Promise<boolean>;
   readForeignMachine(uid: string): Promise<ForeignMachine | undefined>;
   putForeignMachine(uid: string, machine: ForeignMachine): Promise<void>;
+  /** Whose an id is that a machine calls itself by. Throws `EtcdUnavailable`. */
+  identify(id: string): Promise<Identity>;
+  /** What the manager says of ids. */
+  readIdentities(): Promise<ReadonlyMap<string, Identity>>;
+  /** Says whose each id is; undefined for nobody's. False if the epoch is no longer ours. */
+  putIdentities(leader: Leadership, changes: ReadonlyMap<string, Identity | undefined>): Promise<boolean>;
   /** Calls `hint` when a place in any budget may have been taken or freed. */
   watchBudgets(hint: () => void): { close(): void };
   /** A group's slots as its machines see them. */

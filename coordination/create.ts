@@ -9,6 +9,7 @@ import { freeForeign, readForeign, takeForeign } from "./foreign.ts";
 import { forgetBudget, writeGates } from "./gates.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
 import { compact } from "./history.ts";
+import { identify, putIdentities, readIdentities } from "./identities.ts";
 import {
   forgetMachine,
   putJoinToken,
@@ -75,6 +76,9 @@ export function createCoordination(unguarded: Ports): Coordination {
     endUpdate: (end) => endUpdate(ports, parser, leases, end),
     readForeignMachine: (uid) => readForeignMachine(ports, parser, uid),
     putForeignMachine: (uid, machine) => putForeignMachine(ports, parser, leases, uid, machine),
+    identify: (id) => identify(ports, parser, id),
+    readIdentities: () => readIdentities(ports, parser),
+    putIdentities: (leader, changes) => putIdentities(ports, parser, leader, changes),
     watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
     readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),

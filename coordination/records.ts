@@ -107,6 +107,15 @@ export const Ticket = z.object({
 });
 export type Ticket = z.output<typeof Ticket>;
 
+/** `identities/<id>`: who calls itself so. Written by the manager, of what Kubernetes knows. */
+export const Identity = z.object({
+  /** The key of its records. */
+  uid: z.string(),
+  /** For people. */
+  name: z.string(),
+});
+export type Identity = z.output<typeof Identity>;
+
 /** A release as machines that speak Omaha are told of it. */
 const Package = z.object({ name: z.string(), size: z.number(), sha256: z.string() });
 export const Offered = z.object({
@@ -195,6 +204,9 @@ export type ForeignMachine = z.output<typeof ForeignMachine>;
  * `grants/<uid>`: written once, never changed. Its create revision is the token's.
  * Invariants: at most one per uid; it is made only where each budget has room, under valid
  * gates, by the leader or, if `foreign`, by a gateway, with its holders and its phase in one transaction, and removed with them.
+ * So is `aliases/<a>` of each of its `aliases`, and it is made only while neither a grant of one of them nor an alias
+ * of its own uid exists. Whichever of two names of one machine comes first, the transaction of the other fails:
+ * one machine has one grant.
  */
 export const Grant = z.object({
   uid: z.string(),
@@ -204,6 +216,8 @@ export const Grant = z.object({
   release: z.string(),
   /** Every budget that the node holds a place in while this grant lives. */
   budgets: z.array(z.string()),
+  /** Other uids of the same machine: `aliases/<uid>` of each names this one while the grant lives. */
+  aliases: z.array(z.string()).optional(),
   nonce: z.string(),
   epoch: z.number(),
   incarnation: z.string(),

@@ -189,6 +189,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const routes = [
         fleetLockRoute({
           ...door,
+          coordination,
           line,
           meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
         }),

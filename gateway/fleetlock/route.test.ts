@@ -29,7 +29,7 @@ beforeEach(async () => {
   );
   const line = new SlotLine({ coordination: led.room, clock: led.clock, random: new SeededRandom(3) });
   const route = fleetLockRoute({
-    ...{ line, credentials, isOpen: () => open, log: silentLogger, hold: 0 },
+    ...{ coordination: led.room, line, credentials, isOpen: () => open, log: silentLogger, hold: 0 },
     meter: (call, kind) => kinds.push(`${call} ${kind}`),
   });
   const meter = { answered: () => {} };
@@ -161,6 +161,18 @@ describe("what is shown", () => {
     expect(() => new MachineCredentials([Buffer.alloc(16)])).toThrow(/16 bytes/);
     expect(new MachineCredentials([]).accepts(secret, "g", ID)).toBe(false);
   });
+});
+
+it("knows a machine that came by its machine id before by the id that Zincati sends", async () => {
+  const machineId = "0123456789abcdef0123456789abcdef";
+  const machine = { group: "g", product: "p", version: "1", track: "g", board: "", oem: "", alias: "" };
+  const times = { bootId: "b", firstSeen: 0, lastSeen: 0, failed: [] };
+  await led.room.putForeignMachine(machineId, { id: machineId, ...machine, ...times });
+  const zincati = "583627a932274834a8ebd99f4ed41c0d";
+  expect((await ask({ body: client(zincati) })).status).toBe(200);
+  expect([...(await led.room.readFleet()).grants.keys()]).toEqual([machineId]);
+  expect((await ask({ path: "steady-state", body: client(zincati) })).status).toBe(200);
+  expect((await led.room.readFleet()).grants.size).toBe(0);
 });
 
 it("keeps ids apart from the identities of Nodes", async () => {

@@ -2,11 +2,11 @@
  * FleetLock: `pre-reboot` takes a slot of the UpdateGroup that the client's group names, `steady-state` gives it back.
  * Both may be repeated, and giving back what one does not hold is no error, as the protocol asks.
  */
+import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { EdgeAnswer, EdgeRequest, Route } from "../edge/server.ts";
-import { uidOf } from "../slots/identity.ts";
 import type { SlotLine } from "../slots/line.ts";
 import { errorOf, type FleetLockError, no, PROTOCOL_HEADER, parseClient, YES } from "./wire.ts";
 
@@ -17,6 +17,7 @@ const MAX_BODY = 8 * 1024;
 const HOLD = 25_000;
 
 export interface FleetLockOptions {
+  coordination: Pick<Coordination, "identify">;
   line: Pick<SlotLine, "take" | "free">;
   credentials: MachineCredentials;
   /** Whether machines of the group need show nothing. */
@@ -67,7 +68,7 @@ async function decide(
   if ("kind" in client) return refuse(client);
   const { id, group } = client;
   const shown = secret ?? /^Bearer ([\w-]{1,128})$/i.exec(request.header("authorization") ?? "")?.[1];
-  const { credentials, line, log } = options;
+  const { coordination, credentials, line, log } = options;
   if (!credentials.accepts(shown, group, id) && !options.isOpen(group)) {
     return refuse({
       status: shown === undefined ? 401 : 403,
@@ -75,15 +76,15 @@ async function decide(
       value: `The secret of group ${group} is missing in the URL, or is another one. "kubectl slipway machines secret" prints it.`,
     });
   }
-  const uid = uidOf(id);
   try {
+    const { uid, name } = await coordination.identify(id);
     if (call === "steady-state") {
       const freed = await line.free(uid, group, "FleetLock");
       if (freed === "freed")
         log.info("a machine gave its slot back", { machine: id, group, protocol: "FleetLock" });
       return { kind: freed, answer: YES };
     }
-    const ask = { uid, name: id, group, protocol: "FleetLock" } as const;
+    const ask = { uid, name, group, protocol: "FleetLock" } as const;
     const result = await line.take(ask, options.hold ?? HOLD, request.gone);
     if (result.outcome === "refused") return refuse(errorOf(result.why));
     if (result.outcome === "granted")
