@@ -22,6 +22,7 @@ import { Journal } from "./journal.ts";
 import { keys, PREFIX } from "./keys.ts";
 import { Parser } from "./parse.ts";
 import { rebuild } from "./rebuild.ts";
+import { endReboot, requestReboot } from "./requests.ts";
 import { guardRewind } from "./rewind.ts";
 import { closeSession, openSession, putObserved } from "./sessions.ts";
 import type { Ports } from "./transact.ts";
@@ -79,6 +80,8 @@ export function createCoordination(unguarded: Ports): Coordination {
     identify: (id) => identify(ports, parser, id),
     readIdentities: () => readIdentities(ports, parser),
     putIdentities: (leader, changes) => putIdentities(ports, parser, leader, changes),
+    requestReboot: (ask) => requestReboot(ports, parser, ask),
+    endReboot: (uid, group, protocol) => endReboot(ports, parser, uid, group, protocol),
     watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
     readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),

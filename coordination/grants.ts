@@ -170,6 +170,7 @@ function newGrant(
     ...(request.finishes === true ? { finishes: true } : {}),
     ...(request.asked === undefined ? {} : { asked: request.asked.why, inFreeze: request.asked.inFreeze }),
     ...(request.plain === true ? { plain: true } : {}),
+    ...(request.requested === undefined ? {} : { requested: request.requested }),
     ...(repair ? { repair: true } : {}),
     supersedes: null,
     reason: request.reason,

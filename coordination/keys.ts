@@ -52,6 +52,9 @@ export const keys = {
   /** The same machine under another id, while its grant lives: nobody takes a second slot by it. */
   alias: (uid: string): string => `${PREFIX}aliases/${part(uid)}`,
   aliases: `${PREFIX}aliases/`,
+  /** A Node whose own client asks for its reboot. */
+  request: (uid: string): string => `${PREFIX}requests/${part(uid)}`,
+  requests: `${PREFIX}requests/`,
   /** Whose an id is, as the manager knows it: that of one of our agents, or of a Node. */
   identity: (id: string): string => `${PREFIX}identities/${part(id)}`,
   identities: `${PREFIX}identities/`,

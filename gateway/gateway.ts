@@ -190,6 +190,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         fleetLockRoute({
           ...door,
           coordination,
+          clock,
           line,
           meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
         }),

@@ -34,13 +34,13 @@ export class MachinesController {
   }
 
   /** One round on what was read together; nothing while another is at work. Never rejects: what fails is tried in the next. */
-  async tend(world: Pick<World, "groups" | "nodeUpdates">, fleet: FleetSnapshot): Promise<void> {
+  async tend(world: Pick<World, "groups" | "nodes" | "nodeUpdates">, fleet: FleetSnapshot): Promise<void> {
     if (this.#busy) return;
     this.#busy = true;
     const { identities, log } = this.#deps;
     try {
       await identities
-        .tend(world)
+        .tend(world, fleet)
         .catch((error: unknown) => log.error("can't say whose ids are whose, trying again", error));
       for (const group of world.groups) await this.#group(group, fleet);
     } finally {

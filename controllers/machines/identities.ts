@@ -1,28 +1,34 @@
 /**
  * Tells the gateways by which names the machines of Kubernetes come: what Zincati makes of a machine id can't be turned
- * back, so whoever knows the machine id says whose it is. Observes UpdateGroups and NodeUpdates; writes `identities/`
+ * back, so whoever knows the machine id says whose it is. Observes UpdateGroups, Nodes and NodeUpdates; writes `identities/`
  * in etcd.
  */
 import type { NodeUpdate } from "../../api/node-update.ts";
-import type { Coordination, Leadership } from "../../coordination/coordination.ts";
+import type { Coordination, FleetSnapshot, Leadership } from "../../coordination/coordination.ts";
 import { namesOf } from "../../coordination/identity.ts";
 import type { Identity } from "../../coordination/records.ts";
 import { sameJson } from "../../runtime/apply-status.ts";
-import { uidOf } from "../node-update/identity.ts";
+import type { Node } from "../../runtime/core.ts";
+import { nodeOf, uidOf } from "../node-update/identity.ts";
 import type { World } from "../world.ts";
+
+type Known = Pick<World, "groups" | "nodes" | "nodeUpdates">;
 
 /** Written in one round: the first of a large fleet takes some. */
 const ROUND = 1000;
 
 /** Whose each id is. Only groups that serve machines without our agent are asked. An id that two have is nobody's. */
-export function identitiesOf({
-  groups,
-  nodeUpdates,
-}: Pick<World, "groups" | "nodeUpdates">): Map<string, Identity> {
+export function identitiesOf(
+  { groups, nodes, nodeUpdates }: Known,
+  { present }: Pick<FleetSnapshot, "present">,
+): Map<string, Identity> {
+  const byName = new Map(nodes.map((node) => [node.metadata.name, node]));
   const serving = new Set(
     groups.flatMap(({ metadata, spec }) => (spec.machines === undefined ? [] : [metadata.name])),
   );
-  const said = nodeUpdates.filter(({ spec }) => serving.has(spec.group)).flatMap(idsOf);
+  const said = nodeUpdates
+    .filter(({ spec }) => serving.has(spec.group))
+    .flatMap((nodeUpdate) => idsOf(nodeUpdate, nodeOf(nodeUpdate, byName), present));
   const byId = Map.groupBy(said, ([id]) => id);
   return new Map(
     [...byId].flatMap(([id, of]): [string, Identity][] => {
@@ -32,10 +38,20 @@ export function identitiesOf({
   );
 }
 
-function idsOf(nodeUpdate: NodeUpdate): [string, Identity][] {
+function idsOf(
+  nodeUpdate: NodeUpdate,
+  node: Node | undefined,
+  present: ReadonlySet<string>,
+): [string, Identity][] {
   const uid = uidOf(nodeUpdate);
-  const { machineRef } = nodeUpdate.spec;
-  if (uid === undefined || machineRef === undefined) return [];
+  const { machineRef, group } = nodeUpdate.spec;
+  if (uid === undefined) return [];
+  if (node !== undefined) {
+    const { name } = node.metadata;
+    const identity: Identity = { uid, name, node: { group, agent: present.has(uid) } };
+    return [...namesOf(node.status?.nodeInfo?.machineID ?? ""), name].map((id) => [id, identity]);
+  }
+  if (machineRef === undefined) return [];
   const identity: Identity = { uid, name: nodeUpdate.metadata.name };
   return namesOf(machineRef.machineId)
     .filter((id) => id !== uid)
@@ -57,10 +73,10 @@ export class Identities {
   }
 
   /** One round. Throws what etcd throws; the next round tries again. */
-  async tend(world: Pick<World, "groups" | "nodeUpdates">): Promise<void> {
+  async tend(world: Known, fleet: Pick<FleetSnapshot, "present">): Promise<void> {
     const { coordination, leader } = this.#deps;
     this.#written ??= new Map(await coordination.readIdentities());
-    const wanted = identitiesOf(world);
+    const wanted = identitiesOf(world, fleet);
     const all: [string, Identity | undefined][] = [
       ...[...this.#written.keys()].flatMap((id): [string, undefined][] =>
         wanted.has(id) ? [] : [[id, undefined]],

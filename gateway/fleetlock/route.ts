@@ -5,9 +5,11 @@
 import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
+import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { EdgeAnswer, EdgeRequest, Route } from "../edge/server.ts";
 import type { SlotLine } from "../slots/line.ts";
+import { awaitReboot, refuseNode } from "./node.ts";
 import { errorOf, type FleetLockError, no, PROTOCOL_HEADER, parseClient, YES } from "./wire.ts";
 
 const PREFIX = "/fleetlock";
@@ -17,7 +19,8 @@ const MAX_BODY = 8 * 1024;
 const HOLD = 25_000;
 
 export interface FleetLockOptions {
-  coordination: Pick<Coordination, "identify">;
+  coordination: Pick<Coordination, "identify" | "requestReboot" | "endReboot">;
+  clock: Clock;
   line: Pick<SlotLine, "take" | "free">;
   credentials: MachineCredentials;
   /** Whether machines of the group need show nothing. */
@@ -77,15 +80,23 @@ async function decide(
     });
   }
   try {
-    const { uid, name } = await coordination.identify(id);
+    const { uid, name, node } = await coordination.identify(id);
     if (call === "steady-state") {
-      const freed = await line.free(uid, group, "FleetLock");
+      const ended =
+        node === undefined || node.agent ? "none" : await coordination.endReboot(uid, group, "FleetLock");
+      const freed = ended === "freed" ? ended : await line.free(uid, group, "FleetLock");
       if (freed === "freed")
         log.info("a machine gave its slot back", { machine: id, group, protocol: "FleetLock" });
       return { kind: freed, answer: YES };
     }
     const ask = { uid, name, group, protocol: "FleetLock" } as const;
-    const result = await line.take(ask, options.hold ?? HOLD, request.gone);
+    const foreign = node === undefined ? undefined : refuseNode(name, node, group);
+    if (foreign !== undefined) return refuse(foreign);
+    const hold = options.hold ?? HOLD;
+    const result =
+      node === undefined
+        ? await line.take(ask, hold, request.gone)
+        : await awaitReboot(options, ask, hold, request.gone);
     if (result.outcome === "refused") return refuse(errorOf(result.why));
     if (result.outcome === "granted")
       log.info("a machine has a slot", { machine: id, group, protocol: "FleetLock" });

@@ -88,6 +88,7 @@ async function edgeOf(etcd: EtcdPort): Promise<EdgeServer> {
   const coordination = createCoordination({ etcd, ...parts });
   const route = fleetLockRoute({
     coordination,
+    clock: systemClock,
     line: new SlotLine({ coordination, ...parts }),
     credentials: new MachineCredentials([]),
     isOpen: () => true,
