@@ -200,6 +200,10 @@ export const reasons = {
     "Let fewer RebootBudgets and topology limits select it.",
   ),
   RebootAsked: entry("normal", "A person asked for one reboot; it waits for no window, stage or blocker."),
+  RebootRequested: entry(
+    "normal",
+    "The Node's own client asks for a reboot, by FleetLock; it is next in line.",
+  ),
   NoRebootRequired: entry("normal", "The machine asks for no reboot."),
 
   // A node under a grant
@@ -246,7 +250,7 @@ export const reasons = {
   Rebooting: entry("normal", "The machine reboots."),
   CommitRefused: entry("normal", "The commit was refused; the agent withdraws."),
   CommitExpired: entry("normal", "The commit's seconds were spent before the reboot; the agent withdraws."),
-  Withdrawn: entry("normal", "The agent gave the slot back before rebooting."),
+  Withdrawn: entry("normal", "The agent, or the Node's own client, gave the slot back before rebooting."),
   Revoked: entry("normal", "The slot was taken back before the reboot."),
   VerifyingBoot: entry("normal", "The machine is back; its boot checks run."),
   VerifyingRelease: entry("normal", "The boot is good; the node's release checks run."),

@@ -151,6 +151,7 @@ export function fleet(uids: readonly string[], changes: Partial<FleetSnapshot> =
     desired: new Map(uids.map((uid) => [uid, create(DesiredSchema, { target })])),
     observed: new Map(uids.map((uid) => [uid, observed("1.0.0", "1.1.0")])),
     sessions: new Map(),
+    requests: new Map(),
     present: new Set(uids),
     ...changes,
   };
@@ -179,6 +180,7 @@ export function nodeView(changes: Partial<NodeView> = {}): NodeView {
     take: undefined,
     waiting: undefined,
     mayStage: true,
+    request: undefined,
     drain: undefined,
     closing: undefined,
     hook: undefined,

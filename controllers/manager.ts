@@ -39,6 +39,7 @@ import { Housekeeper } from "./housekeeper.ts";
 import { type HttpCaller, httpCaller } from "./http/caller.ts";
 import { FleetLeadership } from "./leadership.ts";
 import { MachinesController } from "./machines/controller.ts";
+import { Identities } from "./machines/identities.ts";
 import { createFleetMetrics, type FleetMetrics } from "./metrics/fleet.ts";
 import { NodeUpdateReconciler } from "./node-update/controller.ts";
 import { bindsOthers, NODE_UPDATE_INDEXES, nodeUpdateWatches, pruneNode } from "./node-update/watch.ts";
@@ -175,6 +176,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   const machines = new MachinesController({
     client,
     coordination,
+    identities: new Identities({ coordination, leader: () => leadership.current() }),
     leader: () => leadership.current(),
     clock,
     log: log.with({ part: "machines" }),

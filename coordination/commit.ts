@@ -2,7 +2,7 @@
 import type { Why } from "../api/reasons.ts";
 import { answerCommit, type BudgetView } from "./admission.ts";
 import type { CommitResult, Fenced, LiveGrant } from "./coordination.ts";
-import type { Compare, KeyValue } from "./etcd.ts";
+import type { Compare, KeyValue, Operation } from "./etcd.ts";
 import { isAgents, readGrant, readGrants } from "./fleet.ts";
 import { bump, phaseText } from "./grants.ts";
 import { keys, lastPart } from "./keys.ts";
@@ -23,64 +23,88 @@ export function commit(
   boot: string,
 ): Promise<CommitResult> {
   return transact(etcd, async (): Promise<Step<CommitResult>> => {
-    const node = await readNode(etcd, parser, uid);
-    const group = node.live?.grant.group ?? "";
-    // Read after the grant that names the group; what the answer rests on is compared.
-    const { results } = await etcd.read([
-      { key: keys.incarnation },
-      { key: keys.groupGate(group) },
-      { prefix: keys.budgetGate("") },
-      { prefix: keys.budgets },
-      { prefix: keys.grants },
-      { prefix: keys.phases },
-    ]);
-    const [incarnation, groupGate] = results.map((found) => found[0]);
-    const [gates = [], places = [], grants = [], phases = []] = results.slice(2);
-    const bound = boundBy(uid, node.live?.grant.budgets ?? [], gates, places, parser);
-    const now = clock.now();
-    const answer = answerCommit(
-      {
-        token,
-        session,
-        boot,
-        incarnation: incarnation?.value,
-        newest: node.session,
-        grant: node.live?.grant,
-        living: node.live?.token,
-        phase: node.live?.phase,
-        gate: parser.json(GroupGate, groupGate),
-        budgets: bound,
-        grants: readGrants(grants, phases, places, incarnation?.value, parser),
-      },
-      now,
+    const { live, session: newest, compares } = await readNode(etcd, parser, uid);
+    return commitStep(
+      etcd,
+      parser,
+      () => clock.now(),
+      { uid, live, token, session, newest, boot },
+      (phase) => ({
+        compares,
+        operations: [{ put: keys.phase(uid), value: phaseText({ ...phase, committedSession: session }) }],
+      }),
     );
-    if ("reason" in answer) return { answer: { outcome: "refused", why: answer } };
-    const phase: Phase = {
-      phase: "Committed",
-      at: now,
-      committedAt: now,
-      committedSession: session,
-      committedBoot: boot,
-    };
-    return {
-      compares: [
-        ...node.compares,
-        unchanged(keys.incarnation, incarnation),
-        { key: keys.incarnation, target: "value", is: "equal", value: token.incarnation },
-        unchanged(keys.groupGate(group), groupGate),
-        // Rule 1: who holds a place, and which plain machines have committed, is as it was read.
-        ...bound.flatMap(({ budget, gateKey, seq }) => [
-          unchanged(keys.budgetGate(budget), gateKey),
-          unchanged(keys.budgetSeq(budget), seq),
-        ]),
-      ],
-      operations: [
-        { put: keys.phase(uid), value: phaseText(phase) },
-        ...(node.live?.grant.plain === true ? bound.map(({ budget, seq }) => bump(budget, seq)) : []),
-      ],
-      committed: () => ({ outcome: "committed", ...answer }),
-    };
   });
+}
+
+interface CommitAsk {
+  uid: string;
+  live: LiveGrant | undefined;
+  token: Token;
+  session: number;
+  /** Of the sessions of the node. */
+  newest: number | undefined;
+  boot: string;
+}
+
+/** One look at what may go on, and the step that commits it. `write` gives what is the asker's own: its compares, and the phase that it writes. */
+export async function commitStep(
+  etcd: Ports["etcd"],
+  parser: Parser,
+  clock: () => number,
+  { uid, live, token, session, newest, boot }: CommitAsk,
+  write: (phase: Phase) => { compares: Compare[]; operations: Operation[] },
+): Promise<Step<CommitResult>> {
+  const group = live?.grant.group ?? "";
+  // Read after the grant that names the group; what the answer rests on is compared.
+  const { results } = await etcd.read([
+    { key: keys.incarnation },
+    { key: keys.groupGate(group) },
+    { prefix: keys.budgetGate("") },
+    { prefix: keys.budgets },
+    { prefix: keys.grants },
+    { prefix: keys.phases },
+  ]);
+  const [incarnation, groupGate] = results.map((found) => found[0]);
+  const [gates = [], places = [], grants = [], phases = []] = results.slice(2);
+  const bound = boundBy(uid, live?.grant.budgets ?? [], gates, places, parser);
+  const now = clock();
+  const answer = answerCommit(
+    {
+      token,
+      session,
+      boot,
+      incarnation: incarnation?.value,
+      newest,
+      grant: live?.grant,
+      living: live?.token,
+      phase: live?.phase,
+      gate: parser.json(GroupGate, groupGate),
+      budgets: bound,
+      grants: readGrants(grants, phases, places, incarnation?.value, parser),
+    },
+    now,
+  );
+  if ("reason" in answer) return { answer: { outcome: "refused", why: answer } };
+  const own = write({ phase: "Committed", at: now, committedAt: now, committedBoot: boot });
+  return {
+    compares: [
+      ...own.compares,
+      unchanged(keys.incarnation, incarnation),
+      { key: keys.incarnation, target: "value", is: "equal", value: token.incarnation },
+      unchanged(keys.groupGate(group), groupGate),
+      // Rule 1: who holds a place, and which plain machines have committed, is as it was read.
+      ...bound.flatMap(({ budget, gateKey, seq }) => [
+        unchanged(keys.budgetGate(budget), gateKey),
+        unchanged(keys.budgetSeq(budget), seq),
+      ]),
+    ],
+    operations: [
+      ...own.operations,
+      ...(live?.grant.plain === true ? bound.map(({ budget, seq }) => bump(budget, seq)) : []),
+    ],
+    committed: () => ({ outcome: "committed", ...answer }),
+  };
 }
 
 interface BoundBudget extends BudgetView {

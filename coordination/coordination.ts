@@ -14,12 +14,14 @@ import type {
   ForeignMachine,
   Grant,
   GroupGate,
+  Identity,
   JoinRecord,
   JournalEntry,
   MachineRecord,
   Offer,
   Phase,
   Protocol,
+  RebootRequest,
   Session,
   Tally,
   Token,
@@ -56,6 +58,8 @@ export interface FleetSnapshot {
   desired: ReadonlyMap<string, Desired>;
   observed: ReadonlyMap<string, Observed>;
   sessions: ReadonlyMap<string, Session>;
+  /** By uid: Nodes whose own clients ask for their reboot. */
+  requests: ReadonlyMap<string, RebootRequest>;
   /** uids whose agents have a living session. */
   present: ReadonlySet<string>;
 }
@@ -72,6 +76,8 @@ export interface TakeGrant {
   group: string;
   release: string;
   budgets: readonly string[];
+  /** Other uids of the machine, beside those that follow from `uid`. */
+  aliases?: readonly string[];
   /** The `desired` record that the plan rests on must still be this one. */
   desired: Desired;
   nonce: string;
@@ -85,6 +91,8 @@ export interface TakeGrant {
   asked?: { why: string; inFreeze: boolean };
   /** Frozen for the commit's check: whether the machine is no Node, so that it serves until it commits. */
   plain?: boolean;
+  /** The Node asked by its own client. */
+  requested?: { protocol: Protocol; boot: string };
   reason: string;
 }
 
@@ -225,6 +233,19 @@ export interface Coordination {
   putForeignMachine(uid: string, machine: ForeignMachine): Promise<void>;
   /** By uid, at most 100: that machines were here, and why they were offered nothing. Throws `EtcdUnavailable`. */
   putSightings(sightings: ReadonlyMap<string, Sighting>): Promise<void>;
+  /** Whose an id is that a machine calls itself by. Throws `EtcdUnavailable`. */
+  identify(id: string): Promise<Identity>;
+  /** What the manager says of ids. */
+  readIdentities(): Promise<ReadonlyMap<string, Identity>>;
+  /** Says whose each id is; undefined for nobody's. False if the epoch is no longer ours. */
+  putIdentities(leader: Leadership, changes: ReadonlyMap<string, Identity | undefined>): Promise<boolean>;
+  /**
+   * Asks the manager for the reboot of a Node on which no agent runs, and commits it once it is drained: `granted` then,
+   * `held` if that was so before. Throws `EtcdUnavailable`: ask again.
+   */
+  requestReboot(ask: RebootAsk): Promise<ForeignResult>;
+  /** The Node's client says that it is back, or does not want to go: the manager ends the grant. Throws `EtcdUnavailable`. */
+  endReboot(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
   /** Calls `hint` when a place in any budget may have been taken or freed. */
   watchBudgets(hint: () => void): { close(): void };
   /** A group's slots as its machines see them. */
@@ -243,6 +264,9 @@ export interface ForeignAsk {
   protocol: Protocol;
   nonce: string;
 }
+
+/** `uid`, `name`: of the Node. */
+export type RebootAsk = Omit<ForeignAsk, "nonce">;
 
 export type ForeignResult =
   | { outcome: "granted" }

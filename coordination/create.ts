@@ -9,6 +9,7 @@ import { freeForeign, readForeign, takeForeign } from "./foreign.ts";
 import { forgetBudget, writeGates } from "./gates.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
 import { compact } from "./history.ts";
+import { identify, putIdentities, readIdentities } from "./identities.ts";
 import {
   forgetMachine,
   putJoinToken,
@@ -21,6 +22,7 @@ import { Journal } from "./journal.ts";
 import { keys, PREFIX } from "./keys.ts";
 import { Parser } from "./parse.ts";
 import { rebuild } from "./rebuild.ts";
+import { endReboot, requestReboot } from "./requests.ts";
 import { guardRewind } from "./rewind.ts";
 import { closeSession, openSession, putObserved } from "./sessions.ts";
 import type { Ports } from "./transact.ts";
@@ -76,6 +78,11 @@ export function createCoordination(unguarded: Ports): Coordination {
     readForeignMachine: (uid) => readForeignMachine(ports, parser, uid),
     putForeignMachine: (uid, machine) => putForeignMachine(ports, parser, leases, uid, machine),
     putSightings: (sightings) => putSightings(ports, parser, leases, sightings),
+    identify: (id) => identify(ports, parser, id),
+    readIdentities: () => readIdentities(ports, parser),
+    putIdentities: (leader, changes) => putIdentities(ports, parser, leader, changes),
+    requestReboot: (ask) => requestReboot(ports, parser, ask),
+    endReboot: (uid, group, protocol) => endReboot(ports, parser, uid, group, protocol),
     watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
     readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),

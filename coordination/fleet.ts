@@ -4,7 +4,18 @@ import type { BudgetState, FleetSnapshot, LiveGrant } from "./coordination.ts";
 import type { KeyValue } from "./etcd.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { BudgetGate, Epoch, Grant, GroupGate, Holder, Offer, Phase, Session, Tally } from "./records.ts";
+import {
+  BudgetGate,
+  Epoch,
+  Grant,
+  GroupGate,
+  Holder,
+  Offer,
+  Phase,
+  RebootRequest,
+  Session,
+  Tally,
+} from "./records.ts";
 import type { Ports } from "./transact.ts";
 
 const FLEET = [
@@ -20,6 +31,7 @@ const FLEET = [
   { prefix: keys.presence },
   { key: keys.pulse },
   { prefix: keys.tallies },
+  { prefix: keys.requests },
 ] as const;
 
 export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetSnapshot> {
@@ -27,6 +39,7 @@ export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetS
   const [incarnation = [], epoch = [], gates = [], budgets = [], grants = [], phases = []] = results;
   const [desired = [], observed = [], sessions = [], presence = [], pulse = [], tallies = []] =
     results.slice(6);
+  const requests = results[12] ?? [];
   const groupGates = new Map<string, GroupGate>();
   const budgetGates = new Map<string, BudgetGate>();
   const offers = new Map<string, Offer>();
@@ -49,6 +62,7 @@ export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetS
     desired: mapped(desired, (kv) => parser.proto(DesiredSchema, kv)),
     observed: mapped(observed, (kv) => parser.proto(ObservedSchema, kv)),
     sessions: mapped(sessions, (kv) => parser.json(Session, kv)),
+    requests: mapped(requests, (kv) => parser.json(RebootRequest, kv)),
     present: new Set(presence.map((kv) => lastPart(kv.key))),
   };
 }
@@ -65,7 +79,7 @@ function readTallies(kvs: readonly KeyValue[], parser: Parser): Map<string, Map<
   return tallies;
 }
 
-/** What a gateway needs of one node. */
+/** What a gateway needs of one node, and the manager. The grant of a machine that no agent runs on is neither's. */
 export async function readNode(
   { etcd }: Ports,
   parser: Parser,
@@ -87,7 +101,7 @@ export async function readNode(
   const live = grant && readGrant(grant, phase, incarnation?.value, parser, () => []);
   return {
     incarnation: incarnation?.value,
-    grant: isAgents(live) ? live : undefined,
+    grant: live?.grant.foreign === undefined ? live : undefined,
     desired: parser.proto(DesiredSchema, desired),
     session: parser.json(Session, session),
   };
@@ -134,11 +148,12 @@ export function readGrant(
 }
 
 /**
- * Whether it is an agent's grant, to commit, withdraw and report. One that its machine took by another protocol is no
- * business of an agent that runs there too: it would give back a slot whose machine was told that it may reboot.
+ * Whether it is an agent's grant, to commit, withdraw and report. One that its machine took by another protocol, or
+ * asked for by it, is no business of an agent that runs there too: it would give back a slot whose machine was told
+ * that it may reboot.
  */
 export function isAgents(live: LiveGrant | undefined): live is LiveGrant {
-  return live !== undefined && live.grant.foreign === undefined;
+  return live !== undefined && live.grant.foreign === undefined && live.grant.requested === undefined;
 }
 
 /** Living grants by uid, of everything under `grants/`, `phases/` and `budgets/`. */

@@ -1,9 +1,14 @@
 import { beforeEach, describe, expect, it } from "vitest";
+import { silentLogger } from "../ports/log.ts";
 import type { Fate } from "../test/sim/etcd.ts";
-import { LedRoom, must, request, WHY } from "../test/slots/led-room.ts";
-import type { ForeignAsk } from "./coordination.ts";
+import { SeededRandom } from "../test/sim/random.ts";
+import { desired, LedRoom, must, request, WHY } from "../test/slots/led-room.ts";
+import type { ForeignAsk, ForeignResult } from "./coordination.ts";
+import { createCoordination } from "./create.ts";
+import type { EtcdPort } from "./etcd.ts";
+import { zincatiId } from "./identity.ts";
 import { keys } from "./keys.ts";
-import type { BudgetGate, GroupGate } from "./records.ts";
+import type { BudgetGate, ForeignMachine, GroupGate } from "./records.ts";
 
 let led: LedRoom;
 const machines = { budgets: ["group/g", "budget/b/zone=a"], needs: 60_000, open: false };
@@ -113,6 +118,101 @@ it("is no business of an agent that runs on the same machine", async () => {
   expect(await led.room.reportReturn("m1", session, token, "c/0", "Rebooted", WHY)).toBe("stale");
   expect(await led.room.takeForeign(ask("m1"))).toMatchObject({ outcome: "held" });
 });
+
+describe("a machine with two names", () => {
+  const machineId = "0123456789abcdef0123456789abcdef";
+  const zincati = zincatiId(machineId);
+  const holders = async () => [
+    ...((await led.room.readFleet()).budgets.get("group/g")?.holders.keys() ?? []),
+  ];
+
+  it.each([
+    [machineId, zincati],
+    [zincati, machineId],
+  ])("that holds a slot as %s holds it as %s", async (first, second) => {
+    await open({}, { max: 9 });
+    await led.room.takeForeign(ask(first));
+    expect(await led.room.takeForeign(ask(second))).toMatchObject({ outcome: "held" });
+    expect(await holders()).toEqual([first]);
+    expect(await led.room.freeForeign(second, "g", "FleetLock")).toBe("freed");
+    expect(await holders()).toEqual([]);
+    expect([...led.etcd.records.keys()].filter((key) => key.startsWith(keys.aliases))).toEqual([]);
+    expect(await led.room.takeForeign(ask(second))).toEqual({ outcome: "granted" });
+  });
+
+  it.each([
+    [machineId, zincati],
+    [zincati, machineId],
+  ])("gets one slot of two groups that share no budget, asking as %s while it asks as %s", async (a, b) => {
+    const of = (group: string) => ({ group, machines: { ...machines, budgets: [`group/${group}`] } });
+    const [g, h] = [led.gates(of("g"), { max: 9 }), led.gates(of("h"))];
+    const budgets = [...g.budgets, { ...must(g.budgets[0]), budget: "group/h" }];
+    await led.room.writeGates(led.leader, { groups: [...g.groups, ...h.groups], budgets });
+    let other: Promise<ForeignResult> | undefined;
+    const etcd: EtcdPort = {
+      read: (ranges) => led.port.read(ranges),
+      txn: async (compares, operations) => {
+        other ??= led.room.takeForeign(ask(b, { group: "h" }));
+        await other;
+        return led.port.txn(compares, operations);
+      },
+      lease: (ttl) => led.port.lease(ttl),
+      leaseOnce: (ttl) => led.port.leaseOnce(ttl),
+      watch: (prefix, hint) => led.port.watch(prefix, hint),
+      follow: (prefix, revision, follower) => led.port.follow(prefix, revision, follower),
+      compact: (revision) => led.port.compact(revision),
+      close: () => led.port.close(),
+    };
+    const random = new SeededRandom(5);
+    const overtaken = createCoordination({ etcd, clock: led.clock, random, log: silentLogger });
+    expect(await overtaken.takeForeign(ask(a))).toMatchObject(reason("AlreadyGranted"));
+    expect(await other).toEqual({ outcome: "granted" });
+    expect([...(await led.room.readFleet()).grants.keys()]).toEqual([b]);
+  });
+
+  it.each([machineId, zincati])("gets no second slot by our agent while it holds one as %s", async (name) => {
+    await open({}, { max: 9 });
+    await led.room.takeForeign(ask(name));
+    const desire = led.room.putDesired(led.leader, machineId, desired);
+    expect(await desire).toBe(true);
+    const mine = request({ uid: machineId, node: "m", plain: true });
+    expect(await led.room.takeGrant(led.leader, mine)).toMatchObject(reason("AlreadyGranted"));
+    await led.room.freeForeign(name, "g", "FleetLock");
+    const taken = await led.room.takeGrant(led.leader, mine);
+    expect(taken).toMatchObject({ outcome: "granted" });
+    expect(await led.room.takeForeign(ask(name))).toMatchObject(reason("AlreadyGranted"));
+    if (taken.outcome !== "granted") return;
+    await led.room.free(led.leader, machineId, taken.token, "Stolen");
+    expect(await led.room.takeForeign(ask(name))).toEqual({ outcome: "granted" });
+  });
+
+  it("takes over a name that an older version left behind", async () => {
+    await led.port.txn([], [{ put: keys.alias(zincati), value: machineId }]);
+    expect(await led.room.takeForeign(ask(zincati))).toEqual({ outcome: "granted" });
+    expect(await led.room.takeForeign(ask(machineId))).toMatchObject({ outcome: "held" });
+  });
+
+  it("is known by both once it came by its machine id, and as the manager says", async () => {
+    expect(await led.room.identify(zincati)).toEqual({ uid: zincati, name: zincati });
+    await led.room.putForeignMachine(machineId, machine(machineId));
+    expect(await led.room.identify(zincati)).toEqual({ uid: machineId, name: machineId });
+    const node = { uid: "n1", name: "node-1" };
+    expect(await led.room.putIdentities(led.leader, new Map([[zincati, node]]))).toBe(true);
+    expect(await led.room.identify(zincati)).toEqual(node);
+    expect([...(await led.room.readIdentities())]).toEqual([[zincati, node]]);
+    await led.room.putIdentities(led.leader, new Map([[zincati, undefined]]));
+    expect(await led.room.identify(zincati)).toMatchObject({ uid: machineId });
+    await led.room.raiseEpoch(await led.room.readEpoch(), false);
+    expect(await led.room.putIdentities(led.leader, new Map([[zincati, node]]))).toBe(false);
+  });
+});
+
+function machine(id: string): ForeignMachine {
+  return {
+    ...{ id, group: "g", product: "p", version: "1", track: "t", board: "", oem: "", alias: "", bootId: "b" },
+    ...{ firstSeen: 0, lastSeen: 0, failed: [] },
+  };
+}
 
 describe("the line", () => {
   it("lets who asked first go first, whoever asks more often", async () => {

@@ -5,6 +5,7 @@
  */
 import type { Why } from "../api/reasons.ts";
 import { type BudgetView, type GrantQuestion, refuseGrant, refuseTurn } from "./admission.ts";
+import { endNames, nameRanges, targetOf, viewNames } from "./aliases.ts";
 import type {
   ForeignAsk,
   ForeignFreed,
@@ -17,6 +18,7 @@ import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
 import { heldBy, readGrant } from "./fleet.ts";
 import { bump, MAX_BUDGETS, phaseText } from "./grants.ts";
+import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, type Protocol, Ticket } from "./records.ts";
@@ -64,6 +66,7 @@ export async function takeWith(
   { uid, group, protocol, name, nonce }: ForeignAsk,
   extra: ForeignExtra | undefined,
 ): Promise<UpdateResult> {
+  const aliases = aliasesOf(uid);
   return transact(etcd, async (uncertain): Promise<Step<UpdateResult>> => {
     const head = await etcd.read([{ key: keys.groupGate(group) }]);
     const groupKey = head.results[0]?.[0];
@@ -75,6 +78,7 @@ export async function takeWith(
         `${names.length} budgets bind the machines of ${group}; at most ${MAX_BUDGETS} may`,
       );
     }
+    const others = nameRanges(uid, aliases);
     const { results } = await etcd.read([
       ...LEADERSHIP,
       { key: keys.grant(uid) },
@@ -84,13 +88,16 @@ export async function takeWith(
         { key: keys.budgetSeq(budget) },
         { prefix: keys.holders(budget) },
       ]),
+      ...others,
       ...(extra?.ranges ?? []),
     ]);
-    const found = results.slice(4 + 3 * names.length).map((kvs) => kvs[0]);
+    const beside = 4 + 3 * names.length;
+    const found = results.slice(beside + others.length).map((kvs) => kvs[0]);
+    const known = await viewNames(etcd, uid, aliases, results.slice(beside, beside + others.length));
     const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
     const whole = view.incarnation;
     if (!isWhole(whole)) throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
-    const existing = results[2]?.[0];
+    const existing = results[2]?.[0] ?? known.holder;
     if (existing !== undefined) {
       const { grant } = readGrant(existing, undefined, whole, parser, () => []);
       const ours = grant.foreign !== undefined;
@@ -119,6 +126,7 @@ export async function takeWith(
     const compares: Compare[] = [
       ...view.compares.filter(({ key }) => key === keys.incarnation),
       { key: keys.grant(uid), target: "create", is: "equal", revision: 0 },
+      ...known.compares,
     ];
     const [first] = budgets;
     if (groupGate?.machines === undefined || first === undefined) {
@@ -180,6 +188,7 @@ export async function takeWith(
         group,
         release: extra?.release ?? "",
         budgets: [...names],
+        ...(aliases.length === 0 ? {} : { aliases }),
         nonce,
         epoch: view.record.epoch,
       },
@@ -203,6 +212,7 @@ export async function takeWith(
           { put: keys.holder(budget, uid), value: JSON.stringify({ at: now } satisfies Holder) },
           bump(budget, seq),
         ]),
+        ...known.operations,
         ...(mine === undefined ? [] : [{ delete: ticketKey }]),
         ...more.operations,
       ],
@@ -249,18 +259,21 @@ async function freeWith(
   return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
     const { results } = await etcd.read([
       ...LEADERSHIP,
-      { key: keys.grant(uid) },
-      { key: keys.phase(uid) },
       { key: keys.ticket(group, uid) },
       { prefix: keys.budgets },
+      { key: keys.grant(uid) },
+      { key: keys.alias(uid) },
+      ...aliasesOf(uid).map((alias) => ({ key: keys.grant(alias) })),
     ]);
     const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
-    const [kv, phase, ticket] = results.slice(2, 5).map((found) => found[0]);
-    const places = results[5] ?? [];
+    const [ticket, own, alias, ...others] = [results[2], ...results.slice(4)].map((found) => found?.[0]);
+    const places = results[3] ?? [];
     if (!isWhole(view.incarnation)) {
       throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
     }
-    const live = kv && readGrant(kv, phase, view.incarnation, parser, () => heldBy(uid, places));
+    const kv = own ?? (await targetOf(etcd, alias)) ?? others.find((other) => other !== undefined);
+    const holder = kv === undefined ? uid : lastPart(kv.key);
+    const live = kv && readGrant(kv, undefined, view.incarnation, parser, () => heldBy(holder, places));
     const removal: Operation[] = ticket === undefined ? [] : [{ delete: ticket.key }];
     const compares = [...view.compares.filter(({ key }) => key === keys.incarnation)];
     if (live?.grant.foreign?.protocol !== protocol || live.grant.group !== group) {
@@ -286,14 +299,15 @@ async function freeWith(
     return {
       compares: [
         ...compares,
-        { key: keys.grant(uid), target: "create", is: "equal", revision: live.token.revision },
+        { key: keys.grant(holder), target: "create", is: "equal", revision: live.token.revision },
         ...held.map(({ budget, seq }) => unchanged(keys.budgetSeq(budget), seq)),
         ...more.compares,
       ],
       operations: [
-        { delete: keys.grant(uid) },
-        { delete: keys.phase(uid) },
-        ...held.flatMap(({ budget, seq }) => [{ delete: keys.holder(budget, uid) }, bump(budget, seq)]),
+        { delete: keys.grant(holder) },
+        { delete: keys.phase(holder) },
+        ...held.flatMap(({ budget, seq }) => [{ delete: keys.holder(budget, holder) }, bump(budget, seq)]),
+        ...endNames(live.grant),
         ...removal,
         ...more.operations,
       ],

@@ -3,10 +3,12 @@ import { equals, toJson } from "@bufbuild/protobuf";
 import type { Reason, Why } from "../api/reasons.ts";
 import { DesiredSchema, PolicySchema, TargetSchema } from "../proto/gen/agent_pb.ts";
 import { type GrantQuestion, isRepair, refuseGrant } from "./admission.ts";
+import { endNames, nameRanges, viewNames } from "./aliases.ts";
 import type { Fenced, Leadership, LiveGrant, TakeGrant, TakeResult } from "./coordination.ts";
 import { LEADERSHIP, leads, viewEpoch } from "./epoch.ts";
 import type { Compare, EtcdPort, KeyValue, Operation } from "./etcd.ts";
 import { heldBy, readGrant, readSeq } from "./fleet.ts";
+import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import {
@@ -40,6 +42,7 @@ export async function takeGrant(
       `takeGrant: ${uid} needs 1 to ${MAX_BUDGETS} different budgets, got ${budgets.length}`,
     );
   }
+  const aliases = [...new Set([...aliasesOf(uid), ...(request.aliases ?? [])])];
   return transact(etcd, async (uncertain): Promise<Step<TakeResult>> => {
     const { results } = await etcd.read([
       ...LEADERSHIP,
@@ -51,6 +54,7 @@ export async function takeGrant(
         { key: keys.budgetSeq(budget) },
         { prefix: keys.holders(budget) },
       ]),
+      ...nameRanges(uid, aliases),
     ]);
     const [epoch, incarnation, existing, desired, groupGate] = results.slice(0, 5).map((found) => found[0]);
     const views = budgets.map((budget, i) => {
@@ -68,6 +72,12 @@ export async function takeGrant(
       return refused("LeaderChanged", `epoch ${view.record.epoch} leads, not ${leader.epoch}`);
     }
     if (uncertain) return fence(view.compares, budgets[0] ?? "", views[0]?.seq);
+    const known = await viewNames(etcd, uid, aliases, results.slice(5 + 3 * budgets.length));
+    if (known.holder !== undefined) {
+      const { grant } = readGrant(known.holder, undefined, incarnation?.value, parser, () => []);
+      const by = grant.foreign === undefined ? "" : ` by ${grant.foreign.protocol}`;
+      return refused("AlreadyGranted", `${request.node} holds a slot already${by}, as ${grant.node}`);
+    }
     const asked = parser.proto(DesiredSchema, desired);
     if (asked === undefined || !equals(DesiredSchema, asked, request.desired)) {
       return refused("DesiredChanged", `what ${request.node} should run is no longer what the plan rests on`);
@@ -92,6 +102,7 @@ export async function takeGrant(
       compares: [
         ...view.compares,
         { key: keys.grant(uid), target: "create", is: "equal", revision: 0 },
+        ...known.compares,
         unchanged(keys.desiredOf(uid), desired),
         unchanged(keys.groupGate(request.group), groupGate),
         ...views.flatMap(({ budget, gate, seq }) => [
@@ -100,7 +111,11 @@ export async function takeGrant(
         ]),
       ],
       operations: [
-        { put: keys.grant(uid), value: JSON.stringify(newGrant(leader, request, isRepair(question), now)) },
+        {
+          put: keys.grant(uid),
+          value: JSON.stringify(newGrant(leader, request, aliases, isRepair(question), now)),
+        },
+        ...known.operations,
         { put: keys.phase(uid), value: phaseText({ phase: "Granted", at: now }) },
         ...views.flatMap(({ budget, seq }) => [
           { put: keys.holder(budget, uid), value: JSON.stringify({ at: now } satisfies Holder) },
@@ -130,7 +145,13 @@ function fence(leader: readonly Compare[], budget: string, seq: KeyValue | undef
   };
 }
 
-function newGrant(leader: Leadership, request: TakeGrant, repair: boolean, now: number): Grant {
+function newGrant(
+  leader: Leadership,
+  request: TakeGrant,
+  aliases: string[],
+  repair: boolean,
+  now: number,
+): Grant {
   const { target, policy } = request.desired;
   return {
     uid: request.uid,
@@ -138,6 +159,7 @@ function newGrant(leader: Leadership, request: TakeGrant, repair: boolean, now: 
     group: request.group,
     release: request.release,
     budgets: [...request.budgets],
+    ...(aliases.length === 0 ? {} : { aliases }),
     nonce: request.nonce,
     epoch: leader.epoch,
     incarnation: leader.incarnation,
@@ -148,6 +170,7 @@ function newGrant(leader: Leadership, request: TakeGrant, repair: boolean, now: 
     ...(request.finishes === true ? { finishes: true } : {}),
     ...(request.asked === undefined ? {} : { asked: request.asked.why, inFreeze: request.asked.inFreeze }),
     ...(request.plain === true ? { plain: true } : {}),
+    ...(request.requested === undefined ? {} : { requested: request.requested }),
     ...(repair ? { repair: true } : {}),
     supersedes: null,
     reason: request.reason,
@@ -277,6 +300,7 @@ function end(
         { delete: keys.grant(uid) },
         { delete: keys.phase(uid) },
         ...places.flatMap(({ budget, seq }) => [{ delete: keys.holder(budget, uid) }, bump(budget, seq)]),
+        ...endNames(held.live.grant),
       ],
       committed: () => "done",
     };

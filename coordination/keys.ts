@@ -49,10 +49,21 @@ export const keys = {
   /** How a release goes on a group's machines without our agent. */
   tally: (group: string, release: string): string => `${PREFIX}tallies/${part(group)}/${part(release)}`,
   tallies: `${PREFIX}tallies/`,
+  /** The same machine under another id, while its grant lives: nobody takes a second slot by it. */
+  alias: (uid: string): string => `${PREFIX}aliases/${part(uid)}`,
+  aliases: `${PREFIX}aliases/`,
+  /** A Node whose own client asks for its reboot. */
+  request: (uid: string): string => `${PREFIX}requests/${part(uid)}`,
+  requests: `${PREFIX}requests/`,
+  /** Whose an id is, as the manager knows it: that of one of our agents, or of a Node. */
+  identity: (id: string): string => `${PREFIX}identities/${part(id)}`,
+  identities: `${PREFIX}identities/`,
   offers: `${PREFIX}gates/offers/`,
   offer: (group: string): string => `${PREFIX}gates/offers/${part(group)}`,
   foreignMachines: `${MACHINES_PREFIX}known/`,
   foreignMachine: (uid: string): string => `${MACHINES_PREFIX}known/${part(uid)}`,
+  /** The machine id of a machine without our agent, by what Zincati makes of it. */
+  seenAs: (id: string): string => `${MACHINES_PREFIX}ids/${part(id)}`,
   tickets: (group: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/`,
   ticket: (group: string, uid: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/${part(uid)}`,
 } as const;

@@ -3,6 +3,7 @@ import type { Leadership, RebuiltGrant } from "./coordination.ts";
 import { epochText, LEADERSHIP, viewEpoch } from "./epoch.ts";
 import type { Operation } from "./etcd.ts";
 import { MAX_BUDGETS, phaseText } from "./grants.ts";
+import { aliasesOf } from "./identity.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { type Grant, type Holder, REBUILDING } from "./records.ts";
@@ -46,6 +47,7 @@ export async function rebuild(
         { deletePrefix: keys.grants },
         { deletePrefix: keys.phases },
         { deletePrefix: keys.budgets },
+        { deletePrefix: keys.aliases },
         // Of a restored snapshot it may be old, and verdicts are judged by it: each agent reports anew.
         { deletePrefix: keys.observed },
       ],
@@ -110,10 +112,12 @@ function batches(leader: Leadership, grants: readonly RebuiltGrant[]): Operation
 function operationsOf(leader: Leadership, rebuilt: RebuiltGrant): (Operation & { put: string })[] {
   const { phase, at, ...rest } = rebuilt;
   const budgets = [...new Set(rebuilt.budgets)];
+  const aliases = aliasesOf(rebuilt.uid);
   const grant: Grant = {
     ...rest,
     at,
     budgets,
+    ...(aliases.length === 0 ? {} : { aliases }),
     epoch: leader.epoch,
     incarnation: leader.incarnation,
     target: null,
@@ -131,5 +135,6 @@ function operationsOf(leader: Leadership, rebuilt: RebuiltGrant): (Operation & {
       { put: keys.holder(budget, rebuilt.uid), value: JSON.stringify({ at } satisfies Holder) },
       { put: keys.budgetSeq(budget), value: "1" },
     ]),
+    ...aliases.map((alias) => ({ put: keys.alias(alias), value: rebuilt.uid })),
   ];
 }

@@ -107,6 +107,24 @@ export const Ticket = z.object({
 });
 export type Ticket = z.output<typeof Ticket>;
 
+/** `identities/<id>`: who calls itself so. Written by the manager, of what Kubernetes knows. */
+export const Identity = z.object({
+  /** The key of its records. */
+  uid: z.string(),
+  /** For people. */
+  name: z.string(),
+  /** Of a Node: its UpdateGroup, and whether an agent of ours is connected on it. */
+  node: z.object({ group: z.string(), agent: z.boolean() }).optional(),
+});
+export type Identity = z.output<typeof Identity>;
+
+/**
+ * `requests/<uid>`: the client of a Node on which no agent of ours runs asks for its reboot. On a lease, which each
+ * asking renews. The manager gives the Node a slot as it gives one to any other; the commit, or the client, ends it.
+ */
+export const RebootRequest = Ticket.extend({ group: z.string() });
+export type RebootRequest = z.output<typeof RebootRequest>;
+
 /** A release as machines that speak Omaha are told of it. */
 const Package = z.object({ name: z.string(), size: z.number(), sha256: z.string() });
 export const Offered = z.object({
@@ -195,6 +213,9 @@ export type ForeignMachine = z.output<typeof ForeignMachine>;
  * `grants/<uid>`: written once, never changed. Its create revision is the token's.
  * Invariants: at most one per uid; it is made only where each budget has room, under valid
  * gates, by the leader or, if `foreign`, by a gateway, with its holders and its phase in one transaction, and removed with them.
+ * So is `aliases/<a>` of each of its `aliases`, and it is made only while neither a grant of one of them nor an alias
+ * of its own uid exists. Whichever of two names of one machine comes first, the transaction of the other fails:
+ * one machine has one grant.
  */
 export const Grant = z.object({
   uid: z.string(),
@@ -204,6 +225,8 @@ export const Grant = z.object({
   release: z.string(),
   /** Every budget that the node holds a place in while this grant lives. */
   budgets: z.array(z.string()),
+  /** Other uids of the same machine: `aliases/<uid>` of each names this one while the grant lives. */
+  aliases: z.array(z.string()).optional(),
   nonce: z.string(),
   epoch: z.number(),
   incarnation: z.string(),
@@ -225,6 +248,8 @@ export const Grant = z.object({
   repair: z.boolean().optional(),
   /** A machine that no agent of ours runs on, by whose protocol it asked: a gateway made the grant, committed from the start, and ends it when the same machine says that it is back. */
   foreign: z.object({ protocol: Protocol }).optional(),
+  /** A Node that asked by its own client, not by an agent: that protocol commits and returns it. `boot`: the boot id when the slot was given. */
+  requested: z.object({ protocol: Protocol, boot: z.string() }).optional(),
   /** After a rebuild: the token by which the agent still knows this grant. */
   supersedes: Token.nullable(),
   /** Reason of the pick, for the journal. */
@@ -247,6 +272,8 @@ export const Phase = z.object({
   committedBoot: z.string().optional(),
   /** Also of a commit that a rebuild takes for granted; it stays when the grant is withdrawn. */
   committedAt: z.number().optional(),
+  /** The Node's own client said so, not an agent of ours. */
+  client: z.boolean().optional(),
   verdict: z.enum(["Updated", "FellBack", "Rebooted", "StillRequired"]).optional(),
   reason: z.string().optional(),
   message: z.string().optional(),

@@ -7,6 +7,7 @@ import type { Why } from "../api/reasons.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
 import { endForeign, type ForeignExtra, takeWith } from "./foreign.ts";
+import { seenOperations } from "./identities.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { ForeignMachine, Tally } from "./records.ts";
@@ -115,6 +116,7 @@ export async function takeUpdate(
             lease,
           },
           { put: machineKey, value: JSON.stringify({ ...machine, ...kept(before), update: granted }), lease },
+          ...seenOperations(uid, machine.id, lease),
         ],
       };
     },
@@ -225,7 +227,7 @@ export async function putForeignMachine(
       const value = JSON.stringify({ ...machine, ...kept(before), update });
       return {
         compares: [unchanged(key, found)],
-        operations: [{ put: key, value, lease }],
+        operations: [{ put: key, value, lease }, ...seenOperations(uid, machine.id, lease)],
         committed: () => undefined,
       };
     });

@@ -91,6 +91,7 @@ export class FakeCoordination implements GatewayCoordination {
       desired: new Map(this.desired),
       observed: new Map(this.observed),
       sessions: new Map(this.sessions),
+      requests: new Map(),
       present: new Set(this.present.keys()),
     };
   }

@@ -196,6 +196,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const routes = [
         fleetLockRoute({
           ...door,
+          coordination,
+          clock,
           line,
           meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
         }),

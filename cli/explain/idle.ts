@@ -6,12 +6,13 @@ import type { Snapshot } from "../snapshot.ts";
 import { advise, commands, type Finding, finding, type Situation } from "./finding.ts";
 import { reasonOf } from "./grant.ts";
 import { downgradeRefused, staging } from "./staging.ts";
-import { conditionOf, holds, isImageOf, type Member, rebootAskedFor } from "./subject.ts";
+import { conditionOf, holds, isImageOf, isRequested, type Member, rebootAskedFor } from "./subject.ts";
 import { waiting } from "./waiting.ts";
 import { clause, names, when } from "./words.ts";
 
 /** `now`: wall clock, ms. */
 export function withoutGrant(member: Member, snapshot: Snapshot, now: number): Finding {
+  if (isRequested(member.update.status)) return stopped(member, now) ?? waiting(member, snapshot, now);
   return (
     agentAway(member, now) ??
     (member.group.spec.driver === "sentinel" ? sentinel(member) : image(member, snapshot, now)) ??

@@ -81,6 +81,11 @@ export function targetOf(
   return { name, release: snapshot.releases.find(({ metadata }) => metadata.name === name) };
 }
 
+/** Whether its own client, and no agent, asks for a reboot. */
+export function isRequested(status: NodeUpdate["status"]): boolean {
+  return status?.step === "Staged" && status.connected !== true && status.reason !== "AgentLost";
+}
+
 /** Why a person asked for a reboot that has not come to its end; undefined if nobody did. */
 export function rebootAskedFor(update: NodeUpdate | undefined): string | undefined {
   const asked = update?.metadata.annotations?.[REBOOT_ANNOTATION];

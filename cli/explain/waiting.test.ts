@@ -3,6 +3,9 @@ import { expect, test } from "vitest";
 import { REBOOT_ANNOTATION } from "../../api/labels.ts";
 import { adviceIsSound, all, annotated, type Case, explained, says } from "./cases.ts";
 
+/** No agent is there. */
+const alone = { connected: false };
+
 const cases: Record<string, Case> = {
   "a topology limit": {
     file: "window-closed",
@@ -222,6 +225,24 @@ const cases: Record<string, Case> = {
     ),
     situation: "RebootAsked",
     sentence: "node-01 was asked to reboot (new firmware) and asks for a slot next.",
+  },
+  "a Node's own client asks for a reboot": {
+    file: "window-closed",
+    change: says("Staged", "RebootRequested", "Its own client asks for a reboot, by FleetLock.", alone),
+    situation: "RebootRequested",
+    sentence: "node-01 was asked to reboot by its own client and asks for a slot next.",
+  },
+  "a Node's own client asks for a reboot while another node is down": {
+    file: "window-closed",
+    change: says(
+      "Staged",
+      "WaitingForBudget",
+      "Budget group/stages allows 1 down: node-04 is not Ready.",
+      alone,
+    ),
+    situation: "WaitingForBudget",
+    sentence:
+      "node-01 was asked to reboot by its own client and waits for room: budget group/stages allows 1 down: node-04 is not Ready.",
   },
   "a person asked for a reboot before its stage": {
     file: "stage-not-reached",

@@ -4,7 +4,7 @@ import { reasons } from "../../api/reasons.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { type Advice, advise, commands, type Finding, finding } from "./finding.ts";
 import { disruptionBudgetOf } from "./grant.ts";
-import { type Member, rebootAskedFor } from "./subject.ts";
+import { isRequested, type Member, rebootAskedFor } from "./subject.ts";
 import { clause, dated } from "./words.ts";
 
 /** `now`: wall clock, ms. */
@@ -13,8 +13,9 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
   const { reason = "WaitingForTurn", message = "", staged } = update.status ?? {};
   const groupName = group.metadata.name;
   const asked = rebootAskedFor(update);
-  const has =
-    asked !== undefined
+  const has = isRequested(update.status)
+    ? "was asked to reboot by its own client"
+    : asked !== undefined
       ? `was asked to reboot (${clause(asked)})`
       : group.spec.driver === "sentinel"
         ? "asks for a reboot"
@@ -104,6 +105,7 @@ export function waiting(member: Member, _snapshot: Snapshot, now: number): Findi
         ),
         rebootNow(name, "reboots it once, whatever blocks"),
       );
+    case "RebootRequested":
     case "RebootAsked":
       return finding(reason, `${has} and asks for a slot next`, commands.locks);
     case "SlotNotAsked":

@@ -10,11 +10,12 @@ import type { Reason, Why } from "../../api/reasons.ts";
 import type { Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
+import type { Protocol } from "../../coordination/records.ts";
 import { blockedBy, type Readings } from "../blockers/policy.ts";
 import { type BudgetTable, grantedBeside, tabulate } from "../budget/policy.ts";
 import { needsOf } from "../node-update/deadlines.ts";
 import { stoppedBecause } from "../node-update/decision.ts";
-import { isPlain, uidOf } from "../node-update/identity.ts";
+import { aliasesOfNodes, isPlain, uidOf } from "../node-update/identity.ts";
 import { takenBecause } from "../node-update/others.ts";
 import { releaseNameOf, type Wanted } from "../node-update/target.ts";
 import { exposure } from "../rollout/exposure.ts";
@@ -25,7 +26,7 @@ import { abortsForTime, backOffUntil, lastReturn, rebootsSince } from "./history
 import { type Candidate, candidates, inOrder, pickedBecause } from "./queue.ts";
 
 export interface PlanSnapshot extends World {
-  fleet: Pick<FleetSnapshot, "budgets" | "grants" | "desired" | "observed" | "present">;
+  fleet: Pick<FleetSnapshot, "budgets" | "grants" | "desired" | "observed" | "present" | "requests">;
   /** uids whose slot is being taken although neither `fleet` nor a status may show it yet. */
   claims: ReadonlySet<string>;
   /** Nodes whose evictions were tried dry and refused, with why: they wait. */
@@ -46,6 +47,10 @@ export interface TakePlan {
   bootNeeds: number;
   finishes: boolean;
   plain: boolean;
+  /** Other uids of the machine. */
+  aliases: readonly string[];
+  /** The Node's own client asked, and no agent will. */
+  requested?: { protocol: Protocol; boot: string };
   /** A person asked for this reboot. */
   asked?: { why: string; inFreeze: boolean };
   why: Why;
@@ -68,6 +73,7 @@ export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
   const waiting = new Map<string, Why>();
   const short = new Map<string, readonly string[]>();
   const take: TakePlan[] = [];
+  const aliasesOf = aliasesOfNodes(snapshot.nodes);
   const ledger = new Ledger(snapshot, table, now);
   const queue = candidates(snapshot, table).toSorted(inOrder);
   for (const candidate of queue) {
@@ -97,6 +103,8 @@ export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
       bootNeeds: boot,
       finishes: group.spec.drain.onWindowClose === "Finish",
       plain: isPlain(nodeUpdate),
+      aliases: aliasesOf(candidate.node),
+      ...requestedOf(candidate),
       ...(candidate.asked === undefined ? {} : { asked: candidate.asked }),
       why: { reason: "Granting", message: pickedBecause(candidate) },
     });
@@ -104,9 +112,14 @@ export function planGrants(snapshot: PlanSnapshot, now: number): Plan {
   return { take, waiting, short };
 }
 
+function requestedOf({ request, node }: Candidate): Pick<TakePlan, "requested"> {
+  if (request === undefined) return {};
+  return { requested: { protocol: request.protocol, boot: node?.status?.nodeInfo?.bootID ?? "" } };
+}
+
 /** What forbids the node itself, whatever the others do. */
 function ownRefusal(
-  { uid, nodeUpdate, node, group, wanted, budgets, asked }: Candidate,
+  { uid, nodeUpdate, node, group, wanted, budgets, asked, request }: Candidate,
   snapshot: PlanSnapshot,
   now: number,
 ): Why | undefined {
@@ -115,7 +128,7 @@ function ownRefusal(
   if (stopped !== undefined) return stopped;
   const taken = takenBecause(node);
   if (taken !== undefined) return taken;
-  if (!snapshot.fleet.present.has(uid))
+  if (request === undefined && !snapshot.fleet.present.has(uid))
     return say("AgentLost", "The agent is not connected, so it could not commit.");
   if (wanted.kind === "image") {
     const desired = snapshot.fleet.desired.get(uid)?.target;

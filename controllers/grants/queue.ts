@@ -2,6 +2,8 @@
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
+import type { FleetSnapshot } from "../../coordination/coordination.ts";
+import type { RebootRequest } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";
 import type { BudgetTable } from "../budget/policy.ts";
 import { askedReboot, nodeOf, uidOf } from "../node-update/identity.ts";
@@ -19,6 +21,8 @@ export interface Candidate {
   budgets: readonly string[];
   /** Already unavailable: its update adds no disruption. */
   down: string | undefined;
+  /** Its own client asks for its reboot, and no agent is there to ask. */
+  request: RebootRequest | undefined;
   /** The reboot that a person asked for. */
   asked: ReturnType<typeof askedReboot>;
 }
@@ -35,13 +39,27 @@ export function candidates(snapshot: PlanSnapshot, table: BudgetTable): Candidat
       return [];
     if (grants.has(uid) || snapshot.claims.has(uid)) return [];
     const member = table.members.get(uid);
-    const wanted = wantedOf(nodeUpdate, group, releases, observed.get(uid));
+    const request = requestOf(snapshot.fleet, nodeUpdate, uid);
+    const wanted: Wanted =
+      request === undefined ? wantedOf(nodeUpdate, group, releases, observed.get(uid)) : { kind: "reboot" };
     if (member === undefined || !isReady(wanted, observed.get(uid))) return [];
     const node = nodeOf(nodeUpdate, nodes);
     const budgets = table.of.get(uid) ?? [];
-    const asked = askedReboot(nodeUpdate);
-    return [{ uid, nodeUpdate, node, group, wanted, budgets, down: member.down, asked }];
+    const asked = request === undefined ? askedReboot(nodeUpdate) : undefined;
+    return [{ uid, nodeUpdate, node, group, wanted, budgets, down: member.down, request, asked }];
   });
+}
+
+/** What the client of a Node without an agent asks in the Node's own group; undefined where an agent is there, which asks itself. */
+export function requestOf(
+  { requests, present }: Pick<FleetSnapshot, "requests" | "present">,
+  { spec }: NodeUpdate,
+  uid: string,
+): RebootRequest | undefined {
+  const request = requests.get(uid);
+  return spec.nodeName === undefined || present.has(uid) || request?.group !== spec.group
+    ? undefined
+    : request;
 }
 
 /** A status that says `Granting` first (its slot may exist), then repairs, then what a person asked for, then as groups say, then who waited longest. */
@@ -65,7 +83,8 @@ export function inOrder(a: Candidate, b: Candidate): number {
   );
 }
 
-export function pickedBecause({ down, group, nodeUpdate, asked }: Candidate): string {
+export function pickedBecause({ down, group, nodeUpdate, asked, request }: Candidate): string {
+  if (request !== undefined) return `Its own client asks for a reboot, by ${request.protocol}.`;
   if (asked !== undefined) {
     const freeze = asked.inFreeze ? ", and in a change freeze too" : "";
     return `A person asked for a reboot now${freeze}: ${asked.why || "no reason given"}.`;

@@ -11,6 +11,7 @@ import type { Logger } from "../../ports/log.ts";
 import { sameJson } from "../../runtime/apply-status.ts";
 import type { KubeClient } from "../../runtime/client.ts";
 import type { World } from "../world.ts";
+import type { Identities } from "./identities.ts";
 import { machinesStatus, type Steal, stealOf } from "./policy.ts";
 
 const FIELD_MANAGER = "slipway-machines";
@@ -18,6 +19,7 @@ const FIELD_MANAGER = "slipway-machines";
 export interface MachinesDeps {
   client: Pick<KubeClient, "apply" | "patch">;
   coordination: Pick<Coordination, "free" | "append">;
+  identities: Pick<Identities, "tend">;
   leader: () => Leadership;
   clock: Clock;
   log: Logger;
@@ -32,10 +34,14 @@ export class MachinesController {
   }
 
   /** One round on what was read together; nothing while another is at work. Never rejects: what fails is tried in the next. */
-  async tend(world: Pick<World, "groups">, fleet: FleetSnapshot): Promise<void> {
+  async tend(world: Pick<World, "groups" | "nodes" | "nodeUpdates">, fleet: FleetSnapshot): Promise<void> {
     if (this.#busy) return;
     this.#busy = true;
+    const { identities, log } = this.#deps;
     try {
+      await identities
+        .tend(world, fleet)
+        .catch((error: unknown) => log.error("can't say whose ids are whose, trying again", error));
       for (const group of world.groups) await this.#group(group, fleet);
     } finally {
       this.#busy = false;

@@ -29,13 +29,14 @@ import type { DrainDecision } from "../drain/policy.ts";
 import { isLost } from "../fleet-cache.ts";
 import type { Planner } from "../grants/planner.ts";
 import type { TakePlan } from "../grants/policy.ts";
+import { requestOf } from "../grants/queue.ts";
 import { askerOf, runningAsker, unfinishedJobs } from "../hooks/asker.ts";
 import type { HookRunner } from "../hooks/runner.ts";
 import { planCordon } from "./cordon.ts";
 import { type Act, type NodeDecision, type NodeView, policyOf } from "./decision.ts";
 import { desiredOf } from "./desired.ts";
 import { closingOf, drainOf } from "./drain-view.ts";
-import { hindranceOf } from "./hindrance.ts";
+import { hindranceOf, notAsked } from "./hindrance.ts";
 import { nodeOf, uidOf } from "./identity.ts";
 import { withLostVerdict } from "./lost-verdict.ts";
 import { NodeMemory } from "./memory.ts";
@@ -211,6 +212,7 @@ export class NodeUpdateReconciler implements Reconciler {
       connected: newest.present.size,
       take: asks,
       waiting: planner.waiting(uid),
+      request: requestOf(newest, nodeUpdate, uid),
       mayStage: planner.mayStage(uid),
       drain: undefined,
       closing: undefined,
@@ -381,11 +383,6 @@ interface Work {
 interface Seen {
   view: NodeView;
   desired: Desired | undefined;
-}
-
-function notAsked(error: unknown): Why {
-  const message = error instanceof Error ? error.message : String(error);
-  return { reason: "SlotNotAsked", message: `Asking for a slot failed: ${message.slice(0, 1024)}` };
 }
 
 /** A write that was refused because another leads. */

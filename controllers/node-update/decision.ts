@@ -5,6 +5,7 @@ import { type Reason, type Why } from "../../api/reasons.ts";
 import type { Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
+import type { RebootRequest } from "../../coordination/records.ts";
 import type { Observed } from "../../proto/gen/agent_pb.ts";
 import type { Node, Pod } from "../../runtime/core.ts";
 import type { DrainDecision } from "../drain/policy.ts";
@@ -38,6 +39,8 @@ export interface NodeView {
   /** The queue's word: a slot to take now, or why not. */
   take: TakePlan | undefined;
   waiting: Why | undefined;
+  /** Its own client asks for its reboot, and no agent is there to ask. */
+  request: RebootRequest | undefined;
   /** Whether it may write its passive slot. */
   mayStage: boolean;
   /** Of a node under a grant that is not drained yet. */

@@ -23,7 +23,7 @@ import {
 import { hookStep } from "./hook-step.ts";
 import { askedReboot } from "./identity.ts";
 import { reasonOf } from "./idle.ts";
-import { missing } from "./release-check.ts";
+import { isSameBoot, missing } from "./release-check.ts";
 import { withFailure } from "./status.ts";
 
 /** An agent that is missed this long, ms, has lost a slot without a commit; of a Suspect a failure may count, also if it is there so long and does not report its return. */
@@ -119,7 +119,8 @@ function beforeCommit(view: NodeView, live: LiveGrant, status: NodeUpdateStatus,
     return decided(view, status, "Draining", why, { do: "cordon", exclude }, now);
   }
   if (phase.phase === "Drained") {
-    const why: Why = { reason: "Drained", message: "The node is drained; its agent may ask to reboot." };
+    const who = live.grant.requested === undefined ? "agent" : "client";
+    const why: Why = { reason: "Drained", message: `The node is drained; its ${who} may ask to reboot.` };
     return decided(view, status, "Rebooting", why, none, now, LOOK);
   }
   const begun = hasBegun(status.grant?.hooks, "Before");
@@ -187,6 +188,10 @@ function revokedBecause(view: NodeView, { grant, phase, token }: LiveGrant, now:
   if (begins && now - grant.at > BEGIN_LIMIT) {
     return say("WaitingForGates", "The slot is older than what it rests on, and the node is not cordoned.");
   }
+  if (grant.requested !== undefined) {
+    if (view.request !== undefined || view.present) return undefined;
+    return say("Withdrawn", `Its client does not ask any more, by ${grant.requested.protocol}.`);
+  }
   if (view.absentFor > ABSENT_LIMIT)
     return say("AgentLost", "The agent has been away for a minute before it could commit.");
   if (phase.phase === "Drained" && now - phase.at > COMMIT_LIMIT) {
@@ -224,7 +229,8 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
   const boot = observed?.boot === undefined ? "" : `${observed.boot.bootId}/${observed.boot.softReboots}`;
   const back = present && boot !== "" && boot !== phase.committedBoot;
   // A clock that was set back since must not hide an absence that we have watched.
-  const elapsed = Math.max(now - since, view.absentFor);
+  // Who runs no agent is missed by none.
+  const elapsed = Math.max(now - since, phase.client === true ? 0 : view.absentFor);
   const late = elapsed - (back ? 2 : 1) * limit;
   if (late < 0) {
     const status = { ...before };
@@ -234,12 +240,15 @@ function away(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now: nu
       const message = told?.message ?? "The machine is back; its boot checks run.";
       return decided(view, status, "Verifying", { reason: "VerifyingBoot", message }, none, now, -late);
     }
-    const why: Why = present
-      ? {
-          reason: "Committed",
-          message: `The agent may ${live.grant.release === "" ? "" : "flip and "}reboot now.`,
-        }
-      : { reason: "Rebooting", message: "The machine reboots." };
+    const why: Why =
+      phase.client === true
+        ? { reason: "Committed", message: "Its client was told to reboot it, and says when it is back." }
+        : present
+          ? {
+              reason: "Committed",
+              message: `The agent may ${live.grant.release === "" ? "" : "flip and "}reboot now.`,
+            }
+          : { reason: "Rebooting", message: "The machine reboots." };
     return decided(view, status, "Rebooting", why, none, now, -late);
   }
   const suspectSince = before.suspectSince ?? timestamp(now);
@@ -355,6 +364,10 @@ function returned(view: NodeView, live: LiveGrant, before: NodeUpdateStatus, now
   if (hooks.is === "stopped") {
     status = withFailure(status, nameOf(live), targetOf(view, live), hooks.why, now);
     return decided(view, status, "Verifying", hooks.why, { do: "finish" }, now);
+  }
+  if (lacks !== undefined && phase.client === true && isSameBoot(view.node, phase)) {
+    const message = "Its client gave the slot back, and the machine did not reboot.";
+    return decided(view, status, "Verifying", { reason: "Withdrawn", message }, { do: "finish" }, now);
   }
   if (lacks !== undefined) {
     const why: Why = {

@@ -30,3 +30,8 @@ export async function hindranceOf(
   if (drain?.enabled !== true || drain.onTimeout === "Force") return undefined;
   return drainer.dryRun(node.metadata.name, signal);
 }
+
+export function notAsked(error: unknown): Why {
+  const message = error instanceof Error ? error.message : String(error);
+  return { reason: "SlotNotAsked", message: `Asking for a slot failed: ${message.slice(0, 1024)}` };
+}

@@ -1,6 +1,7 @@
 /** Who a NodeUpdate stands for. */
 import { HOLD_ANNOTATION, REBOOT_ANNOTATION, REBOOT_IN_FREEZE_ANNOTATION } from "../../api/labels.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
+import { namesOf, uidOf as uidOfId } from "../../coordination/identity.ts";
 import type { Node } from "../../runtime/core.ts";
 
 /** The key of its records in etcd: the Node's UID, or the machine id of a plain machine; undefined until it has one. */
@@ -11,6 +12,20 @@ export function uidOf(nodeUpdate: NodeUpdate): string | undefined {
 /** A machine that is no Node of the cluster: nothing to cordon or drain. */
 export function isPlain(nodeUpdate: NodeUpdate): boolean {
   return nodeUpdate.spec.machineRef !== undefined && nodeUpdate.spec.nodeName === undefined;
+}
+
+/**
+ * Other identities under which a Node's machine may hold a slot. A machine id that several of `nodes` show tells none of
+ * them (clones do).
+ */
+export function aliasesOfNodes(nodes: readonly Node[]): (node: Node | undefined) => string[] {
+  const shown = Map.groupBy(nodes, ({ status }) => status?.nodeInfo?.machineID ?? "");
+  return (node) => {
+    if (node === undefined) return [];
+    const { machineID = "" } = node.status?.nodeInfo ?? {};
+    const own = (shown.get(machineID)?.length ?? 0) > 1 ? [] : namesOf(machineID);
+    return [...own, uidOfId(node.metadata.name)];
+  };
 }
 
 /** The Node that it stands for, by UID: another Node of the same name is another machine. */

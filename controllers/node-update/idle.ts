@@ -14,6 +14,10 @@ interface Idle {
 
 export function idleStep(view: NodeView): Idle {
   const { nodeUpdate, group, releases, observed, present, waiting } = view;
+  if (view.request !== undefined) {
+    const message = `Its own client asks for a reboot, by ${view.request.protocol}.`;
+    return { step: "Staged", why: waiting ?? { reason: "RebootRequested", message } };
+  }
   const wanted = wantedOf(nodeUpdate, group, releases, observed);
   if (observed !== undefined && !present) {
     const message = "The agent's session ended and it has not come back.";

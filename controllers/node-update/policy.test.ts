@@ -22,6 +22,7 @@ const take: TakePlan = {
   bootNeeds: 1,
   finishes: false,
   plain: false,
+  aliases: [],
   why: { reason: "Granting", message: "It has waited longest." },
 };
 

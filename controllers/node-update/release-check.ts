@@ -11,6 +11,12 @@ export interface ReleaseLook {
   heartbeat: boolean;
 }
 
+/** Whether the kubelet tells the boot id from before the commit. */
+export function isSameBoot(node: Node | undefined, { committedBoot }: Phase): boolean {
+  const told = node?.status?.nodeInfo?.bootID ?? "";
+  return told !== "" && told === committedBoot?.split("/")[0];
+}
+
 /** What is still missing, as the end of a sentence that begins with the node; undefined if it is well. `node` is undefined for a plain machine. */
 export function missing(
   node: Node | undefined,
@@ -19,13 +25,12 @@ export function missing(
   phase: Phase,
   look: ReleaseLook | undefined,
 ): string | undefined {
-  if (!present) return "is not connected any more";
+  // Who came back by its own client has no agent.
+  if (!present && phase.client !== true) return "is not connected any more";
   if (node === undefined) return undefined;
-  const boot = observed?.boot?.bootId;
-  const told = node.status?.nodeInfo?.bootID ?? "";
-  const [formerly] = phase.committedBoot?.split("/") ?? [];
   // Where the kubelet never told the agent's boot id (another namespace, say) it proves nothing.
-  if (told !== "" && told === formerly && told !== boot) return "still shows its former boot";
+  if (isSameBoot(node, phase) && node.status?.nodeInfo?.bootID !== observed?.boot?.bootId)
+    return "still shows its former boot";
   const ready = node.status?.conditions?.find(({ type }) => type === "Ready");
   if (ready?.status !== "True") return "is not Ready";
   return look?.heartbeat === true ? undefined : "has not renewed its Lease since it came back";

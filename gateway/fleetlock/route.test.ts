@@ -4,7 +4,7 @@ import { MachineCredentials } from "../../pki/machine-credentials.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
-import { LedRoom } from "../../test/slots/led-room.ts";
+import { LedRoom, request } from "../../test/slots/led-room.ts";
 import { type EdgeServer, startEdge } from "../edge/server.ts";
 import { SlotLine } from "../slots/line.ts";
 import { fleetLockRoute } from "./route.ts";
@@ -29,7 +29,15 @@ beforeEach(async () => {
   );
   const line = new SlotLine({ coordination: led.room, clock: led.clock, random: new SeededRandom(3) });
   const route = fleetLockRoute({
-    ...{ line, credentials, isOpen: () => open, log: silentLogger, hold: 0 },
+    ...{
+      coordination: led.room,
+      clock: led.clock,
+      line,
+      credentials,
+      isOpen: () => open,
+      log: silentLogger,
+      hold: 0,
+    },
     meter: (call, kind) => kinds.push(`${call} ${kind}`),
   });
   const meter = { answered: () => {} };
@@ -160,6 +168,51 @@ describe("what is shown", () => {
     expect(next.secret("g")).not.toBe(secret);
     expect(() => new MachineCredentials([Buffer.alloc(16)])).toThrow(/16 bytes/);
     expect(new MachineCredentials([]).accepts(secret, "g", ID)).toBe(false);
+  });
+});
+
+it("knows a machine that came by its machine id before by the id that Zincati sends", async () => {
+  const machineId = "0123456789abcdef0123456789abcdef";
+  const machine = { group: "g", product: "p", version: "1", track: "g", board: "", oem: "", alias: "" };
+  const times = { bootId: "b", firstSeen: 0, lastSeen: 0, failed: [] };
+  await led.room.putForeignMachine(machineId, { id: machineId, ...machine, ...times });
+  const zincati = "583627a932274834a8ebd99f4ed41c0d";
+  expect((await ask({ body: client(zincati) })).status).toBe(200);
+  expect([...(await led.room.readFleet()).grants.keys()]).toEqual([machineId]);
+  expect((await ask({ path: "steady-state", body: client(zincati) })).status).toBe(200);
+  expect((await led.room.readFleet()).grants.size).toBe(0);
+});
+
+describe("a Node", () => {
+  const pool = (agent: boolean, group = "g") =>
+    led.room.putIdentities(
+      led.leader,
+      new Map([[ID, { uid: "n1", name: "node-1", node: { group, agent } }]]),
+    );
+
+  it("is told yes once the manager gave it a slot and drained it, and gives that back", async () => {
+    await pool(false);
+    expect(await ask()).toMatchObject({ status: 423, body: { kind: "failed_lock_waiting_for_turn" } });
+    const requested = { protocol: "FleetLock", boot: "b1" } as const;
+    const taken = await led.room.takeGrant(led.leader, request({ requested }));
+    if (taken.outcome !== "granted") throw new Error(taken.why.message);
+    expect(await ask()).toMatchObject({ status: 423, body: { kind: "failed_lock_draining" } });
+    await led.room.markDrained(led.leader, "n1", taken.token);
+    expect((await ask()).status).toBe(200);
+    expect((await ask()).status).toBe(200);
+    expect([...(await led.room.readFleet()).grants.keys()]).toEqual(["n1"]);
+    expect((await ask({ path: "steady-state" })).status).toBe(200);
+    expect((await led.room.readFleet()).grants.get("n1")?.phase.phase).toBe("Returned");
+    expect((await ask({ path: "steady-state" })).status).toBe(200);
+  });
+
+  it("is refused where our agent runs, and in another group than its own", async () => {
+    await pool(true);
+    expect(await ask()).toMatchObject({ status: 409, body: { kind: "failed_lock_agent" } });
+    expect((await ask({ path: "steady-state" })).status).toBe(200);
+    await pool(false, "h");
+    expect(await ask()).toMatchObject({ status: 409, body: { kind: "failed_lock_other_group" } });
+    expect((await led.room.readFleet()).requests.size).toBe(0);
   });
 });
 

@@ -2,12 +2,14 @@
  * FleetLock: `pre-reboot` takes a slot of the UpdateGroup that the client's group names, `steady-state` gives it back.
  * Both may be repeated, and giving back what one does not hold is no error, as the protocol asks.
  */
+import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
+import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { EdgeAnswer, EdgeRequest, Route } from "../edge/server.ts";
-import { uidOf } from "../slots/identity.ts";
 import type { SlotLine } from "../slots/line.ts";
+import { awaitReboot, refuseNode } from "./node.ts";
 import { errorOf, type FleetLockError, no, PROTOCOL_HEADER, parseClient, YES } from "./wire.ts";
 
 const PREFIX = "/fleetlock";
@@ -17,6 +19,8 @@ const MAX_BODY = 8 * 1024;
 const HOLD = 25_000;
 
 export interface FleetLockOptions {
+  coordination: Pick<Coordination, "identify" | "requestReboot" | "endReboot">;
+  clock: Clock;
   line: Pick<SlotLine, "take" | "free">;
   credentials: MachineCredentials;
   /** Whether machines of the group need show nothing. */
@@ -67,7 +71,7 @@ async function decide(
   if ("kind" in client) return refuse(client);
   const { id, group } = client;
   const shown = secret ?? /^Bearer ([\w-]{1,128})$/i.exec(request.header("authorization") ?? "")?.[1];
-  const { credentials, line, log } = options;
+  const { coordination, credentials, line, log } = options;
   if (!credentials.accepts(shown, group, id) && !options.isOpen(group)) {
     return refuse({
       status: shown === undefined ? 401 : 403,
@@ -75,16 +79,24 @@ async function decide(
       value: `The secret of group ${group} is missing in the URL, or is another one. "kubectl slipway machines secret" prints it.`,
     });
   }
-  const uid = uidOf(id);
   try {
+    const { uid, name, node } = await coordination.identify(id);
     if (call === "steady-state") {
-      const freed = await line.free(uid, group, "FleetLock");
+      const ended =
+        node === undefined || node.agent ? "none" : await coordination.endReboot(uid, group, "FleetLock");
+      const freed = ended === "freed" ? ended : await line.free(uid, group, "FleetLock");
       if (freed === "freed")
         log.info("a machine gave its slot back", { machine: id, group, protocol: "FleetLock" });
       return { kind: freed, answer: YES };
     }
-    const ask = { uid, name: id, group, protocol: "FleetLock" } as const;
-    const result = await line.take(ask, options.hold ?? HOLD, request.gone);
+    const ask = { uid, name, group, protocol: "FleetLock" } as const;
+    const foreign = node === undefined ? undefined : refuseNode(name, node, group);
+    if (foreign !== undefined) return refuse(foreign);
+    const hold = options.hold ?? HOLD;
+    const result =
+      node === undefined
+        ? await line.take(ask, hold, request.gone)
+        : await awaitReboot(options, ask, hold, request.gone);
     if (result.outcome === "refused") return refuse(errorOf(result.why));
     if (result.outcome === "granted")
       log.info("a machine has a slot", { machine: id, group, protocol: "FleetLock" });

@@ -60,6 +60,7 @@ export function errorOf({ reason, message }: { reason: Reason; message: string }
   const kinds: Partial<Record<Reason, [number, string]>> = {
     WaitingForBudget: [423, "failed_lock_semaphore_full"],
     WaitingForTurn: [423, "failed_lock_waiting_for_turn"],
+    Draining: [423, "failed_lock_draining"],
     WaitingForWindow: [423, "failed_lock_window_closed"],
     Paused: [423, "failed_lock_paused"],
     FailureThresholdReached: [423, "failed_lock_halted"],

@@ -6,6 +6,7 @@
 import type { Why } from "../../api/reasons.ts";
 import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
+import { uidOf } from "../../coordination/identity.ts";
 import type { MachineView } from "../../coordination/machine-view.ts";
 import type { ForeignMachine, Offer } from "../../coordination/records.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
@@ -14,7 +15,6 @@ import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import type { Sightings } from "../machines/sightings.ts";
-import { uidOf } from "../slots/identity.ts";
 import type { SlotLine } from "../slots/line.ts";
 import { Look, type Seen } from "./look.ts";
 import { decideCheck, describe, endingOf, isAsKnown, stateOf } from "./policy.ts";

@@ -27,7 +27,7 @@ export interface RegistrySettings {
 }
 
 export interface RegistryParts extends Omit<RegistrySettings, "plain"> {
-  coordination: Pick<Coordination, "readForeign">;
+  coordination: Pick<Coordination, "readForeign" | "identify">;
   line: SlotLine;
   credentials: MachineCredentials;
   /** Whether machines of a group need show nothing. */

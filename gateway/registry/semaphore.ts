@@ -17,7 +17,6 @@ import type { Coordination, ForeignLine } from "../../coordination/coordination.
 import type { RegistryEvent } from "../../coordination/registry.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
-import { uidOf } from "../slots/identity.ts";
 import type { SlotLine } from "../slots/line.ts";
 import { V2Error } from "./errors.ts";
 import { FormError, unescape } from "./form.ts";
@@ -54,7 +53,7 @@ export const refuseMax: SetMax = async (group) =>
   `the budget is that of UpdateGroup ${group}: kubectl edit updategroup ${group}, spec.strategy.maxUnavailable`;
 
 export interface SemaphoreOptions {
-  coordination: Pick<Coordination, "readForeign">;
+  coordination: Pick<Coordination, "readForeign" | "identify">;
   /** Those who wait by other protocols hear there of what is given back. */
   line: Pick<SlotLine, "take" | "free">;
   clock: Clock;
@@ -118,7 +117,7 @@ async function change(
   asked: Semaphore,
   index: number,
 ): Promise<void> {
-  const { line, log, setMax } = options;
+  const { coordination, line, log, setMax } = options;
   const [had, wanted] = [new Set(before.holders), new Set(asked.holders)];
   const added = [...wanted.difference(had)];
   const removed = [...had.difference(wanted)];
@@ -131,16 +130,17 @@ async function change(
     if (done !== "done") throw new V2Error(209, done, index, 403);
     return;
   }
+  const { uid } = await coordination.identify(id);
   const about = { machine: id, group, protocol: "Locksmith" } as const;
   if (added.length === 1) {
-    const ask = { uid: uidOf(id), name: id, group, protocol: about.protocol };
+    const ask = { uid, name: id, group, protocol: about.protocol };
     const result = await line.take(ask, 0, AbortSignal.abort());
     if (result.outcome === "refused") throw new V2Error(101, result.why.message, index);
     if (result.outcome === "granted") log.info("a machine has a slot", about);
     return;
   }
   if (removed.length !== 1) return;
-  if ((await line.free(uidOf(id), group, about.protocol)) === "none") {
+  if ((await line.free(uid, group, about.protocol)) === "none") {
     throw new V2Error(
       209,
       `${id} took its slot by another protocol, and is to give it back by that`,

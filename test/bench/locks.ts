@@ -87,6 +87,8 @@ async function edgeOf(etcd: EtcdPort): Promise<EdgeServer> {
   const parts = { clock: systemClock, random: systemRandom, log: silentLogger };
   const coordination = createCoordination({ etcd, ...parts });
   const route = fleetLockRoute({
+    coordination,
+    clock: systemClock,
     line: new SlotLine({ coordination, ...parts }),
     credentials: new MachineCredentials([]),
     isOpen: () => true,

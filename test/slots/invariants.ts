@@ -65,6 +65,7 @@ export class SlotInvariants {
   #check(changed: readonly string[], by: EtcdPort | undefined): void {
     this.#checkEpoch(changed, by);
     this.#checkHolders();
+    this.#checkNames();
     this.#checkSeq(changed);
     for (const key of changed) {
       if (key.startsWith(keys.grants)) this.#checkGrant(key);
@@ -135,6 +136,25 @@ export class SlotInvariants {
       this.#breach(`${kv.key}: a holder without a grant`);
     }
     for (const key of wanted) this.#breach(`${key}: a grant without its holder`);
+  }
+
+  /** One machine has one grant, by whichever name; its other names lead to it exactly while it lives. */
+  #checkNames(): void {
+    const wanted = new Map<string, string>();
+    for (const kv of this.#under(keys.grants)) {
+      const { uid, aliases = [] } = Grant.parse(JSON.parse(kv.value));
+      for (const alias of aliases) {
+        wanted.set(keys.alias(alias), uid);
+        if (this.#get(keys.grant(alias)) !== undefined)
+          this.#breach(`${uid}: the machine has a second grant as ${alias}`);
+      }
+    }
+    for (const { key, value } of this.#under(keys.aliases)) {
+      if (wanted.get(key) !== value)
+        this.#breach(`${key}: a name that leads to ${value}, which has no grant`);
+      wanted.delete(key);
+    }
+    for (const key of wanted.keys()) this.#breach(`${key}: a grant without its other name`);
   }
 
   #checkSeq(changed: readonly string[]): void {

@@ -6,6 +6,7 @@ import { create } from "@bufbuild/protobuf";
 import type { Coordination, Leadership, RebuiltGrant } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import { type EtcdPort, EtcdUnavailable } from "../../coordination/etcd.ts";
+import { aliasesOf } from "../../coordination/identity.ts";
 import type { Token } from "../../coordination/records.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
@@ -295,16 +296,19 @@ async function serve(
 async function speak(world: World, gateway: Coordination, act: "ask" | "back", uid: string): Promise<void> {
   const { events, breaches } = world.invariants;
   const mark = events.length;
+  const names = MACHINES.filter(
+    (name) => name === uid || aliasesOf(name).includes(uid) || aliasesOf(uid).includes(name),
+  );
   if (act === "ask") {
     const ask = { uid, name: uid, group: "g", protocol: "FleetLock", nonce: world.random.uuid() } as const;
     const { outcome } = await gateway.takeForeign(ask);
-    const had = events.some((e) => e.uid === uid && e.what === "made");
+    const had = events.some((e) => names.includes(e.uid) && e.what === "made");
     if (outcome !== "refused" && !had) breaches.push(`${uid}: ${outcome} was answered without a grant`);
     return;
   }
-  const holds = world.invariants.foreign(uid);
+  const holds = names.some((name) => world.invariants.foreign(name));
   const outcome = await gateway.freeForeign(uid, "g", "FleetLock");
-  const ended = events.slice(mark).some((e) => e.uid === uid && e.what === "ended");
+  const ended = events.slice(mark).some((e) => names.includes(e.uid) && e.what === "ended");
   if (outcome === "freed" && !ended) breaches.push(`${uid}: a slot was given back and is still there`);
   if (outcome === "none" && holds && !ended) breaches.push(`${uid}: a slot that it has was not given back`);
 }

@@ -1,9 +1,12 @@
 /** What managers and gateways do in the model of model.ts, drawn by fast-check. For tests. */
 import * as fc from "fast-check";
+import { zincatiId } from "../../coordination/identity.ts";
 
-export const UIDS = ["n1", "n2", "n3"];
-/** Machines without our agent; the last is a Node that asks by two ways. */
-export const MACHINES = ["m1", "m2", "n1"];
+/** A plain machine: it may come by two protocols under two names, and have our agent. */
+const PLAIN = "0123456789abcdef0123456789abcdef";
+export const UIDS = ["n1", "n2", PLAIN];
+/** Machines without our agent; n1 is a Node that asks by two ways. */
+export const MACHINES = ["m1", "n1", PLAIN, zincatiId(PLAIN)];
 export const BUDGETS = [["group/g"], ["budget/z/a"], ["group/g", "budget/z/a"]];
 export const ALL_BUDGETS = ["group/g", "budget/z/a"];
 export const RELEASES = ["r1", "r2"];
@@ -105,7 +108,7 @@ const gatewayAct = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       do: fc.constantFrom("ask" as const, "ask" as const, "back" as const),
-      machine: fc.nat({ max: 2 }),
+      machine: fc.constantFrom(0, 1, 2, 2, 3, 3),
     }),
   },
   {

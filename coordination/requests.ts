@@ -1,0 +1,193 @@
+/**
+ * Nodes on which no agent of ours runs, and whose own client asks before it reboots them (FleetLock). The slot is given
+ * as to any Node, by the manager, which cordons and drains; the client's protocol takes the place of the agent's: it
+ * commits once the Node is drained, and says when it is back (design, rules 1, 3 and 4).
+ */
+import type { Why } from "../api/reasons.ts";
+import { refuseGrant } from "./admission.ts";
+import { commitStep } from "./commit.ts";
+import type { CommitResult, ForeignFreed, ForeignResult, LiveGrant, RebootAsk } from "./coordination.ts";
+import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
+import { readGrant } from "./fleet.ts";
+import { phaseText } from "./grants.ts";
+import { keys } from "./keys.ts";
+import type { Parser } from "./parse.ts";
+import { GroupGate, isWhole, type Phase, type Protocol, RebootRequest } from "./records.ts";
+import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+
+/** As long as a ticket: two askings of Zincati, seconds. */
+const REQUEST_SECONDS = 720;
+/** A request is written again after so long, ms. */
+const REFRESH = 60_000;
+
+export function requestReboot(ports: Ports, parser: Parser, ask: RebootAsk): Promise<ForeignResult> {
+  const { etcd, clock } = ports;
+  return transact(etcd, async (): Promise<Step<ForeignResult>> => {
+    const seen = await look(ports, parser, ask.uid, ask.group);
+    const { live } = seen;
+    if (live !== undefined) {
+      const { grant } = live;
+      const held = { answer: { outcome: "held", since: grant.at } } as const;
+      if (grant.foreign !== undefined && grant.group === ask.group) return held;
+      if (grant.requested === undefined || grant.group !== ask.group)
+        return refused("AlreadyGranted", `${ask.name} holds a slot that it did not ask for in this way`);
+      if (live.phase.phase === "Committed") return held;
+      if (live.phase.phase === "Drained") return await commitIt(ports, parser, ask.uid, live, seen);
+      if (live.phase.phase !== "Granted")
+        return refused("WaitingForTurn", `the reboot of ${ask.name} before this one is not over yet`);
+    }
+    const now = clock.now();
+    const why = live === undefined ? waitsFor(ask, seen.gate, now) : draining(ask);
+    const answer: ForeignResult = { outcome: "refused", why };
+    if (seen.known !== undefined && now - seen.known.seenAt < REFRESH) return { answer };
+    const { protocol, group } = ask;
+    const request: RebootRequest = { protocol, group, since: seen.known?.since ?? now, seenAt: now };
+    const lease = await etcd.leaseOnce(REQUEST_SECONDS);
+    const key = keys.request(ask.uid);
+    return {
+      compares: [...seen.compares, unchanged(key, seen.request)],
+      operations: [{ put: key, value: JSON.stringify(request), lease }],
+      committed: () => answer,
+    };
+  });
+}
+
+function waitsFor({ uid, group, name }: RebootAsk, gate: GroupGate | undefined, now: number): Why {
+  const needs = gate?.machines?.needs ?? 0;
+  const shut = refuseGrant({ uid, group, release: "", gate, budgets: [], needs }, now);
+  const message = `${name} waits for its slot: "kubectl slipway why ${name}" says what for`;
+  return shut ?? { reason: "WaitingForTurn", message };
+}
+
+function draining({ name }: RebootAsk): Why {
+  return { reason: "Draining", message: `Node ${name} is being drained: ask again` };
+}
+
+/** The commit of a drained Node. Where the moment has passed the slot is given back, and the cordon with it. */
+async function commitIt(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  uid: string,
+  live: LiveGrant,
+  { compares, request }: Looked,
+): Promise<Step<ForeignResult>> {
+  const boot = `${live.grant.requested?.boot ?? ""}/0`;
+  const asked = { uid, live, token: live.token, session: 0, newest: 0, boot };
+  const step = await commitStep(
+    etcd,
+    parser,
+    () => clock.now(),
+    asked,
+    (phase) => ({
+      compares,
+      operations: [put(uid, { ...phase, client: true }), ...without(request)],
+    }),
+  );
+  if (!("answer" in step)) return { ...step, committed: () => ({ outcome: "granted" }) };
+  const answer = answerOf(step.answer);
+  if (answer.outcome !== "refused" || !PASSED.has(answer.why.reason)) return { answer };
+  const phase: Phase = { phase: "Withdrawn", at: clock.now(), ...answer.why };
+  return { compares, operations: [put(uid, phase)], committed: () => answer };
+}
+
+/** What does not come again by asking again soon. */
+const PASSED: ReadonlySet<string> = new Set([
+  "WaitingForWindow",
+  "WindowClosing",
+  "ChangeFreeze",
+  "WaitingForBudget",
+]);
+
+function answerOf(result: CommitResult): ForeignResult {
+  return result.outcome === "committed" ? { outcome: "granted" } : result;
+}
+
+export function endReboot(
+  ports: Ports,
+  parser: Parser,
+  uid: string,
+  group: string,
+  protocol: Protocol,
+): Promise<ForeignFreed> {
+  const { etcd, clock } = ports;
+  return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
+    const { live, request, compares } = await look(ports, parser, uid, group);
+    const next = live && endOf(live, group, protocol, clock.now());
+    if (next === undefined && request === undefined) return { answer: uncertain ? "freed" : "none" };
+    return {
+      compares: [...compares, unchanged(keys.request(uid), request)],
+      operations: [...(next === undefined ? [] : [put(uid, next)]), ...without(request)],
+      committed: () => (next === undefined ? "none" : "freed"),
+    };
+  });
+}
+
+/** The phase in which the client's word ends its grant; undefined where that is not its grant, or has ended. */
+function endOf(
+  { grant, phase }: LiveGrant,
+  group: string,
+  protocol: Protocol,
+  now: number,
+): Phase | undefined {
+  // A rebuild does not know by whom it was asked for; an agent's Node does not come here.
+  const its =
+    grant.requested?.protocol === protocol || grant.supersedes !== null || grant.reason === "rebuilt";
+  if (!its || grant.foreign !== undefined || grant.group !== group) return undefined;
+  switch (phase.phase) {
+    case "Granted":
+    case "Drained": {
+      const message = "Its client does not want to reboot any more.";
+      return { phase: "Withdrawn", at: now, reason: "Withdrawn", message };
+    }
+    case "Committed": {
+      const said = { reason: "Rebooted", message: "Its client says that the machine is back." };
+      return { ...phase, phase: "Returned", at: now, client: true, verdict: "Rebooted", ...said };
+    }
+    default:
+      return undefined;
+  }
+}
+
+interface Looked {
+  live: LiveGrant | undefined;
+  request: KeyValue | undefined;
+  known: RebootRequest | undefined;
+  gate: GroupGate | undefined;
+  /** Hold while grant and phase are still these. */
+  compares: Compare[];
+}
+
+async function look({ etcd }: Ports, parser: Parser, uid: string, group: string): Promise<Looked> {
+  const { results } = await etcd.read([
+    { key: keys.incarnation },
+    { key: keys.grant(uid) },
+    { key: keys.phase(uid) },
+    { key: keys.request(uid) },
+    { key: keys.groupGate(group) },
+  ]);
+  const [incarnation, grant, phase, request, gate] = results.map((found): KeyValue | undefined => found[0]);
+  if (!isWhole(incarnation?.value))
+    throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
+  return {
+    live: grant && readGrant(grant, phase, incarnation?.value, parser, () => []),
+    request,
+    known: parser.json(RebootRequest, request),
+    gate: parser.json(GroupGate, gate),
+    compares: [
+      { key: keys.grant(uid), target: "create", is: "equal", revision: grant?.createRevision ?? 0 },
+      unchanged(keys.phase(uid), phase),
+    ],
+  };
+}
+
+function put(uid: string, phase: Phase): Operation {
+  return { put: keys.phase(uid), value: phaseText(phase) };
+}
+
+function without(request: KeyValue | undefined): Operation[] {
+  return request === undefined ? [] : [{ delete: request.key }];
+}
+
+function refused(reason: "AlreadyGranted" | "WaitingForTurn", message: string): Step<ForeignResult> {
+  return { answer: { outcome: "refused", why: { reason, message } } };
+}
