@@ -21,6 +21,8 @@ import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { omahaRoute } from "./omaha/route.ts";
+import { PayloadFolder } from "./payloads/folder.ts";
+import { payloadRoute } from "./payloads/route.ts";
 import { Presence } from "./presence.ts";
 import { Registry, type RegistrySettings } from "./registry/registry.ts";
 import { SlotLine } from "./slots/line.ts";
@@ -66,6 +68,10 @@ export interface EdgeSettings {
   keys: readonly Buffer[];
   /** etcd's v2 API; not served where it is absent. */
   registry?: RegistrySettings;
+  /** Directory of the payloads that are served; none where it is absent. */
+  payloads?: string;
+  /** Base of the URLs under which machines reach this port, without a slash at its end. */
+  publicUrl?: string;
   limits?: Partial<EdgeLimits>;
 }
 
@@ -176,7 +182,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       limits: { ...defaultServerLimits, ...options.serverLimits },
     });
     if (options.edge !== undefined) {
-      const { listen, tls, keys, limits } = options.edge;
+      const { listen, tls, keys, payloads, publicUrl, limits } = options.edge;
       const credentials = new MachineCredentials(keys);
       const isOpen = (group: string): boolean => {
         const gate = read?.groupGates.get(group);
@@ -194,9 +200,11 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         }),
         omahaRoute({
           ...{ ...door, coordination, line, clock, random },
+          ...(publicUrl === undefined ? {} : { publicUrl }),
           fleet: () => read,
           meter: (outcome) => metrics.omahaAnswered(outcome),
         }),
+        ...(payloads === undefined ? [] : [payloadRoute({ folder: new PayloadFolder(payloads) })]),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
       ];
       const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };

@@ -34,6 +34,8 @@ export interface OmahaOptions {
   credentials: MachineCredentials;
   /** Whether machines of the group need show nothing. */
   isOpen: (group: string) => boolean;
+  /** Base of the URLs under which machines reach us, for payloads that we serve. */
+  publicUrl?: string;
   clock: Clock;
   random: Pick<Random, "uuid">;
   log: Logger;
@@ -163,7 +165,7 @@ async function settle(
 }
 
 async function check(
-  { coordination, line, fleet, clock, random, log }: OmahaOptions,
+  { coordination, line, fleet, publicUrl, clock, random, log }: OmahaOptions,
   app: OmahaApp,
   offer: Offer,
   onDemand: boolean,
@@ -171,7 +173,7 @@ async function check(
   machine: ForeignMachine,
   heldIn: string,
 ): Promise<OmahaUpdate | Why> {
-  const decided = decideCheck(app, uid, machine, offer, onDemand);
+  const decided = decideCheck(app, uid, machine, offer, onDemand, publicUrl);
   const { update } = machine;
   const wanted = "reason" in decided ? undefined : decided.offered.release;
   if (update !== undefined && update.release !== wanted) {
