@@ -135,6 +135,21 @@ export function decideCheck(
   return { offered: { ...next, codebases } };
 }
 
+/**
+ * The next release that a server which follows us is told of: the same way as a machine's, without its stages, since it
+ * has stages of its own.
+ */
+export function decideFollower(
+  app: OmahaApp,
+  offer: Offer,
+  gateway: string | undefined,
+): { offered: Offered; last: boolean } | Why {
+  const decided = decideCheck(app, "", { failed: [] }, offer, true, gateway);
+  if ("reason" in decided) return decided;
+  const target = offer.ways[architectureOf(app)]?.at(-1);
+  return { ...decided, last: decided.offered.release === target?.release };
+}
+
 function architectureOf({ board }: Pick<OmahaApp, "board">): string {
   return BOARDS[board] ?? "amd64";
 }

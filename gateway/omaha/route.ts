@@ -4,7 +4,7 @@
  * offered, and what an event would have ended is found by the version at a later check.
  */
 import type { Why } from "../../api/reasons.ts";
-import { refuseGrant } from "../../coordination/admission.ts";
+import { groupRefusal, refuseGrant } from "../../coordination/admission.ts";
 import type { Coordination, FleetSnapshot } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
@@ -15,7 +15,7 @@ import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import { uidOf } from "../slots/identity.ts";
 import type { SlotLine } from "../slots/line.ts";
-import { decideCheck, describe, endingOf, offerFor, stateOf } from "./policy.ts";
+import { decideCheck, decideFollower, describe, endingOf, offerFor, stateOf } from "./policy.ts";
 import { type OmahaApp, OmahaError, type OmahaRequest, parseRequest } from "./request.ts";
 import { type AppAnswer, type OmahaUpdate, renderResponse } from "./response.ts";
 
@@ -39,7 +39,7 @@ export interface OmahaOptions {
   clock: Clock;
   random: Pick<Random, "uuid">;
   log: Logger;
-  /** `outcome`: `offered`, the reason of a refusal, or `ping`, `event`, `refused`. */
+  /** `outcome`: `offered`, the reason of a refusal, or `ping`, `event`, `follower`, `refused`. */
   meter: (outcome: string) => void;
 }
 
@@ -86,7 +86,9 @@ async function answerAll(
       meter("refused");
       return plain(403, `The secret of group ${offer.group} is missing in the URL, or is another one.\n`);
     }
-    const offered = await answerApp(options, app, offer, request.onDemand, now);
+    const offered = request.follows
+      ? answerFollower(options, app, offer, now)
+      : await answerApp(options, app, offer, request.onDemand, now);
     apps.push({
       ...{ appId: app.sentId, ping: app.ping, events: app.events.length },
       check: app.check ? (offered ?? "noupdate") : undefined,
@@ -131,6 +133,24 @@ async function answerApp(
     log.error("etcd gives no answer to a machine; it is offered nothing", error, { machine: app.machineId });
     return undefined;
   }
+}
+
+/** A server that follows us reads what machines are offered. It takes no slot, and nothing is written of it. */
+function answerFollower(
+  { fleet, publicUrl, meter }: OmahaOptions,
+  app: OmahaApp,
+  offer: Offer | undefined,
+  now: number,
+): OmahaUpdate | undefined {
+  meter("follower");
+  if (offer === undefined || !app.check) return undefined;
+  const decided = decideFollower(app, offer, publicUrl);
+  if ("reason" in decided) return undefined;
+  const { offered, last } = decided;
+  // What a person or a failure stopped here goes no further; a window binds reboots, not servers.
+  const gate = fleet()?.groupGates.get(offer.group);
+  if (groupRefusal(offer.group, gate, offered.release, now, 0, true) !== undefined) return undefined;
+  return { ...updateOf(offered), place: last ? "target" : "floor" };
 }
 
 /** What its events, its version and its boot say of the update that it has. */
@@ -202,8 +222,11 @@ async function check(
       release: offered.release,
     });
   }
-  const [first = "", ...others] = offered.codebases;
-  const { version, payload, extras } = offered;
+  return updateOf(offered);
+}
+
+function updateOf({ version, codebases, payload, extras }: Offered): OmahaUpdate {
+  const [first = "", ...others] = codebases;
   return { version, codebases: [first, ...others], payload, extras };
 }
 

@@ -63,6 +63,12 @@ const manager = object(
       .describe(
         "Secret of this namespace whose entries are the keys that groups name as `signingKey`: notifications and calls of hooks are signed with them",
       ),
+    upstreams: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Whether Channels may follow other Omaha servers: lets the manager make Releases and change Channels",
+      ),
     ...placed,
     resources: resources(
       { cpu: "50m", memory: "128Mi" },
