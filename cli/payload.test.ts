@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -32,9 +32,8 @@ beforeEach(() => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
-test("verify says what a Release needs, as openssl counts it", async () => {
-  const args = ["dgst", "-sha256", "-binary", at("update.gz")];
-  const base64 = execFileSync("openssl", args).toString("base64");
+test("verify says what a Release needs", async () => {
+  const base64 = createHash("sha256").update(data).digest("base64");
   const verify = ["verify", at("update.gz"), "--key", at("vendor.pem")];
   await slipway(...verify, "--size", `${data.length}`, "--sha256", base64);
   expect(lines.join("\n")).toContain(`in Omaha     ${base64}`);

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parseRequest } from "../../gateway/omaha/request.ts";
 import { renderResponse } from "../../gateway/omaha/response.ts";

@@ -6,7 +6,8 @@ import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, sign 
 
 export const payloadKeys = (): { privateKey: KeyObject; pem: string } => {
   const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
-  return { privateKey, pem: createPublicKey(privateKey).export({ type: "spki", format: "pem" }) as string };
+  const pem = createPublicKey(privateKey).export({ type: "spki", format: "pem" });
+  return { privateKey, pem };
 };
 
 export function varint(value: bigint | number): Buffer {
