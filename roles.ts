@@ -10,6 +10,8 @@ const roles: Readonly<Record<string, () => Promise<Command>>> = {
   probe: async () => (await import("./install/probe/command.ts")).probeCommand(),
   uninstall: async () => (await import("./install/uninstall/command.ts")).uninstallCommand(),
   image: async () => (await import("./cli/image.ts")).imageCommand(),
+  payload: async () => (await import("./cli/payload.ts")).payloadCommand(),
+  mirror: async () => (await import("./cli/mirror/command.ts")).mirrorRole(),
   "join-token": async () => (await import("./gateway/join-token.ts")).joinTokenCommand(),
 };
 

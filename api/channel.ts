@@ -1,9 +1,11 @@
 /** Channel: a name such as `stable` that points at a release. */
 import * as z from "zod";
+import { CODEBASE } from "./codebase.ts";
+import { Duration } from "./duration.ts";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { Architecture } from "./release.ts";
-import { form } from "./rules.ts";
+import { between, form, validations } from "./rules.ts";
 
 export const ObjectName = z
   .string()
@@ -12,8 +14,60 @@ export const ObjectName = z
   .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/)
   .meta(form("must be an object's name: lower-case letters, digits, `-` and `.`"));
 
+export const Upstream = z.object({
+  url: z
+    .string()
+    .min(8)
+    .max(2048)
+    .regex(/^https?:\/\/[^\s?#@]+$/)
+    .meta(form("must be a URL that starts with http:// or https://, without a password or a query"))
+    .meta({
+      description:
+        "Where the server answers update checks, such as https://public.update.flatcar-linux.net/v1/update/. A secret in its path can be read by all who may read Channels.",
+    }),
+  product: z.string().min(1).max(128).meta({ description: "Omaha application id." }),
+  track: z.string().min(1).max(255).meta({ description: "Channel or group at that server." }),
+  architectures: z
+    .array(Architecture)
+    .min(1)
+    .max(2)
+    .default(["amd64"])
+    .meta({ description: "What is asked for, each by itself.", "x-kubernetes-list-type": "set" }),
+  interval: Duration.default("1h").meta({
+    description: "From one look to the next; after a failure it is shorter at first.",
+    ...validations(between("5m", "168h")),
+  }),
+  follow: z.enum(["Declare", "Promote"]).default("Declare").meta({
+    description:
+      "What is done with what is new: `Declare` makes a Release and no more; `Promote` also points the channel at it, as long as nobody else owns `release`.",
+  }),
+  codebases: z
+    .array(
+      z
+        .string()
+        .min(8)
+        .max(2048)
+        .regex(CODEBASE)
+        .meta(
+          form(
+            "must be a URL that starts with http://, https:// or {gateway}/, and may have {version}, {architecture} and {name}",
+          ),
+        ),
+    )
+    .min(1)
+    .max(16)
+    .optional()
+    .meta({ description: "Where machines fetch payloads instead of where the server says." }),
+});
+
 export const ChannelSpec = z.object({
-  release: ObjectName.meta({ description: "Name of the Release that this channel points at." }),
+  release: ObjectName.optional().meta({
+    description:
+      "Name of the Release that this channel points at. A channel with an upstream may leave it to that.",
+  }),
+  upstream: Upstream.optional().meta({
+    description: "An Omaha server to have releases from: Flatcar's public one, or another Slipway.",
+  }),
   architectures: z
     .array(z.object({ architecture: Architecture, release: ObjectName }))
     .max(4)
@@ -38,6 +92,7 @@ export const ChannelStatus = z.object({
   conditions: Conditions.optional(),
 });
 
+export type Upstream = z.output<typeof Upstream>;
 export type ChannelSpec = z.output<typeof ChannelSpec>;
 export type ChannelStatus = z.output<typeof ChannelStatus>;
 export type Channel = Declared<ChannelSpec, ChannelStatus>;
@@ -72,5 +127,11 @@ export const channel = defineKind({
       description: "When it was declared.",
     },
   ],
-  rules: [],
+  rules: [
+    {
+      rule: "has(self.spec.release) || has(self.spec.upstream)",
+      message: "a channel needs a release: name one in `release`, or an `upstream` to have them from",
+      fieldPath: ".spec.release",
+    },
+  ],
 });

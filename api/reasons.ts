@@ -53,6 +53,39 @@ export const reasons = {
     "The release does not exist.",
     "Create the Release, or correct the name.",
   ),
+  // A channel's upstream
+  UpstreamAnswered: entry("normal", "The channel's upstream answered."),
+  UpstreamUnreachable: entry(
+    "warning",
+    "The channel's upstream gave no answer, or one that is no success.",
+    "Look at `spec.upstream.url` and at the way from the manager to it (`networkPolicy.managerEgress`).",
+  ),
+  UpstreamRefused: entry(
+    "warning",
+    "The channel's upstream answered that it serves no such product or track.",
+    "Correct `spec.upstream`.",
+  ),
+  UpstreamInvalid: entry(
+    "warning",
+    "What the channel's upstream answered is not what a server of updates answers, or can't be declared.",
+    "See whether `spec.upstream.url` leads to the server, and not to a proxy's page.",
+  ),
+  UpstreamFollowed: entry("normal", "What the channel's upstream offers is declared, or it offers nothing."),
+  UpstreamOlder: entry(
+    "warning",
+    "The channel's upstream offers something older than the channel has: nothing is done with it.",
+    "If the upstream took a release back on purpose, point the channel at an older Release yourself.",
+  ),
+  UpstreamDiffers: entry(
+    "warning",
+    "The channel's upstream offers other files under the version of a Release that is there.",
+    "Ask who changed them. A Release never changes: delete it once nobody follows it, and it is made anew.",
+  ),
+  UpstreamNotApplied: entry(
+    "warning",
+    "The API server refused a Release, or to point the channel at one.",
+    "For a right that is missing set `manager.upstreams` of the chart; where somebody else owns `spec.release`, take it out there, or set `follow: Declare`.",
+  ),
   ChannelNotFound: entry(
     "warning",
     "The channel does not exist.",

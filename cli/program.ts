@@ -7,6 +7,7 @@ import { Failure, type Io } from "./io.ts";
 import { locksCommand } from "./locks.ts";
 import { machinesCommand } from "./machines.ts";
 import { migrateCommand } from "./migrate/command.ts";
+import { mirrorCommand } from "./mirror/command.ts";
 import { applyCommand, nodeCommand } from "./node.ts";
 import { releaseCommand } from "./release.ts";
 import { rolloutCommand } from "./rollout.ts";
@@ -30,6 +31,7 @@ export function pluginProgram(io: Io): Command {
     machinesCommand,
     doctorCommand,
     migrateCommand,
+    mirrorCommand,
     releaseCommand,
     versionCommand,
   ];

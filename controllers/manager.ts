@@ -49,6 +49,7 @@ import { createReleaseReconciler, releaseWatches } from "./release/controller.ts
 import type { RivalWatch } from "./rivals/watch.ts";
 import { createRolloutReconciler } from "./rollout/controller.ts";
 import { rolloutWatches } from "./rollout/watch.ts";
+import { UpstreamReconciler, upstreamWatches } from "./upstream/controller.ts";
 import { createWindowReconciler, windowWatches } from "./window/controller.ts";
 import type { World } from "./world.ts";
 
@@ -79,6 +80,10 @@ export interface FleetManagerOptions {
 }
 
 const WORKERS = 16;
+/** Upstreams asked at once: one that is slow holds up only few others. */
+const UPSTREAM_WORKERS = 4;
+/** For all steps of one channel, ms: each answer has 20 s, and there are few. */
+const UPSTREAM_DEADLINE = 180_000;
 /** Gates older than this make the manager unready, ms: nothing is granted any more. */
 const GATES_TOO_OLD = 30_000;
 
@@ -122,7 +127,24 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   const recorder = manager.events;
   const common = { client, stores, recorder, clock, log };
   manager.controller("window", createWindowReconciler(common), { watches: windowWatches(stores) });
-  manager.controller("channel", createChannelReconciler(common), { watches: channelWatches(stores) });
+  const http = options.http ?? httpCaller(clock);
+  const upstreams = new UpstreamReconciler({
+    ...common,
+    http,
+    log: log.with({ part: "upstreams" }),
+    looked: (name) => channels.enqueue(name),
+  });
+  const channels = manager.controller(
+    "channel",
+    createChannelReconciler({ ...common, upstream: (name) => upstreams.conditions(name) }),
+    { watches: channelWatches(stores) },
+  );
+  const settings = {
+    watches: upstreamWatches(stores),
+    workers: UPSTREAM_WORKERS,
+    deadline: UPSTREAM_DEADLINE,
+  };
+  manager.controller("upstream", upstreams, settings);
   manager.controller("release", createReleaseReconciler(common), { watches: releaseWatches(stores) });
   const rollout = createRolloutReconciler({
     ...common,
@@ -139,7 +161,6 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     floor: () => leadership.floor,
     check: (fleet, floor) => leadership.check(fleet, floor),
   });
-  const http = options.http ?? httpCaller(clock);
   const keys = options.webhookKeys ?? (() => Promise.resolve(undefined));
   const prober = new Prober({ client, http, clock, log: log.with({ part: "blockers" }) });
   const planner = new Planner(clock, () => prober.readings());

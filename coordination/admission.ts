@@ -233,7 +233,7 @@ function serves(held: { grant: Grant; phase: Phase } | undefined): boolean {
 }
 
 /** What a group's gate forbids, for a grant and a commit alike; one that `finishes` asks for no open window. */
-function groupRefusal(
+export function groupRefusal(
   group: string,
   gate: GroupGate | undefined,
   release: string,

@@ -111,6 +111,23 @@ export const fastPatchErrors = {
     when: "What was written into the slot reads back as something else.",
     next: "It is tried again; if it repeats, suspect the disk.",
   },
+  // Payloads of update_engine
+  PayloadInvalid: {
+    when: "The file is no payload of update_engine (CrAU), or what its manifest says can't be.",
+    next: "Fetch it again; a page of a proxy in its place, or a file that was cut off, is the usual cause.",
+  },
+  PayloadDamaged: {
+    when: "Size or hash of a payload, or of the data of one of its operations, is not what was said.",
+    next: "Fetch it again from its vendor.",
+  },
+  PayloadUntrusted: {
+    when: "No signature that update_engine takes notice of fits the payload and the key.",
+    next: "Check that the key is the vendor's (update-payload-key.pub.pem of the image); if it is, do not use the payload.",
+  },
+  PayloadKeyInvalid: {
+    when: "The key for a payload is no RSA public key of at least 2048 bits.",
+    next: "Give the PEM file of the vendor's public key.",
+  },
 } as const satisfies Record<string, Entry>;
 
 export type FastPatchErrorCode = keyof typeof fastPatchErrors;

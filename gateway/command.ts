@@ -41,6 +41,14 @@ const Flags = EtcdFlags.and(
       })
       .optional(),
     registryPlain: z.string().transform(parseAddress).optional(),
+    payloads: z.string().optional(),
+    publicUrl: z
+      .string()
+      .regex(/^https?:\/\/[^\s?#]+$/, {
+        error: "--public-url: a URL that starts with http:// or https:// expected",
+      })
+      .transform((url) => url.replace(/\/+$/, ""))
+      .optional(),
     kubeconfig: z.string().optional(),
     certDir: z.string(),
     advertise: list,
@@ -73,6 +81,11 @@ export function gatewayCommand(): Command {
     .option(
       "--registry-plain <address>",
       "[HOST]:PORT that serves the first of them to all that reach it, without a secret",
+    )
+    .option("--payloads <dir>", "directory that --machines serves under /payloads/ to all that reach it")
+    .option(
+      "--public-url <url>",
+      "base of the URLs under which machines reach --machines: what {gateway} stands for in a Release",
     )
     .option("--kubeconfig <file>", "for TokenReview (default: the Pod's own service account)")
     .requiredOption("--cert-dir <dir>", "ca.crt, ca.key and tls.crt, tls.key; what is missing is made")
@@ -127,6 +140,8 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
               listen: flags.machines,
               tls: flags.machinesTls ?? false,
               keys: flags.machinesKey === undefined ? [] : parseKeys(readFileSync(flags.machinesKey, "utf8")),
+              ...(flags.payloads === undefined ? {} : { payloads: flags.payloads }),
+              ...(flags.publicUrl === undefined ? {} : { publicUrl: flags.publicUrl }),
               ...(flags.registry === undefined
                 ? {}
                 : {

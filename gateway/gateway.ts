@@ -23,6 +23,8 @@ import { fleetLockRoute } from "./fleetlock/route.ts";
 import { Sightings } from "./machines/sightings.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { omahaRoute } from "./omaha/route.ts";
+import { PayloadFolder } from "./payloads/folder.ts";
+import { payloadRoute } from "./payloads/route.ts";
 import { Presence } from "./presence.ts";
 import { Registry, type RegistrySettings } from "./registry/registry.ts";
 import { SlotLine } from "./slots/line.ts";
@@ -70,6 +72,10 @@ export interface EdgeSettings {
   keys: readonly Buffer[];
   /** etcd's v2 API; not served where it is absent. */
   registry?: RegistrySettings;
+  /** Directory of the payloads that are served; none where it is absent. */
+  payloads?: string;
+  /** Base of the URLs under which machines reach this port, without a slash at its end. */
+  publicUrl?: string;
   limits?: Partial<EdgeLimits>;
 }
 
@@ -183,7 +189,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       limits: { ...defaultServerLimits, ...options.serverLimits },
     });
     if (options.edge !== undefined && machines !== undefined) {
-      const { listen, tls, keys, limits } = options.edge;
+      const { listen, tls, keys, payloads, publicUrl, limits } = options.edge;
       const credentials = new MachineCredentials(keys);
       const isOpen = (group: string): boolean => {
         const gate = read?.groupGates.get(group);
@@ -204,8 +210,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         omahaRoute({
           ...{ ...door, coordination, line, clock, random },
           ...{ fleet: () => read, machines, sightings },
+          ...(publicUrl === undefined ? {} : { publicUrl }),
           meter: (outcome) => metrics.omahaAnswered(outcome),
         }),
+        ...(payloads === undefined ? [] : [payloadRoute({ folder: new PayloadFolder(payloads) })]),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
       ];
       const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };

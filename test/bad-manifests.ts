@@ -64,8 +64,29 @@ export const badManifests: readonly BadManifest[] = [
   bad("an updatesFrom that is no version", "release", "spec.updatesFrom", "any", /version such as/),
   bad("a release without spec", "release", "spec", undefined, /Required/),
   // Channel
-  bad("a channel without release", "channel", "spec.release", undefined, /Required/),
+  bad("a channel without release", "channel", "spec.release", undefined, /name one in `release`/),
   bad("a channel that points at a bad name", "channel", "spec.release", "Harbor 1.1", /lower-case letters/),
+  bad(
+    "an upstream with a password in its URL",
+    "channel",
+    "spec.upstream",
+    { url: "https://me:word@up.test/", product: "p", track: "stable" },
+    /without a password/,
+  ),
+  bad(
+    "an upstream that is asked each second",
+    "channel",
+    "spec.upstream",
+    { url: "https://up.test/v1/update/", product: "p", track: "stable", interval: "1s" },
+    /between 5m and 168h/,
+  ),
+  bad(
+    "a codebase with a place that there is not",
+    "channel",
+    "spec.upstream",
+    { url: "https://up.test/", product: "p", track: "stable", codebases: ["https://m.test/{board}/"] },
+    /may have \{version\}/,
+  ),
   bad("a channel with an empty release", "channel", "spec.release", "", /at least 1/),
   bad(
     "an architecture twice",

@@ -1,5 +1,6 @@
 /** Observes Channels and Releases; writes the status of Channels. */
 import { type Channel, channel as kind } from "../../api/channel.ts";
+import type { ConditionUpdate } from "../../api/meta.ts";
 import type { Release } from "../../api/release.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { applyStatus } from "../../runtime/apply-status.ts";
@@ -20,13 +21,21 @@ export interface ChannelDeps {
   stores: ChannelStores;
   recorder: EventRecorder;
   clock: Clock;
+  /** What the last look at a channel's upstream gave, by the channel's name; nobody looks if absent. */
+  upstream?: (channel: string) => readonly ConditionUpdate[];
 }
 
 /** Wait while a store has no complete list yet, ms. */
 const UNSYNCED = 1000;
 
 /** Keys are names of Channels. */
-export function createChannelReconciler({ client, stores, recorder, clock }: ChannelDeps): Reconciler {
+export function createChannelReconciler({
+  client,
+  stores,
+  recorder,
+  clock,
+  upstream,
+}: ChannelDeps): Reconciler {
   return {
     async reconcile(key, signal) {
       const { channels, releases } = stores;
@@ -34,7 +43,7 @@ export function createChannelReconciler({ client, stores, recorder, clock }: Cha
       const channel = channels.get(key);
       if (channel === undefined || channel.metadata.deletionTimestamp !== undefined) return {};
       const byName = new Map(releases.list().map((release) => [release.metadata.name, release]));
-      const status = decideChannel(channel, byName, clock.now());
+      const status = decideChannel(channel, byName, clock.now(), upstream?.(key));
       const owner = { fieldManager: "slipway-channel", signal };
       const stored = await applyStatus(client, kind, channel, status, owner);
       const { current } = status;

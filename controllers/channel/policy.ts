@@ -1,6 +1,6 @@
 /** What a channel's status says, and which release a group moves to. */
 import type { Channel, ChannelStatus } from "../../api/channel.ts";
-import { type ConditionUpdate, setCondition, timestamp } from "../../api/meta.ts";
+import { type Condition, type ConditionUpdate, setCondition, timestamp } from "../../api/meta.ts";
 import type { Why } from "../../api/reasons.ts";
 import type { Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
@@ -10,30 +10,59 @@ const KEPT = 20;
 
 type ByName<T> = ReadonlyMap<string, T>;
 
-/** Status of `channel`; a promotion is dated when it is first seen. `releases` by name. */
-export function decideChannel(channel: Channel, releases: ByName<Release>, now: number): ChannelStatus {
+/**
+ * Status of `channel`; a promotion is dated when it is first seen. `releases` by name. `upstream`: what the last look at
+ * its upstream gave; none where there was no look yet, and then what the status says of it stays.
+ */
+export function decideChannel(
+  channel: Channel,
+  releases: ByName<Release>,
+  now: number,
+  upstream: readonly ConditionUpdate[] = [],
+): ChannelStatus {
   const before = channel.status;
   const promotions = [...(before?.promotions ?? [])];
   const wanted = channel.spec.release;
-  const found = releases.has(wanted);
+  const found = wanted !== undefined && releases.has(wanted);
   if (found && promotions[0]?.release !== wanted) {
     promotions.unshift({ release: wanted, time: timestamp(now) });
   }
-  const missing = [wanted, ...(channel.spec.architectures ?? []).map((entry) => entry.release)].filter(
-    (name) => !releases.has(name),
-  );
+  const missing = [
+    ...(wanted === undefined ? [] : [wanted]),
+    ...(channel.spec.architectures ?? []).map((entry) => entry.release),
+  ].filter((name) => !releases.has(name));
   const accepted: ConditionUpdate =
-    missing.length === 0
-      ? { type: "Accepted", status: "True", reason: "Accepted", message: `The channel points at ${wanted}.` }
-      : {
+    wanted === undefined
+      ? {
           type: "Accepted",
           status: "False",
           reason: "ReleaseNotFound",
-          message: `There is no Release ${[...new Set(missing)].join(", ")}; groups keep what they run.`,
-        };
+          message: "The channel points at no Release yet; groups keep what they run.",
+        }
+      : missing.length === 0
+        ? {
+            type: "Accepted",
+            status: "True",
+            reason: "Accepted",
+            message: `The channel points at ${wanted}.`,
+          }
+        : {
+            type: "Accepted",
+            status: "False",
+            reason: "ReleaseNotFound",
+            message: `There is no Release ${[...new Set(missing)].join(", ")}; groups keep what they run.`,
+          };
+  // Of an upstream that was taken out nothing is left.
+  const known = before?.conditions?.filter(
+    ({ type }) => channel.spec.upstream !== undefined || type === accepted.type,
+  );
+  const conditions = [accepted, ...upstream].reduce<Condition[] | undefined>(
+    (all, one) => setCondition(all, one, channel.metadata.generation, now),
+    known,
+  );
   const status: ChannelStatus = {
     promotions: promotions.slice(0, KEPT),
-    conditions: setCondition(before?.conditions, accepted, channel.metadata.generation, now),
+    ...(conditions === undefined ? {} : { conditions }),
   };
   if (channel.metadata.generation !== undefined) status.observedGeneration = channel.metadata.generation;
   if (found) status.current = wanted;
@@ -71,6 +100,12 @@ export function resolveTarget(
     }
     const own = channel.spec.architectures?.find((entry) => entry.architecture === architecture);
     name = own?.release ?? channel.spec.release;
+    if (name === undefined) {
+      return {
+        reason: "NoTarget",
+        message: `Channel ${spec.channel} points at no release yet; nodes keep what they run.`,
+      };
+    }
   }
   if (name === undefined) {
     return { reason: "NoTarget", message: "Neither spec.channel nor spec.release is set." };

@@ -31,8 +31,11 @@ export interface EdgeAnswer {
   type?: string;
   headers?: Readonly<Record<string, string>>;
   body: string;
-  /** What follows the body, as it comes: the headers are sent at once. It must end when `gone` of its request aborts. */
-  pieces?: AsyncIterable<string>;
+  /**
+   * What follows the body, as it comes: the headers are sent at once. It must end when `gone` of its request aborts. One
+   * piece is asked for when the one before has left; where the headers have a length, it is all pieces' together.
+   */
+  pieces?: AsyncIterable<string | Uint8Array>;
 }
 
 /** A protocol of ours. What it throws is answered 500, and logged. */
@@ -52,6 +55,8 @@ export interface EdgeLimits {
   /** For a whole request to arrive, ms. */
   requestTimeout: number;
   headersTimeout: number;
+  /** For a client to take one piece of an answer, ms; whoever reads slower is cut off. */
+  pieceTimeout: number;
 }
 
 /** 100,000 machines that check every 45 min are 37 requests a second; each holds a socket for a moment. */
@@ -60,6 +65,7 @@ export const defaultEdgeLimits: EdgeLimits = {
   requests: 4000,
   requestTimeout: 20_000,
   headersTimeout: 10_000,
+  pieceTimeout: 60_000,
 };
 
 /** Ours need one cookie-less line or two. */
@@ -177,8 +183,10 @@ class Desk {
     meter.answered(route?.prefix ?? "other", answer.status, (clock.monotonic() - began) / 1000);
     if (answer.pieces === undefined) send(request, response, answer, this.#stopping.signal.aborted);
     else {
-      await sendPieces(response, answer, answer.pieces).catch((error: unknown) => {
-        log.error("an answer ended in the middle", error, { route: route?.prefix ?? "" });
+      const patience = { clock, pieceTimeout: this.#limits.pieceTimeout };
+      await sendPieces(response, answer, answer.pieces, patience).catch((error: unknown) => {
+        if (!response.closed && !this.#stopping.signal.aborted)
+          log.error("an answer ended in the middle", error, { route: route?.prefix ?? "" });
         response.destroy();
       });
     }
@@ -223,12 +231,24 @@ export function plain(status: number, body: string): EdgeAnswer {
   return { status, type: "text/plain; charset=utf-8", body };
 }
 
-/** A client that reads slower than pieces come holds them up; one that has gone ends them. */
+/** A client that reads slower than pieces come holds them up; one that has gone, or takes none in time, ends them. */
 async function sendPieces(
   response: ServerResponse,
   answer: EdgeAnswer,
-  pieces: AsyncIterable<string>,
+  pieces: AsyncIterable<string | Uint8Array>,
+  { clock, pieceTimeout }: { clock: Clock; pieceTimeout: number },
 ): Promise<void> {
+  const until = async (event: "drain" | "finish"): Promise<void> => {
+    if (response.closed) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    response.once(event, resolve);
+    response.once("close", resolve);
+    const cancel = clock.after(pieceTimeout, () => response.destroy());
+    await promise;
+    cancel();
+    response.off(event, resolve);
+    response.off("close", resolve);
+  };
   response.writeHead(answer.status, {
     "content-type": answer.type ?? "text/plain; charset=utf-8",
     "x-content-type-options": "nosniff",
@@ -238,13 +258,11 @@ async function sendPieces(
   response.flushHeaders();
   if (answer.body !== "") response.write(answer.body);
   for await (const piece of pieces) {
-    if (response.closed || response.write(piece)) continue;
-    await new Promise<void>((resolve) => {
-      response.once("drain", resolve);
-      response.once("close", resolve);
-    });
+    if (response.closed) break;
+    if (!response.write(piece)) await until("drain");
   }
   response.end();
+  if (!response.writableFinished) await until("finish");
 }
 
 function send(request: IncomingMessage, response: ServerResponse, answer: EdgeAnswer, last: boolean): void {

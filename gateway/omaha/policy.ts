@@ -2,6 +2,7 @@
  * What a machine that speaks Omaha is told: what its events end, and which release it is offered, or why none. Pure: it
  * says what is asked of etcd, whose transaction has the last word on gates, budgets, rate and evidence.
  */
+import { expandCodebase } from "../../api/codebase.ts";
 import { shareOf } from "../../api/cohort.ts";
 import type { Why } from "../../api/reasons.ts";
 import { compareVersions } from "../../api/version.ts";
@@ -92,7 +93,7 @@ export function stateOf(app: OmahaApp): NonNullable<ForeignMachine["update"]>["s
 
 /**
  * The release that the machine may be offered next. `onDemand`: a person asked on the machine, so that its stage is
- * not waited for. An older version is never offered.
+ * not waited for. An older version is never offered. `gateway`: the base of the URLs that we are reached by.
  */
 export function decideCheck(
   app: OmahaApp,
@@ -100,8 +101,9 @@ export function decideCheck(
   machine: Pick<ForeignMachine, "failed">,
   offer: Offer,
   onDemand: boolean,
+  gateway: string | undefined,
 ): { offered: Offered } | Why {
-  const architecture = BOARDS[app.board] ?? "amd64";
+  const architecture = architectureOf(app);
   const way = offer.ways[architecture];
   const target = way?.at(-1);
   if (way === undefined || target === undefined) {
@@ -121,7 +123,35 @@ export function decideCheck(
       message: `The open stages let in ${Math.round(offer.share * 100)} % of the machines, and not yet this one.`,
     };
   }
-  return { offered: next };
+  const { release, version } = next;
+  const place = { gateway, version, architecture, name: release };
+  const codebases = next.codebases.flatMap((codebase) => expandCodebase(codebase, place) ?? []);
+  if (codebases.length === 0) {
+    return {
+      reason: "NoPayload",
+      message: `Release ${release} lies at the gateway, which was not told its own URL (--public-url).`,
+    };
+  }
+  return { offered: { ...next, codebases } };
+}
+
+/**
+ * The next release that a server which follows us is told of: the same way as a machine's, without its stages, since it
+ * has stages of its own.
+ */
+export function decideFollower(
+  app: OmahaApp,
+  offer: Offer,
+  gateway: string | undefined,
+): { offered: Offered; last: boolean } | Why {
+  const decided = decideCheck(app, "", { failed: [] }, offer, true, gateway);
+  if ("reason" in decided) return decided;
+  const target = offer.ways[architectureOf(app)]?.at(-1);
+  return { ...decided, last: decided.offered.release === target?.release };
+}
+
+function architectureOf({ board }: Pick<OmahaApp, "board">): string {
+  return BOARDS[board] ?? "amd64";
 }
 
 /** Each later step must be allowed too: a machine is not sent half of a way. */

@@ -14,6 +14,7 @@ describe("what update_engine sends", () => {
     ).toEqual({
       ...{
         updater: "update_engine-0.4.10",
+        follows: false,
         onDemand: false,
         osVersion: "2191.5.0_x86_64",
         platform: "CoreOS",

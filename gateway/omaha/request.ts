@@ -2,16 +2,14 @@
  * An Omaha v3 request as update_engine and its relatives send it (google/omaha doc/ServerProtocolV3.md; the dialect of
  * CoreOS and Flatcar). Attributes and elements that we don't know are allowed by the protocol: they are counted.
  */
-import { XMLParser } from "fast-xml-parser";
+import { FOLLOWER } from "../../proto/omaha/ask.ts";
+import { type Element, element, list, parseRoot, text, XmlError } from "../../proto/omaha/xml.ts";
 
 /** Of update_engine one `<app>` and an event or two; others may send more. */
 const MAX_APPS = 16;
 const MAX_EVENTS = 32;
-/** Longest attribute that is kept; a MACHINE_ALIAS is free text. Machine ids have 32 characters, or 38 with braces. */
-const MAX_TEXT = 256;
+/** Machine ids have 32 characters, or 38 with braces. */
 const MAX_ID = 50;
-/** Nesting: request, app, event is 3; the extensions of others go a little deeper. */
-const MAX_DEPTH = 8;
 
 export interface OmahaEvent {
   type: number;
@@ -46,6 +44,8 @@ export interface OmahaApp {
 export interface OmahaRequest {
   /** Name and version of the updater. */
   updater: string;
+  /** It is a server that follows this one, and no machine: it takes no slot, and is not counted. */
+  follows: boolean;
   /** A person asked on the machine itself: stages and rate are passed over. */
   onDemand: boolean;
   osVersion: string;
@@ -65,21 +65,6 @@ export class OmahaError extends Error {
     this.code = code;
   }
 }
-
-const parser = new XMLParser({
-  ignoreAttributes: false,
-  attributeNamePrefix: "",
-  attributesGroupName: "$",
-  parseAttributeValue: false,
-  parseTagValue: false,
-  // Those of a document may grow without end; the five of XML are read below.
-  processEntities: false,
-  ignoreDeclaration: true,
-  ignorePiTags: true,
-  isArray: (name) => name === "app" || name === "event",
-});
-
-type Element = { [name: string]: unknown; $?: Record<string, string> };
 
 const KNOWN: Readonly<Record<string, readonly string[]>> = {
   request: ["protocol", "version", "updaterversion", "installsource", "ismachine"],
@@ -120,6 +105,7 @@ export function parseRequest(body: Buffer): OmahaRequest {
   const counted = { unknown: Object.keys(others).length + strange("request", root) + strange("os", system) };
   return {
     updater: text(attributes.updaterversion ?? attributes.version),
+    follows: text(attributes.version) === FOLLOWER && attributes.installsource === "scheduler",
     onDemand: attributes.installsource === "ondemandupdate",
     osVersion: text(system.$?.sp),
     platform: text(system.$?.platform),
@@ -164,9 +150,6 @@ function textOf(body: Buffer): string {
   } catch {
     throw new OmahaError("NotXml", "the request is not in UTF-8");
   }
-  // What a document type declares is never needed, and may grow without end.
-  if (xml.includes("<!"))
-    throw new OmahaError("NotXml", "declarations, comments and CDATA are not read here");
   const [, encoding] = /^<\?xml[^>]*\sencoding=["']([^"']*)["']/.exec(xml) ?? [];
   if (encoding !== undefined && !/^utf-?8$/i.test(encoding)) {
     throw new OmahaError(
@@ -179,69 +162,19 @@ function textOf(body: Buffer): string {
 }
 
 function rootOf(xml: string): Element {
-  if (!/<\/request>\s*$/.test(xml) && !/<request\b[^<]*\/>\s*$/.test(xml)) {
-    throw new OmahaError("NotXml", "the request does not end with </request>");
-  }
-  if (depthOf(xml) > MAX_DEPTH) throw new OmahaError("NotXml", `elements lie deeper than ${MAX_DEPTH}`);
-  let document: Record<string, unknown>;
+  let root: Element | undefined;
   try {
-    document = parser.parse(xml) as Record<string, unknown>;
+    root = parseRoot(xml, "request");
   } catch (error) {
-    throw new OmahaError(
-      "NotXml",
-      `the request can't be read: ${error instanceof Error ? error.message : ""}`,
-    );
+    if (!(error instanceof XmlError)) throw error;
+    throw new OmahaError("NotXml", `the request can't be read: ${error.message}`);
   }
-  const { request, ...others } = document;
-  if (
-    typeof request !== "object" ||
-    request === null ||
-    Array.isArray(request) ||
-    Object.keys(others).length > 0
-  ) {
-    throw new OmahaError("NotOmaha", "one <request> is expected");
-  }
-  return request as Element;
-}
-
-/** Of the deepest element; Infinity where more end than begin, or some never end. */
-function depthOf(xml: string): number {
-  let [depth, deepest] = [0, 0];
-  for (const [tag] of xml.matchAll(/<[^?>][^>]*>/g)) {
-    if (tag.startsWith("</")) depth -= 1;
-    else if (!tag.endsWith("/>")) deepest = Math.max(deepest, (depth += 1));
-    if (depth < 0) return Number.POSITIVE_INFINITY;
-  }
-  return depth === 0 ? deepest : Number.POSITIVE_INFINITY;
-}
-
-/** An element, or nothing where it is absent or holds text alone. */
-function element(value: unknown): Element {
-  const one: unknown = Array.isArray(value) ? value[0] : value;
-  return typeof one === "object" && one !== null ? (one as Element) : {};
-}
-
-function list(value: unknown): Element[] {
-  return Array.isArray(value) ? value.map(element) : [];
+  if (root === undefined) throw new OmahaError("NotOmaha", "one <request> is expected");
+  return root;
 }
 
 function strange(kind: string, { $: attributes = {} }: Element): number {
   return Object.keys(attributes).filter((name) => KNOWN[kind]?.includes(name) !== true).length;
-}
-
-const ENTITIES: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
-
-/** Of an attribute: its entities read, control characters and what is too long left out. */
-function text(value: string | undefined): string {
-  if (value === undefined) return "";
-  const read = value.includes("&")
-    ? value.replaceAll(/&(?:#(\d{1,7})|#x([0-9a-fA-F]{1,6})|(\w{2,4}));/g, (all, decimal, hex, name) => {
-        if (name !== undefined) return ENTITIES[name as string] ?? all;
-        const point = decimal === undefined ? Number.parseInt(hex as string, 16) : Number(decimal);
-        return point <= 0x10_ff_ff ? String.fromCodePoint(point) : "";
-      })
-    : value;
-  return read.replaceAll(/\p{Cc}/gu, "").slice(0, MAX_TEXT);
 }
 
 /** Signed or not, of 32 bits; 0 where it is no number, as update_engine itself reads it. */

@@ -20,6 +20,8 @@ export interface OmahaUpdate {
   payload: OmahaPackage;
   /** Payloads that only machines need that have them: OEM and extension images. */
   extras: readonly OmahaPackage[];
+  /** For a server that follows us: whether it is on the way to the newest, or is the newest. */
+  place?: "floor" | "target";
 }
 
 export interface AppAnswer {
@@ -56,7 +58,7 @@ export function renderResponse({ apps, pollInterval }: OmahaAnswer, now: number)
   return `<?xml version="1.0" encoding="UTF-8"?>\n<response protocol="3.0" server="slipway"><daystart elapsed_seconds="${elapsed}"/>${body.join("")}</response>\n`;
 }
 
-function renderUpdate({ version, codebases, payload, extras }: OmahaUpdate): string {
+function renderUpdate({ version, codebases, payload, extras, place }: OmahaUpdate): string {
   // CoreOS' client joins URL and name as they are.
   const urls = codebases.map((url) => `<url codebase="${escaped(url.endsWith("/") ? url : `${url}/`)}"/>`);
   const packages = [
@@ -68,7 +70,8 @@ function renderUpdate({ version, codebases, payload, extras }: OmahaUpdate): str
   ];
   // Without DisablePayloadBackoff a client that failed once waits for days.
   const action = `<action event="postinstall" sha256="${base64(payload.sha256)}" DisablePayloadBackoff="true"/>`;
-  return `<urls>${urls.join("")}</urls><manifest version="${escaped(version)}"><packages>${packages.join("")}</packages><actions>${action}</actions></manifest>`;
+  const mark = place === undefined ? "" : ` is_${place}="true"`;
+  return `<urls>${urls.join("")}</urls><manifest version="${escaped(version)}"${mark}><packages>${packages.join("")}</packages><actions>${action}</actions></manifest>`;
 }
 
 function base64(hex: string): string {

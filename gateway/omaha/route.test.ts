@@ -7,6 +7,8 @@ import type { BudgetGate, GroupGate, Offer } from "../../coordination/records.ts
 import { MachineCredentials } from "../../pki/machine-credentials.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
+import { readAnswer } from "../../proto/omaha/answer.ts";
+import { renderAsk } from "../../proto/omaha/ask.ts";
 import { OmahaMachine } from "../../test/omaha/machine.ts";
 import { FLATCAR, PING, requestOf } from "../../test/omaha/requests.ts";
 import { readAsUpdateEngine } from "../../test/omaha/update-engine.ts";
@@ -330,6 +332,32 @@ describe("without etcd", () => {
     led.fates = [];
     await one.check();
     expect(await tally()).toMatchObject({ good: 1 });
+  });
+});
+
+describe("a server that follows", () => {
+  const ask = async (version: string): Promise<object> => {
+    const sent = { product: FLATCAR, track: "stable", board: "amd64-usr", version, machineId: "f0110e5" };
+    return readAnswer(await (await send(renderAsk(sent))).text());
+  };
+
+  it("is told one step after the other, takes no slot, and is not written down", async () => {
+    await publish({ ways: { amd64: [offered("1.0.5"), offered("1.1.0")] }, share: 0 }, { open: false });
+    expect(await ask("0.0.0")).toMatchObject({ manifests: [{ version: "1.0.5", target: false }] });
+    expect(await ask("1.0.5")).toMatchObject({ manifests: [{ version: "1.1.0", target: true }] });
+    expect(await ask("1.1.0")).toEqual({ is: "nothing" });
+    expect(outcomes).toEqual(["follower", "follower", "follower"]);
+    expect((await led.room.readForeign("workers")).holders).toEqual([]);
+    expect(await led.room.readForeignMachine("f0110e5")).toBeUndefined();
+  });
+
+  it.each<[string, Partial<GroupGate>]>([
+    ["is paused", { paused: true }],
+    ["is halted", { halted: true }],
+    ["has its release quarantined", { quarantined: ["os-1.1.0"] }],
+  ])("is told nothing where the group %s", async (_, gate) => {
+    await publish({}, gate);
+    expect(await ask("0.0.0")).toEqual({ is: "nothing" });
   });
 });
 

@@ -4,6 +4,7 @@
  * offered, and what an event would have ended is found by the version at a later check.
  */
 import type { Why } from "../../api/reasons.ts";
+import { groupRefusal } from "../../coordination/admission.ts";
 import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import { uidOf } from "../../coordination/identity.ts";
@@ -17,7 +18,7 @@ import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import type { Sightings } from "../machines/sightings.ts";
 import type { SlotLine } from "../slots/line.ts";
 import { Look, type Seen } from "./look.ts";
-import { decideCheck, describe, endingOf, isAsKnown, stateOf } from "./policy.ts";
+import { decideCheck, decideFollower, describe, endingOf, isAsKnown, stateOf } from "./policy.ts";
 import { type OmahaApp, OmahaError, type OmahaRequest, parseRequest } from "./request.ts";
 import { type AppAnswer, type OmahaUpdate, renderResponse } from "./response.ts";
 
@@ -39,10 +40,12 @@ export interface OmahaOptions {
   credentials: MachineCredentials;
   /** Whether machines of the group need show nothing. */
   isOpen: (group: string) => boolean;
+  /** Base of the URLs under which machines reach us, for payloads that we serve. */
+  publicUrl?: string;
   clock: Clock;
   random: Pick<Random, "uuid">;
   log: Logger;
-  /** `outcome`: `offered`, the reason of a refusal, or `ping`, `event`, `refused`. */
+  /** `outcome`: `offered`, the reason of a refusal, or `ping`, `event`, `follower`, `refused`. */
   meter: (outcome: string) => void;
 }
 
@@ -96,7 +99,9 @@ async function answerAll(
       meter("refused");
       return plain(403, `The secret of group ${offer.group} is missing in the URL, or is another one.\n`);
     }
-    const offered = await answerApp(options, app, offer, request.onDemand, now);
+    const offered = request.follows
+      ? answerFollower(options, app, offer, now)
+      : await answerApp(options, app, offer, request.onDemand, now);
     apps.push({
       ...{ appId: app.sentId, ping: app.ping, events: app.events.length },
       check: app.check ? (offered ?? "noupdate") : undefined,
@@ -174,6 +179,24 @@ function answeredFromMemory(
   return true;
 }
 
+/** A server that follows us reads what machines are offered. It takes no slot, and nothing is written of it. */
+function answerFollower(
+  { fleet, publicUrl, meter }: Desk,
+  app: OmahaApp,
+  offer: Offer | undefined,
+  now: number,
+): OmahaUpdate | undefined {
+  meter("follower");
+  if (offer === undefined || !app.check) return undefined;
+  const decided = decideFollower(app, offer, publicUrl);
+  if ("reason" in decided) return undefined;
+  const { offered, last } = decided;
+  // What a person or a failure stopped here goes no further; a window binds reboots, not servers.
+  const gate = fleet()?.groupGates.get(offer.group);
+  if (groupRefusal(offer.group, gate, offered.release, now, 0, true) !== undefined) return undefined;
+  return { ...updateOf(offered), place: last ? "target" : "floor" };
+}
+
 /** What its events, its version and its boot say of the update that it has. */
 async function settle(
   { coordination, line, log }: OmahaOptions,
@@ -206,7 +229,7 @@ async function settle(
 }
 
 async function check(
-  { coordination, line, look, clock, random, log }: Desk,
+  { coordination, line, look, publicUrl, clock, random, log }: Desk,
   app: OmahaApp,
   offer: Offer,
   onDemand: boolean,
@@ -214,7 +237,7 @@ async function check(
   machine: ForeignMachine,
   heldIn: string,
 ): Promise<OmahaUpdate | Why> {
-  const decided = decideCheck(app, uid, machine, offer, onDemand);
+  const decided = decideCheck(app, uid, machine, offer, onDemand, publicUrl);
   const { update } = machine;
   const wanted = "reason" in decided ? undefined : decided.offered.release;
   if (update !== undefined && update.release !== wanted) {
@@ -244,8 +267,11 @@ async function check(
       release: offered.release,
     });
   }
-  const [first = "", ...others] = offered.codebases;
-  const { version, payload, extras } = offered;
+  return updateOf(offered);
+}
+
+function updateOf({ version, codebases, payload, extras }: Offered): OmahaUpdate {
+  const [first = "", ...others] = codebases;
   return { version, codebases: [first, ...others], payload, extras };
 }
 

@@ -63,6 +63,12 @@ const manager = object(
       .describe(
         "Secret of this namespace whose entries are the keys that groups name as `signingKey`: notifications and calls of hooks are signed with them",
       ),
+    upstreams: z
+      .boolean()
+      .default(false)
+      .describe(
+        "Whether Channels may follow other Omaha servers: lets the manager make Releases and change Channels",
+      ),
     ...placed,
     resources: resources(
       { cpu: "50m", memory: "128Mi" },
@@ -126,6 +132,30 @@ const gateway = object(
             "Secret of yours, whose `keys` has a base64 key of 32 bytes in each line, newest first: the groups' secrets are made of it. Without one only groups are served that ask for none",
           ),
         port: port.default(7444).describe("Port of the Service"),
+        publicUrl: z
+          .string()
+          .regex(/^(https?:\/\/[^\s?#]+)?$/)
+          .default("")
+          .describe(
+            "Base of the URLs under which machines reach it: what `{gateway}` stands for in a Release",
+          ),
+        payloads: object(
+          {
+            claim: z
+              .string()
+              .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
+              .default("")
+              .describe("PersistentVolumeClaim of this namespace; each replica mounts it, to read"),
+            hostPath: z
+              .string()
+              .regex(/^(\/.+)?$/)
+              .default("")
+              .describe(
+                "In place of it a directory of the nodes, which namespaces with Pod Security `baseline` refuse",
+              ),
+          },
+          "Payloads that are served under /payloads/, to all that reach the port; none where both are empty",
+        ),
       },
       "Machines that don't run our agent",
     ),

@@ -17,6 +17,14 @@ export const badValues: readonly { sets: readonly string[]; message: RegExp }[] 
   { sets: ["hooks.jobNamespaces[0]=Ops"], message: /\/hooks\/jobNamespaces\/0.*does not match pattern/ },
   { sets: ["hooks.namespaces[0]=ops"], message: /\/hooks.*additional properties 'namespaces'/ },
   { sets: ["gateway.replicas=21"], message: /\/gateway\/replicas.*maximum/ },
+  {
+    sets: ["gateway.machines.publicUrl=updates.example.org"],
+    message: /\/gateway\/machines\/publicUrl.*does not match pattern/,
+  },
+  {
+    sets: ["gateway.machines.payloads.hostPath=payloads"],
+    message: /\/gateway\/machines\/payloads\/hostPath.*does not match pattern/,
+  },
   { sets: ["etcd.replicas=2"], message: /\/etcd\/replicas.*1, 3, 5/ },
   { sets: ["etcd.quotaBytes=1"], message: /\/etcd\/quotaBytes.*minimum/ },
   { sets: ["etcd.logLevel=loud"], message: /\/etcd\/logLevel.*'debug', 'info', 'warn', 'error'/ },

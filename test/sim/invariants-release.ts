@@ -168,7 +168,7 @@ export class ReleaseRules {
       return undefined;
     if (api.all<RebootWindow>("rebootwindows").some(({ spec }) => spec.mode === "Deny")) return undefined;
     const channel = api.peek<Channel>("channels", "stable");
-    return Number(channel?.spec.release.replace("os-", ""));
+    return Number(channel?.spec.release?.replace("os-", ""));
   }
 
   #expected({ machine, personCordon }: MachineTruth): boolean {

@@ -1,0 +1,133 @@
+/**
+ * Payloads at `/payloads/`, as update_engine fetches them: exact sizes, one Range, and an ETag that is the file's hash.
+ * Whoever reaches the port may read them: what protects a machine is the vendor's signature, not secrecy.
+ */
+import { networkOf } from "../agents/address-buckets.ts";
+import { type EdgeAnswer, type EdgeRequest, plain, type Route } from "../edge/server.ts";
+import { type OpenFile, type PayloadFolder, piecesOf, StillChanging } from "./folder.ts";
+import { decideRange } from "./range.ts";
+
+const PREFIX = "/payloads";
+
+export interface PayloadLimits {
+  /** Downloads at once. */
+  downloads: number;
+  /** Of them, those of one network (an IPv4 address, a /64). */
+  perNetwork: number;
+}
+
+/** A machine fetches while it holds a slot, so that budgets bound them long before; behind a proxy all have one address. */
+export const defaultPayloadLimits: PayloadLimits = { downloads: 256, perNetwork: 64 };
+
+export interface PayloadOptions {
+  folder: Pick<PayloadFolder, "open">;
+  limits?: Partial<PayloadLimits>;
+}
+
+export function payloadRoute({ folder, limits }: PayloadOptions): Route & { readonly downloads: number } {
+  const places = new Places({ ...defaultPayloadLimits, ...limits });
+  return {
+    prefix: PREFIX,
+    maxBody: 0,
+    get downloads() {
+      return places.taken;
+    },
+    async answer(request) {
+      if (request.method !== "GET" && request.method !== "HEAD")
+        return { ...plain(405, "Payloads are fetched by GET.\n"), headers: { allow: "GET, HEAD" } };
+      const free = places.take(networkOf(`${request.peer}:0`));
+      if (free === undefined)
+        return {
+          ...plain(503, "Too many downloads at once: go on later.\n"),
+          headers: { "retry-after": "60" },
+        };
+      try {
+        const file = await folder.open(request.path.slice(PREFIX.length + 1));
+        if (file === undefined) {
+          free();
+          return plain(404, "There is no such payload.\n");
+        }
+        return await answerFile(request, file, free);
+      } catch (error) {
+        free();
+        if (!(error instanceof StillChanging)) throw error;
+        return { ...plain(503, "It is being written: go on later.\n"), headers: { "retry-after": "60" } };
+      }
+    },
+  };
+}
+
+async function answerFile(request: EdgeRequest, file: OpenFile, free: () => void): Promise<EdgeAnswer> {
+  const { handle, size, sha256 } = file;
+  const etag = `"${sha256}"`;
+  const wanted = decideRange(
+    {
+      range: request.method === "GET" ? request.header("range") : undefined,
+      ifRange: request.header("if-range"),
+      ifNoneMatch: request.header("if-none-match"),
+    },
+    etag,
+    size,
+  );
+  const headers = { etag, "accept-ranges": "bytes", "cache-control": "no-cache" };
+  const close = async (): Promise<void> => {
+    free();
+    await handle.close();
+  };
+  if (!("first" in wanted)) {
+    await close();
+    if (wanted.status === 304)
+      return { status: 304, headers: { ...headers, "content-length": `${size}` }, body: "" };
+    return {
+      ...plain(416, `The payload has ${size} bytes.\n`),
+      headers: { ...headers, "content-range": `bytes */${size}` },
+    };
+  }
+  const { status, first, length } = wanted;
+  const answer: EdgeAnswer = {
+    status,
+    type: "application/octet-stream",
+    headers: {
+      ...headers,
+      "content-length": `${length}`,
+      ...(status === 206 ? { "content-range": `bytes ${first}-${first + length - 1}/${size}` } : {}),
+    },
+    body: "",
+  };
+  if (request.method === "HEAD") {
+    await close();
+    return answer;
+  }
+  const { gone } = request;
+  const end = (): void => void close().catch(() => {});
+  if (gone.aborted) end();
+  gone.addEventListener("abort", end, { once: true });
+  return { ...answer, pieces: piecesOf(handle, first, length) };
+}
+
+class Places {
+  readonly #limits: PayloadLimits;
+  readonly #networks = new Map<string, number>();
+  taken = 0;
+
+  constructor(limits: PayloadLimits) {
+    this.#limits = limits;
+  }
+
+  /** What gives the place back, once; undefined where there is none. */
+  take(network: string): (() => void) | undefined {
+    const own = this.#networks.get(network) ?? 0;
+    if (this.taken >= this.#limits.downloads || own >= this.#limits.perNetwork) return undefined;
+    this.taken += 1;
+    this.#networks.set(network, own + 1);
+    let given = false;
+    return () => {
+      if (given) return;
+      given = true;
+      this.taken -= 1;
+      const left = (this.#networks.get(network) ?? 1) - 1;
+      if (left === 0) this.#networks.delete(network);
+      else this.#networks.set(network, left);
+    };
+  }
+}
