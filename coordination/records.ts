@@ -186,6 +186,21 @@ export const ForeignMachine = z.object({
   tried: z.object({ release: z.string(), times: z.number().int() }).optional(),
   /** Releases that are not offered to it again. */
   failed: z.array(z.object({ release: z.string(), code: z.number(), at: z.number() })),
+  /** Events that told something, newest first. */
+  history: z
+    .array(
+      z.object({
+        at: z.number(),
+        type: z.number().int(),
+        result: z.number().int(),
+        /** Without the flags of update_engine. */
+        code: z.number().int(),
+        version: z.string(),
+        /** A person asked on the machine. */
+        onDemand: z.boolean(),
+      }),
+    )
+    .optional(),
   /** Why nothing was offered at the last check. */
   why: z.object({ reason: z.string(), message: z.string() }).optional(),
 });

@@ -148,7 +148,7 @@ class Desk {
   async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { clock, log, meter, routes } = this.#options;
     const began = clock.monotonic();
-    const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
+    const path = targetOf(request).split("?", 1)[0] ?? "/";
     const route = routes.find(({ prefix }) => path === prefix || path.startsWith(`${prefix}/`));
     let answer: EdgeAnswer;
     this.#busy += 1;
@@ -187,7 +187,7 @@ class Desk {
   #request(request: IncomingMessage, response: ServerResponse, path: string, body: Buffer): EdgeRequest {
     const gone = new AbortController();
     response.once("close", () => gone.abort());
-    const target = request.url ?? "/";
+    const target = targetOf(request);
     const mark = target.indexOf("?");
     const search = mark < 0 ? "" : target.slice(mark + 1);
     return {
@@ -204,6 +204,11 @@ class Desk {
       gone: AbortSignal.any([gone.signal, this.#stopping.signal]),
     };
   }
+}
+
+/** A client may send the whole URL (RFC 9112 section 3.2.2), as Google's old API clients do. */
+function targetOf({ url = "/" }: IncomingMessage): string {
+  return url.replace(/^https?:\/\/[^/?]*/i, "") || "/";
 }
 
 /** Undefined where it is longer than `most`; the rest is not read. */

@@ -59,6 +59,8 @@ const BY_HAND = [
   "kubectl-slipway",
 ];
 const OURS = "slipway-";
+/** Of writes through CoreUpdate's API: this, or this and a dash and the set of fields. */
+export const UPDATESERVICECTL = "updateservicectl";
 
 export interface ApplyAs {
   /**
@@ -160,8 +162,9 @@ export class ObjectWriter {
   }
 }
 
-function isByHand(owner: string): boolean {
-  return owner.startsWith(OURS) || BY_HAND.includes(owner);
+/** Whether a field manager stands for what somebody did once, and not for a declaration. */
+export function isByHand(owner: string): boolean {
+  return owner.startsWith(OURS) || owner.startsWith(UPDATESERVICECTL) || BY_HAND.includes(owner);
 }
 
 /** Who owns which field of a refused apply (apimachinery, `NewApplyConflict`). */

@@ -15,6 +15,7 @@ import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import { uidOf } from "../slots/identity.ts";
 import type { SlotLine } from "../slots/line.ts";
+import type { RequestCounts } from "./counts.ts";
 import { decideCheck, describe, endingOf, offerFor, stateOf } from "./policy.ts";
 import { type OmahaApp, OmahaError, type OmahaRequest, parseRequest } from "./request.ts";
 import { type AppAnswer, type OmahaUpdate, renderResponse } from "./response.ts";
@@ -39,6 +40,8 @@ export interface OmahaOptions {
   log: Logger;
   /** `outcome`: `offered`, the reason of a refusal, or `ping`, `event`, `refused`. */
   meter: (outcome: string) => void;
+  /** Requests over time, for those who look back. */
+  counts?: Pick<RequestCounts, "saw">;
 }
 
 type Seen = Pick<FleetSnapshot, "offers" | "groupGates" | "budgetGates" | "budgets">;
@@ -84,6 +87,7 @@ async function answerAll(
       meter("refused");
       return plain(403, `The secret of group ${offer.group} is missing in the URL, or is another one.\n`);
     }
+    if (offer !== undefined) options.counts?.saw(offer.group, app, now);
     const offered = await answerApp(options, app, offer, request.onDemand, now);
     apps.push({
       ...{ appId: app.sentId, ping: app.ping, events: app.events.length },
@@ -109,7 +113,7 @@ async function answerApp(
   const uid = uidOf(app.machineId);
   try {
     const before = await coordination.readForeignMachine(uid);
-    const machine = await settle(options, app, offer, uid, before, now);
+    const machine = await settle(options, app, offer, uid, before, onDemand, now);
     if (!app.check) {
       meter(app.events.length > 0 ? "event" : "ping");
       await remember(coordination, uid, before, machine, now);
@@ -138,9 +142,10 @@ async function settle(
   offer: Offer,
   uid: string,
   before: ForeignMachine | undefined,
+  onDemand: boolean,
   now: number,
 ): Promise<ForeignMachine> {
-  const machine = describe(app, offer.group, before, now);
+  const machine = describe(app, offer.group, before, now, onDemand);
   const { update } = machine;
   if (update === undefined || before === undefined) return machine;
   const ending = endingOf(app, machine);
