@@ -41,6 +41,7 @@ const Flags = EtcdFlags.and(
       })
       .optional(),
     registryPlain: z.string().transform(parseAddress).optional(),
+    coreupdate: z.string().optional(),
     kubeconfig: z.string().optional(),
     certDir: z.string(),
     advertise: list,
@@ -73,6 +74,10 @@ export function gatewayCommand(): Command {
     .option(
       "--registry-plain <address>",
       "[HOST]:PORT that serves the first of them to all that reach it, without a secret",
+    )
+    .option(
+      "--coreupdate <file>",
+      "users of CoreUpdate's API, which --machines serves then for updateservicectl (docs/coreupdate.md)",
     )
     .option("--kubeconfig <file>", "for TokenReview (default: the Pod's own service account)")
     .requiredOption("--cert-dir <dir>", "ca.crt, ca.key and tls.crt, tls.key; what is missing is made")
@@ -132,6 +137,14 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
                     registry: {
                       ...{ etcd, spaces: flags.registry },
                       ...(flags.registryPlain === undefined ? {} : { plain: flags.registryPlain }),
+                    },
+                  }),
+              ...(flags.coreupdate === undefined
+                ? {}
+                : {
+                    coreupdate: {
+                      ...{ usersFile: flags.coreupdate, etcd, client },
+                      ...{ access: client.access, watches: client.watches },
                     },
                   }),
             },

@@ -21,6 +21,7 @@ import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { omahaRoute } from "./omaha/route.ts";
+import { CoreUpdateApi, type CoreUpdateSettings } from "./coreupdate/coreupdate.ts";
 import { Presence } from "./presence.ts";
 import { Registry, type RegistrySettings } from "./registry/registry.ts";
 import { SlotLine } from "./slots/line.ts";
@@ -66,6 +67,8 @@ export interface EdgeSettings {
   keys: readonly Buffer[];
   /** etcd's v2 API; not served where it is absent. */
   registry?: RegistrySettings;
+  /** CoreUpdate's API; not served where it is absent. */
+  coreupdate?: CoreUpdateSettings;
   limits?: Partial<EdgeLimits>;
 }
 
@@ -92,6 +95,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let edge: EdgeServer | undefined;
   let open: EdgeServer | undefined;
   let registry: Registry | undefined;
+  let coreupdate: CoreUpdateApi | undefined;
   let read: FleetRead["fleet"] | undefined;
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
@@ -186,6 +190,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const kept = options.edge.registry;
       if (kept !== undefined)
         registry = new Registry({ ...kept, ...door, coordination, line, clock, random });
+      if (options.edge.coreupdate !== undefined) {
+        coreupdate = await CoreUpdateApi.open({
+          ...{ ...options.edge.coreupdate, gateway: name, clock, random, log },
+          meter: (call, status) => metrics.coreUpdateAnswered(call, status),
+        });
+      }
       const routes = [
         fleetLockRoute({
           ...door,
@@ -196,8 +206,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
           ...{ ...door, coordination, line, clock, random },
           fleet: () => read,
           meter: (outcome) => metrics.omahaAnswered(outcome),
+          ...(coreupdate === undefined ? {} : { counts: coreupdate.counts }),
         }),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
+        ...(coreupdate?.routes() ?? []),
       ];
       const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };
       edge = await startEdge({
@@ -213,12 +225,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   } catch (error) {
     certificates.stop();
     registry?.close();
-    await Promise.all([server?.stop(0), edge?.stop(0)]);
+    await Promise.all([server?.stop(0), edge?.stop(0), coreupdate?.stop()]);
     await health?.close();
     throw error;
   }
   presence.start();
   view.start();
+  coreupdate?.start();
   const listening = server;
   log.info("the gateway listens", { gateway: name, port: listening.port, edge: edge?.port });
 
@@ -230,6 +243,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within)]);
     view.stop();
     certificates.stop();
+    await coreupdate?.stop();
     await presence.stop();
     await health?.close();
     log.info("the gateway stopped", { gateway: name });

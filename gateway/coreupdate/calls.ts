@@ -118,7 +118,7 @@ export const createPackage: Answer = async (desk, { person, at: [sent = "", vers
   const appId = appIdOf(sent);
   const made = newPackage(catalogue, appId, version, parseBody(PackageBody, body));
   const stored =
-    made === undefined ? releaseOf(catalogue, appId, version) : await desk.apply<Release>(person, [made]);
+    made === undefined ? releaseOf(catalogue, appId, version) : await desk.make<Release>(person, [made]);
   return stored && packageOf(stored);
 };
 
@@ -157,7 +157,7 @@ export const createChannel: Answer = async (desk, { person, at: [sent = ""], bod
   const asked = parseBody(ChannelBody, body);
   const catalogue = await desk.catalogue();
   const { id } = appOf(catalogue, asked.appId === "" ? sent : asked.appId);
-  const stored = await desk.apply<Channel>(person, newChannel(catalogue, id, asked));
+  const stored = await desk.make<Channel>(person, newChannel(catalogue, id, asked));
   return stored && channelOf(catalogue, stored);
 };
 
@@ -165,9 +165,10 @@ export const updateChannel: Answer = async (desk, { person, at: [sent = "", labe
   await desk.demand({ person, verb: "patch", resource: channelKind, name: label });
   const catalogue = await desk.catalogue();
   const { id } = appOf(catalogue, sent);
-  const channel = channelNamed(catalogue, id, label);
-  const changes = movedChannel(catalogue, id, channel, parseBody(ChannelBody, body));
-  return channelOf(catalogue, (await desk.apply<Channel>(person, changes)) ?? channel);
+  const asked = parseBody(ChannelBody, body);
+  const live = await desk.live<Channel>(channelKind, channelNamed(catalogue, id, label).metadata.name);
+  const changes = movedChannel(catalogue, id, live, asked);
+  return channelOf(catalogue, await desk.change(person, live, changes));
 };
 
 export const deleteChannel: Answer = async (desk, { person, at: [sent = "", label = ""] }) => {
@@ -224,7 +225,7 @@ export const createGroup: Answer = async (desk, { person, at: [sent = ""], body 
   await desk.demand({ person, verb: "create", resource: groupKind });
   const catalogue = await desk.catalogue();
   const { id } = appOf(catalogue, sent);
-  const stored = await desk.apply<UpdateGroup>(person, newGroup(catalogue, id, parseBody(GroupBody, body)));
+  const stored = await desk.make<UpdateGroup>(person, newGroup(catalogue, id, parseBody(GroupBody, body)));
   return stored && describe({ group: stored, appId: id });
 };
 
@@ -285,10 +286,11 @@ async function groupIn(desk: Desk, { at: [app = "", id = ""] }: Call): Promise<F
   return { catalogue, appId: appIdOf(app), group: groupOf(catalogue, app, id) };
 }
 
-/** Rights before anything else, or an answer would tell what there is. */
+/** To write: the group as it is now. Rights come first, or an answer would tell what there is. */
 async function groupFor(desk: Desk, call: Call, verb: "patch" | "delete"): Promise<Found> {
   await desk.demand({ person: call.person, verb, resource: groupKind, name: call.at[1] ?? "" });
-  return await groupIn(desk, call);
+  const found = await groupIn(desk, call);
+  return { ...found, group: await desk.live<UpdateGroup>(groupKind, found.group.metadata.name) };
 }
 
 async function changed(
@@ -297,7 +299,7 @@ async function changed(
   { group, appId }: Found,
   changes: readonly Change[],
 ): Promise<Group> {
-  return describe({ appId, group: (await desk.apply<UpdateGroup>(person, changes)) ?? group });
+  return describe({ appId, group: await desk.change(person, group, changes) });
 }
 
 function describe({ group, appId }: Pick<Found, "group" | "appId">): Group {

@@ -20,7 +20,7 @@ import type { ObjectWriter } from "../objects/write.ts";
 import type { Catalogue } from "./catalogue.ts";
 import type { Change } from "./change.ts";
 import type { Seen } from "./instance.ts";
-import { demandDeletable } from "./owner.ts";
+import { demandDeletable, demandFields } from "./owner.ts";
 import { Problem } from "./problem.ts";
 
 /** For the view to show what was written, ms; it is answered all the same. */
@@ -83,14 +83,18 @@ export class Desk {
     await this.options.writer.demand(question);
   }
 
-  /** Each in turn; undefined where there is none. Throws `WriteError`. */
-  async apply<T extends KubeObject>(person: Person, changes: readonly Change[]): Promise<T | undefined> {
-    let stored: T | undefined;
-    // All rights first: half of what was asked is worse than nothing.
-    for (const { resource, object } of changes) {
-      const { name } = object.metadata;
-      await this.demand({ person, verb: "patch", resource, name });
+  /** The object as it is now, with who owns which field of it: the view drops that. Throws `Problem`. */
+  async live<T extends KubeObject>(resource: Resource, name: string): Promise<T> {
+    try {
+      return await this.options.client.get<T>(resource, { name });
+    } catch (error) {
+      throw refusalOf(error, resource, name);
     }
+  }
+
+  /** Makes objects. Throws `WriteError`. */
+  async make<T extends KubeObject>(person: Person, changes: readonly Change[]): Promise<T | undefined> {
+    let stored: T | undefined;
     for (const { resource, object, fieldManager } of changes) {
       stored = await this.options.writer.apply<T>(person, resource, object, { fieldManager });
     }
@@ -98,31 +102,29 @@ export class Desk {
     return stored;
   }
 
+  /** Changes `live`; before the first write it is known that nobody else declares what any of them changes. */
+  async change<T extends KubeObject>(person: Person, live: T, changes: readonly Change[]): Promise<T> {
+    for (const { object } of changes) demandFields(live, Object.keys(object.spec ?? {}));
+    return (await this.make<T>(person, changes)) ?? live;
+  }
+
   /** Throws `Problem` 409 where somebody else declares it, `WriteError` where RBAC forbids it. */
   async remove(person: Person, resource: Resource, name: string): Promise<void> {
     const { client, log } = this.options;
     await this.demand({ person, verb: "delete", resource, name });
+    const object = await this.live(resource, name);
+    demandDeletable(object);
+    const { uid } = object.metadata;
     try {
-      const object = await client.get(resource, { name });
-      demandDeletable(object);
-      const { uid } = object.metadata;
       await client.delete(resource, { name }, uid === undefined ? {} : { uid });
-      log.info("a person's deletion", { user: person.username, resource: resource.plural, name });
-      await this.#until(this.#storeOf(resource), (store) => {
-        const left = store.get(name);
-        return (
-          left === undefined || left.metadata.uid !== uid || left.metadata.deletionTimestamp !== undefined
-        );
-      });
     } catch (error) {
-      if (isApiError(error, "NotFound")) return;
-      if (isApiError(error, "Forbidden")) {
-        throw new Problem(403, `The gateway itself may not delete ${resource.plural}.`);
-      }
-      if (isApiError(error, "Conflict")) throw new Problem(409, `${name} was made anew meanwhile.`);
-      if (isApiError(error)) throw new Problem(503, "The Kubernetes API gives no answer; look again.");
-      throw error;
+      throw refusalOf(error, resource, name);
     }
+    log.info("a person's deletion", { user: person.username, resource: resource.plural, name });
+    await this.#until(this.#storeOf(resource), (store) => {
+      const left = store.get(name);
+      return left === undefined || left.metadata.uid !== uid || left.metadata.deletionTimestamp !== undefined;
+    });
   }
 
   #storeOf({ plural }: Resource): Store<KubeObject> {
@@ -164,4 +166,12 @@ export class Desk {
       const cancel = this.options.clock.after(SEEN_WITHIN, end);
     });
   }
+}
+
+function refusalOf(error: unknown, { kind, plural }: Resource, name: string): unknown {
+  if (isApiError(error, "NotFound")) return new Problem(404, `There is no ${kind} ${name}.`);
+  if (isApiError(error, "Forbidden")) return new Problem(403, `The gateway itself may not change ${plural}.`);
+  if (isApiError(error, "Conflict")) return new Problem(409, `${kind} ${name} was made anew meanwhile.`);
+  if (isApiError(error)) return new Problem(503, "The Kubernetes API gives no answer; look again.");
+  return error;
 }

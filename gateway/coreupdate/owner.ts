@@ -35,13 +35,20 @@ export function demandDeletable(object: KubeObject): void {
   throw new Problem(409, `${kind} ${metadata.name} belongs to ${owner}: delete it there.`);
 }
 
-/** Throws `Problem` 409 where the stages of a group are not those that CoreUpdate's API made. */
-export function demandStages(group: UpdateGroup): void {
-  const { name } = group.metadata;
-  const [owner] = declarersOf(group, "stages");
-  if (owner !== undefined) {
-    throw new Problem(409, `spec.stages of UpdateGroup ${name} belongs to ${owner}: change it there.`);
+/** Throws `Problem` 409 where somebody else declares one of these fields of the spec. */
+export function demandFields(object: KubeObject, fields: readonly string[]): void {
+  for (const field of fields) {
+    const [owner] = declarersOf(object, field);
+    if (owner === undefined) continue;
+    const { kind, metadata } = object;
+    throw new Problem(409, `spec.${field} of ${kind} ${metadata.name} belongs to ${owner}: change it there.`);
   }
+}
+
+/** Throws `Problem` 409 where the stages of a group are not those that CoreUpdate's API made: to them none is added. */
+export function demandStages(group: UpdateGroup): void {
+  demandFields(group, ["stages"]);
+  const { name } = group.metadata;
   const others = foreignStages(group);
   if (others.length === 0) return;
   throw new Problem(

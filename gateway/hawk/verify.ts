@@ -36,7 +36,7 @@ export interface Verified {
   nonce: string;
   until: number;
   /** The header Server-Authorization for an answer. */
-  sign(contentType: string, body: string): string;
+  sign(contentType: string, body: string | Buffer): string;
 }
 
 export interface Refused {
