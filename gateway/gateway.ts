@@ -16,12 +16,12 @@ import { AgentServer, defaultServerLimits, type ServerLimits } from "./agents/se
 import { defaultSessionLimits, type SessionLimits } from "./agents/session.ts";
 import { SessionTable } from "./agents/session-table.ts";
 import { CertificateFiles } from "./certificate-files.ts";
+import { CoreUpdateApi, type CoreUpdateSettings } from "./coreupdate/coreupdate.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { omahaRoute } from "./omaha/route.ts";
-import { CoreUpdateApi, type CoreUpdateSettings } from "./coreupdate/coreupdate.ts";
 import { Presence } from "./presence.ts";
 import { Registry, type RegistrySettings } from "./registry/registry.ts";
 import { SlotLine } from "./slots/line.ts";

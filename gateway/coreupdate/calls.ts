@@ -1,7 +1,7 @@
 /** The calls of CoreUpdate's API, by the ids of its discovery document: what each asks RBAC, reads and writes. */
 import { type Channel, channel as channelKind } from "../../api/channel.ts";
 import { type Release, release as releaseKind } from "../../api/release.ts";
-import { type UpdateGroup, updateGroup as groupKind } from "../../api/update-group.ts";
+import { updateGroup as groupKind, type UpdateGroup } from "../../api/update-group.ts";
 import type { Person } from "../../runtime/access.ts";
 import {
   appIdOf,
@@ -42,8 +42,8 @@ import {
   GroupBody,
   type Package,
   PackageBody,
-  parseBody,
   PercentBody,
+  parseBody,
   RolloutBody,
 } from "./wire.ts";
 

@@ -2,6 +2,8 @@
  * CoreUpdate's applications, packages, channels and groups as they follow from our objects: an application is the
  * product of Releases, a package a Release with a payload for Omaha, a channel a Channel, a group an UpdateGroup. Pure.
  */
+
+import * as z from "zod";
 import type { Channel } from "../../api/channel.ts";
 import { parseDuration } from "../../api/duration.ts";
 import {
@@ -14,7 +16,6 @@ import {
 import type { Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import { compareVersions } from "../../api/version.ts";
-import * as z from "zod";
 import { Problem } from "./problem.ts";
 import { rolloutOf } from "./rollout.ts";
 import type { App, AppChannel, Frame, Group, Package } from "./wire.ts";

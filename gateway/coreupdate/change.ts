@@ -15,16 +15,16 @@ import {
 } from "../../api/labels.ts";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { OmahaPackage, ReleaseVersion, release as releaseKind } from "../../api/release.ts";
-import { type UpdateGroup, updateGroup as groupKind } from "../../api/update-group.ts";
+import { updateGroup as groupKind, type UpdateGroup } from "../../api/update-group.ts";
 import { UPDATESERVICECTL } from "../objects/write.ts";
 import {
   appOfChannel,
   type Catalogue,
   describeGroup,
   packageOf,
-  rememberedFrames,
   releaseNameOf,
   releaseOf,
+  rememberedFrames,
 } from "./catalogue.ts";
 import { demandStages } from "./owner.ts";
 import { Problem } from "./problem.ts";

@@ -7,7 +7,7 @@ import type { Resource } from "../../api/kind.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
 import { type Release, release as releaseKind } from "../../api/release.ts";
-import { type UpdateGroup, updateGroup as groupKind } from "../../api/update-group.ts";
+import { updateGroup as groupKind, type UpdateGroup } from "../../api/update-group.ts";
 import type { UpdateService } from "../../coordination/update-service.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";

@@ -1,6 +1,7 @@
 /** Errors as Google's API clients read them (googleapi.CheckResponse): updateservicectl prints the message. */
-import { WriteError } from "../objects/write.ts";
+
 import type { EdgeAnswer } from "../edge/server.ts";
+import { WriteError } from "../objects/write.ts";
 
 export class Problem extends Error {
   readonly status: number;

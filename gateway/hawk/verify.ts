@@ -3,7 +3,7 @@
  * time and a nonce, and the body where the client hashed it. The Go library of updateservicectl hashes no body, so that
  * one is asked for only of users who say so.
  */
-import { type HawkHeader, HawkFormError, parseHeader } from "./header.ts";
+import { HawkFormError, type HawkHeader, parseHeader } from "./header.ts";
 import { macOf, payloadHash, type Signed, sameText, timeMac } from "./mac.ts";
 import type { Freshness } from "./nonces.ts";
 

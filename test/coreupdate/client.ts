@@ -3,7 +3,7 @@
  * tent/hawk-go does (the body is not hashed), leaves out what is false, 0 or empty, and reads the answers as Go does.
  * For tests: the program itself is not to be had here.
  */
-import { createHash, createHmac } from "node:crypto";
+import { createHash, createHmac, randomBytes } from "node:crypto";
 import { request } from "node:http";
 import * as z from "zod";
 import * as wire from "./wire.ts";
@@ -48,7 +48,6 @@ export interface ClientOptions extends Credentials {
 
 export class UpdateServiceClient {
   readonly #options: ClientOptions;
-  #nonce = 0;
   /** The last request, for tests that make it again. */
   last: Sent | undefined;
 
@@ -63,10 +62,7 @@ export class UpdateServiceClient {
   /** hawk.1.header over what is sent; hawk-go's `RequestHeader`. */
   header(method: string, target: string): string {
     const { user, key, now, port } = this.#options;
-    const nonce = createHash("sha256")
-      .update(`${user}${port}${this.#nonce++}${process.pid}`)
-      .digest("base64")
-      .slice(0, 8);
+    const nonce = randomBytes(8).toString("base64").slice(0, 8);
     const ts = now();
     const text = `hawk.1.header\n${ts}\n${nonce}\n${method}\n${target}\nlocalhost\n${port}\n\n\n`;
     const mac = createHmac("sha256", key).update(text).digest("base64");
