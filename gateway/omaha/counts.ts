@@ -36,7 +36,7 @@ export class RequestCounts {
   /** By span and group: the record that is being filled. */
   readonly #open = new Map<string, Open>();
   /** Full ones that are still to be written. */
-  readonly #closed: Open[] = [];
+  #closed: Open[] = [];
   #cancel: Cancel | undefined;
   #stopped = false;
 
@@ -77,12 +77,11 @@ export class RequestCounts {
           throw error;
         });
       }
-      this.#closed.length = 0;
     } catch (error) {
-      // Of a long loss the oldest are given up.
-      this.#closed.splice(0, this.#closed.length - MAX_GROUPS);
       log.error("can't write how often machines asked", error);
     }
+    // Of a long loss the oldest are given up.
+    this.#closed = this.#closed.filter(({ changed }) => changed).slice(-MAX_GROUPS);
   }
 
   async stop(): Promise<void> {
