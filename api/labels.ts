@@ -55,3 +55,13 @@ export const MANAGER_LEASE = "slipway-manager";
 export const UNINSTALL_ANNOTATION = `${GROUP}/paused-for-uninstall`;
 /** On a Job: the run of a hook that it is of, `nonce of the grant/phase/name of the hook`. */
 export const HOOK_RUN_ANNOTATION = `${GROUP}/hook-run`;
+/** On a Channel that was made before there was a Release of its version: the product (Omaha app id) that it is of. */
+export const PRODUCT_ANNOTATION = `${GROUP}/product`;
+/** On a Channel, `true`: its release is named to everybody by CoreUpdate's public lists, without signing in. */
+export const PUBLISH_ANNOTATION = `${GROUP}/publish`;
+/** On an UpdateGroup: what people call it. */
+export const TITLE_ANNOTATION = `${GROUP}/title`;
+/** On an UpdateGroup: JSON, the frames of a rollout that was deactivated through CoreUpdate's API, from the one on which it stands. */
+export const ROLLOUT_ANNOTATION = `${GROUP}/rollout`;
+/** On a Release: JSON, what CoreUpdate keeps of a package and a Release doesn't (`sha1Sum`, `releaseNotes`, ...). */
+export const PACKAGE_ANNOTATION = `${GROUP}/package`;

@@ -22,6 +22,7 @@ import type {
   Phase,
   Protocol,
   RebootRequest,
+  Sample,
   Session,
   Tally,
   Token,
@@ -254,6 +255,10 @@ export interface Coordination {
   // Journal
   append(entry: JournalEntry): Promise<void>;
   readJournal(since: number): Promise<JournalEntry[]>;
+  /** The one of its quarter of an hour, whoever comes first. */
+  putSample(sample: Sample): Promise<void>;
+  /** Oldest first, of 30 days. */
+  readSamples(since: number): Promise<Sample[]>;
 }
 
 export interface ForeignAsk {

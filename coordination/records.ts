@@ -204,6 +204,21 @@ export const ForeignMachine = z.object({
   tried: z.object({ release: z.string(), times: z.number().int() }).optional(),
   /** Releases that are not offered to it again. */
   failed: z.array(z.object({ release: z.string(), code: z.number(), at: z.number() })),
+  /** Events that told something, newest first. */
+  history: z
+    .array(
+      z.object({
+        at: z.number(),
+        type: z.number().int(),
+        result: z.number().int(),
+        /** Without the flags of update_engine. */
+        code: z.number().int(),
+        version: z.string(),
+        /** A person asked on the machine. */
+        onDemand: z.boolean(),
+      }),
+    )
+    .optional(),
   /** Why nothing was offered at the last check. */
   why: z.object({ reason: z.string(), message: z.string() }).optional(),
 });
@@ -315,6 +330,15 @@ export const JournalEntry = z.object({
   message: z.string(),
 });
 export type JournalEntry = z.output<typeof JournalEntry>;
+
+/** `samples/<day>/<quarter of an hour>`: how many machines of which group ran which version. */
+export const Sample = z.object({
+  /** Wall clock, ms. */
+  at: z.number(),
+  /** Most first; what is beyond the largest is left out. */
+  counts: z.array(z.object({ group: z.string(), version: z.string(), count: z.number().int() })),
+});
+export type Sample = z.output<typeof Sample>;
 
 /** Names of budgets. A group's own limits are budgets too. */
 export const budgetNames = {

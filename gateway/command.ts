@@ -49,6 +49,7 @@ const Flags = EtcdFlags.and(
       })
       .transform((url) => url.replace(/\/+$/, ""))
       .optional(),
+    coreupdate: z.string().optional(),
     kubeconfig: z.string().optional(),
     certDir: z.string(),
     advertise: list,
@@ -86,6 +87,10 @@ export function gatewayCommand(): Command {
     .option(
       "--public-url <url>",
       "base of the URLs under which machines reach --machines: what {gateway} stands for in a Release",
+    )
+    .option(
+      "--coreupdate <file>",
+      "users of CoreUpdate's API, which --machines serves then for updateservicectl (docs/coreupdate.md)",
     )
     .option("--kubeconfig <file>", "for TokenReview (default: the Pod's own service account)")
     .requiredOption("--cert-dir <dir>", "ca.crt, ca.key and tls.crt, tls.key; what is missing is made")
@@ -148,6 +153,14 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
                     registry: {
                       ...{ etcd, spaces: flags.registry },
                       ...(flags.registryPlain === undefined ? {} : { plain: flags.registryPlain }),
+                    },
+                  }),
+              ...(flags.coreupdate === undefined
+                ? {}
+                : {
+                    coreupdate: {
+                      ...{ usersFile: flags.coreupdate, etcd, client },
+                      ...{ access: client.access, watches: client.watches },
                     },
                   }),
             },

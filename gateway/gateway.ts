@@ -17,6 +17,7 @@ import { AgentServer, defaultServerLimits, type ServerLimits } from "./agents/se
 import { defaultSessionLimits, type SessionLimits } from "./agents/session.ts";
 import { SessionTable } from "./agents/session-table.ts";
 import { CertificateFiles } from "./certificate-files.ts";
+import { CoreUpdateApi, type CoreUpdateSettings } from "./coreupdate/coreupdate.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
@@ -76,6 +77,8 @@ export interface EdgeSettings {
   payloads?: string;
   /** Base of the URLs under which machines reach this port, without a slash at its end. */
   publicUrl?: string;
+  /** CoreUpdate's API; not served where it is absent. */
+  coreupdate?: CoreUpdateSettings;
   limits?: Partial<EdgeLimits>;
 }
 
@@ -102,6 +105,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let edge: EdgeServer | undefined;
   let open: EdgeServer | undefined;
   let registry: Registry | undefined;
+  let coreupdate: CoreUpdateApi | undefined;
   let read: FleetRead["fleet"] | undefined;
   const machines =
     options.edge === undefined ? undefined : new MachineView({ etcd: options.edge.etcd, clock, log });
@@ -199,6 +203,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const kept = options.edge.registry;
       if (kept !== undefined)
         registry = new Registry({ ...kept, ...door, coordination, line, clock, random });
+      if (options.edge.coreupdate !== undefined) {
+        coreupdate = await CoreUpdateApi.open({
+          ...{ ...options.edge.coreupdate, gateway: name, clock, random, log },
+          meter: (call, status) => metrics.coreUpdateAnswered(call, status),
+        });
+      }
       const routes = [
         fleetLockRoute({
           ...door,
@@ -212,9 +222,11 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
           ...{ fleet: () => read, machines, sightings },
           ...(publicUrl === undefined ? {} : { publicUrl }),
           meter: (outcome) => metrics.omahaAnswered(outcome),
+          ...(coreupdate === undefined ? {} : { counts: coreupdate.counts }),
         }),
         ...(payloads === undefined ? [] : [payloadRoute({ folder: new PayloadFolder(payloads) })]),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
+        ...(coreupdate?.routes() ?? []),
       ];
       const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };
       edge = await startEdge({
@@ -230,13 +242,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   } catch (error) {
     certificates.stop();
     registry?.close();
-    await Promise.all([server?.stop(0), edge?.stop(0)]);
+    await Promise.all([server?.stop(0), edge?.stop(0), coreupdate?.stop()]);
     await health?.close();
     throw error;
   }
   presence.start();
   view.start();
   machines?.start();
+  coreupdate?.start();
   const listening = server;
   log.info("the gateway listens", { gateway: name, port: listening.port, edge: edge?.port });
 
@@ -250,6 +263,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     machines?.stop();
     sightings.stop();
     certificates.stop();
+    await coreupdate?.stop();
     await presence.stop();
     await health?.close();
     log.info("the gateway stopped", { gateway: name });

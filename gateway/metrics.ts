@@ -14,6 +14,8 @@ export interface GatewayMetrics extends SessionMeter, EdgeMeter {
   slotAsked(protocol: Protocol, call: string, outcome: string): void;
   /** `outcome`: `offered`, `ping`, `event`, `refused`, or the reason for which nothing was offered. */
   omahaAnswered(outcome: string): void;
+  /** `call`: its id in CoreUpdate's discovery document. */
+  coreUpdateAnswered(call: string, status: number): void;
 }
 
 /** Versions with a series of their own, most common first; the others are told together as "other". */
@@ -95,6 +97,11 @@ export function createGatewayMetrics(read: {
     "Apps of Omaha requests, by what they were answered.",
     ["outcome"],
   );
+  const coreUpdate = counter(
+    "slipway_gateway_coreupdate_requests_total",
+    "Requests of CoreUpdate's API, by the call's id in its discovery document.",
+    ["call", "code"],
+  );
   const requests = new Histogram({
     name: "slipway_gateway_request_seconds",
     help: "From a request of a machine without our agent to its answer.",
@@ -115,6 +122,7 @@ export function createGatewayMetrics(read: {
     enrolled: (call, outcome) => enrolled.inc({ call, outcome }),
     slotAsked: (protocol, call, outcome) => slots.inc({ protocol, call, outcome }),
     omahaAnswered: (outcome) => omaha.inc({ outcome }),
+    coreUpdateAnswered: (call, status) => coreUpdate.inc({ call, code: `${Math.floor(status / 100)}xx` }),
     answered: (route, status, seconds) =>
       requests.observe({ route, code: `${Math.floor(status / 100)}xx` }, seconds),
   };

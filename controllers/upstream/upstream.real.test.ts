@@ -88,7 +88,7 @@ beforeAll(async () => {
     ...{ client: fakeReviews, etcd, coordination: room, clock, random, log },
     ...{ listen: { host: "127.0.0.1", port: 0 }, certificateDirectory: directory, hosts: ["127.0.0.1"] },
     ...{ serviceAccounts: ["slipway-system:slipway-agent"], audience: "slipway", name: "up" },
-    edge: { listen: { host: "127.0.0.1", port: 0 }, tls: false, keys: [] },
+    edge: { listen: { host: "127.0.0.1", port: 0 }, tls: false, keys: [], etcd },
   });
   api = createRestClient(loadKubeConfig(inject("kubeconfig")), { clock, random, rate: 1000, burst: 1000 });
   const reporter = { controller: "slipway.dev/test", instance: run };

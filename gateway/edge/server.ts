@@ -3,7 +3,13 @@
  * request before it asks a route. Clients of these protocols are old, many and never authenticated by TLS; so the
  * listener may be plain (an ingress, or a network that is trusted, is in front) or have the gateway's certificate.
  */
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type RequestListener,
+  type ServerResponse,
+} from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Address } from "../../ports/address.ts";
@@ -29,8 +35,9 @@ export interface EdgeRequest {
 export interface EdgeAnswer {
   status: number;
   type?: string;
-  headers?: Readonly<Record<string, string>>;
-  body: string;
+  /** Several values make several lines. */
+  headers?: Readonly<Record<string, string | readonly string[]>>;
+  body: string | Buffer;
   /**
    * What follows the body, as it comes: the headers are sent at once. It must end when `gone` of its request aborts. One
    * piece is asked for when the one before has left; where the headers have a length, it is all pieces' together.
@@ -40,7 +47,7 @@ export interface EdgeAnswer {
 
 /** A protocol of ours. What it throws is answered 500, and logged. */
 export interface Route {
-  /** Paths that are the prefix, or begin with it and a slash. */
+  /** Paths that are the prefix, or begin with it and a slash; empty for all that no other route has. */
   prefix: string;
   /** Most bytes of a body; more is answered 413. */
   maxBody: number;
@@ -68,7 +75,7 @@ export const defaultEdgeLimits: EdgeLimits = {
   pieceTimeout: 60_000,
 };
 
-/** Ours need one cookie-less line or two. */
+/** A session's cookie has 4 KiB at most, and a service account's token 2 KiB. */
 const MAX_HEADER = 16 * 1024;
 /** Clients of these protocols ask minutes apart: an idle connection is worth little, ms. */
 const KEEP_ALIVE = 15_000;
@@ -154,7 +161,7 @@ class Desk {
   async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { clock, log, meter, routes } = this.#options;
     const began = clock.monotonic();
-    const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
+    const path = targetOf(request).split("?", 1)[0] ?? "/";
     const route = routes.find(({ prefix }) => path === prefix || path.startsWith(`${prefix}/`));
     let answer: EdgeAnswer;
     this.#busy += 1;
@@ -195,7 +202,7 @@ class Desk {
   #request(request: IncomingMessage, response: ServerResponse, path: string, body: Buffer): EdgeRequest {
     const gone = new AbortController();
     response.once("close", () => gone.abort());
-    const target = request.url ?? "/";
+    const target = targetOf(request);
     const mark = target.indexOf("?");
     const search = mark < 0 ? "" : target.slice(mark + 1);
     return {
@@ -212,6 +219,11 @@ class Desk {
       gone: AbortSignal.any([gone.signal, this.#stopping.signal]),
     };
   }
+}
+
+/** A client may send the whole URL (RFC 9112 section 3.2.2), as Google's old API clients do. */
+function targetOf({ url = "/" }: IncomingMessage): string {
+  return url.replace(/^https?:\/\/[^/?]*/i, "") || "/";
 }
 
 /** Undefined where it is longer than `most`; the rest is not read. */
@@ -249,14 +261,9 @@ async function sendPieces(
     response.off(event, resolve);
     response.off("close", resolve);
   };
-  response.writeHead(answer.status, {
-    "content-type": answer.type ?? "text/plain; charset=utf-8",
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
-    ...answer.headers,
-  });
+  response.writeHead(answer.status, headersOf(answer));
   response.flushHeaders();
-  if (answer.body !== "") response.write(answer.body);
+  if (answer.body.length > 0) response.write(answer.body);
   for await (const piece of pieces) {
     if (response.closed) break;
     if (!response.write(piece)) await until("drain");
@@ -269,14 +276,26 @@ function send(request: IncomingMessage, response: ServerResponse, answer: EdgeAn
   // What was not read of a request would be taken for the next one.
   const close = last || !request.complete;
   response.writeHead(answer.status, {
-    "content-type": answer.type ?? "text/plain; charset=utf-8",
-    "content-length": Buffer.byteLength(answer.body),
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
+    ...(hasNoBody(answer) ? {} : { "content-length": Buffer.byteLength(answer.body) }),
     ...(close ? { connection: "close" } : {}),
-    ...answer.headers,
+    ...headersOf(answer),
   });
   response.end(request.method === "HEAD" ? "" : answer.body, () => {
     if (close) request.destroy();
   });
+}
+
+/** RFC 9110 sections 15.3.5 and 15.4.5. */
+function hasNoBody({ status }: EdgeAnswer): boolean {
+  return status === 204 || status === 304;
+}
+
+function headersOf(answer: EdgeAnswer): OutgoingHttpHeaders {
+  const own = Object.entries(answer.headers ?? {});
+  return {
+    ...(hasNoBody(answer) ? {} : { "content-type": answer.type ?? "text/plain; charset=utf-8" }),
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    ...Object.fromEntries(own.map(([name, value]) => [name, typeof value === "string" ? value : [...value]])),
+  };
 }

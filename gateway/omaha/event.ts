@@ -23,8 +23,13 @@ export type Meaning =
 const CODE = 0x0f_ff_ff_ff;
 const ROLLED_BACK = 44;
 
+/** Without its flags. */
+export function codeOf(errorCode: number): number {
+  return errorCode & CODE;
+}
+
 export function meaningOf({ type, result, errorCode, previousVersion }: OmahaEvent): Meaning {
-  const code = errorCode & CODE;
+  const code = codeOf(errorCode);
   switch (`${type}:${result}`) {
     case "13:1":
       return { is: "downloading" };

@@ -8,13 +8,15 @@ import type { Why } from "../../api/reasons.ts";
 import { compareVersions } from "../../api/version.ts";
 import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
 import { refuseFailed } from "../../coordination/updates.ts";
-import { type Meaning, meaningOf } from "./event.ts";
+import { codeOf, type Meaning, meaningOf } from "./event.ts";
 import type { OmahaApp } from "./request.ts";
 
 /** Offers of one release that may end in an error of the way (a mirror, the disk) before it counts as failed. */
 const ATTEMPTS = 3;
 /** update_engine's own code for "booted into the version from before" (error_code.h: kErrorCodeRollback). */
 const ROLLED_BACK = 44;
+/** Events of a machine that are kept, of four an update. */
+const REMEMBERED = 20;
 /** Releases of both are built as `BOARD-usr`. */
 const BOARDS: Readonly<Record<string, string>> = { "arm64-usr": "arm64" };
 
@@ -24,7 +26,14 @@ export function describe(
   group: string,
   before: ForeignMachine | undefined,
   now: number,
+  onDemand = false,
 ): ForeignMachine {
+  const told = app.events
+    .filter((event) => meaningOf(event).is !== "idle")
+    .map(({ type, result, errorCode }) => ({
+      ...{ at: now, type, result, code: codeOf(errorCode), version: app.version, onDemand },
+    }));
+  const history = [...told.toReversed(), ...(before?.history ?? [])].slice(0, REMEMBERED);
   return {
     ...{
       id: app.machineId,
@@ -42,6 +51,7 @@ export function describe(
       lastSeen: now,
     },
     ...{ failed: before?.failed ?? [], tried: before?.tried, update: before?.update, why: before?.why },
+    ...(history.length === 0 ? {} : { history }),
   };
 }
 

@@ -9,7 +9,7 @@ import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import { uidOf } from "../../coordination/identity.ts";
 import type { MachineView } from "../../coordination/machine-view.ts";
-import type { ForeignMachine, Offer } from "../../coordination/records.ts";
+import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
@@ -17,6 +17,7 @@ import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import type { Sightings } from "../machines/sightings.ts";
 import type { SlotLine } from "../slots/line.ts";
+import type { RequestCounts } from "./counts.ts";
 import { Look, type Seen } from "./look.ts";
 import { decideCheck, decideFollower, describe, endingOf, isAsKnown, stateOf } from "./policy.ts";
 import { type OmahaApp, OmahaError, type OmahaRequest, parseRequest } from "./request.ts";
@@ -47,6 +48,8 @@ export interface OmahaOptions {
   log: Logger;
   /** `outcome`: `offered`, the reason of a refusal, or `ping`, `event`, `follower`, `refused`. */
   meter: (outcome: string) => void;
+  /** Requests over time, for those who look back. */
+  counts?: Pick<RequestCounts, "saw">;
 }
 
 /** `/v1/update`, `/v1/update/` and `/v1/update/SECRET`, as people write either into SERVER=. */
@@ -99,6 +102,7 @@ async function answerAll(
       meter("refused");
       return plain(403, `The secret of group ${offer.group} is missing in the URL, or is another one.\n`);
     }
+    if (offer !== undefined && !request.follows) options.counts?.saw(offer.group, app, now);
     const offered = request.follows
       ? answerFollower(options, app, offer, now)
       : await answerApp(options, app, offer, request.onDemand, now);
@@ -127,7 +131,7 @@ async function answerApp(
   if (answeredFromMemory(options, app, offer, onDemand, uid, now)) return undefined;
   try {
     const before = await coordination.readForeignMachine(uid);
-    const machine = await settle(options, app, offer, uid, before, now);
+    const machine = await settle(options, app, offer, uid, before, onDemand, now);
     if (!app.check) {
       meter(app.events.length > 0 ? "event" : "ping");
       await remember(coordination, uid, before, machine, now);
@@ -155,7 +159,7 @@ async function answerApp(
  * what reports events, has an update, or might get one, goes by etcd.
  */
 function answeredFromMemory(
-  { machines, sightings, look, meter }: Desk,
+  { machines, sightings, look, publicUrl, meter }: Desk,
   app: OmahaApp,
   offer: Offer,
   onDemand: boolean,
@@ -167,7 +171,7 @@ function answeredFromMemory(
   if (!isAsKnown(app, offer.group, known)) return false;
   let why = known.why;
   if (app.check) {
-    const decided = decideCheck(app, uid, known, offer, onDemand);
+    const decided = decideCheck(app, uid, known, offer, onDemand, publicUrl);
     const refusal =
       "reason" in decided ? decided : look.refusalOf(uid, offer, decided.offered.release, onDemand, now);
     if (refusal === undefined) return false;
@@ -204,9 +208,10 @@ async function settle(
   offer: Offer,
   uid: string,
   before: ForeignMachine | undefined,
+  onDemand: boolean,
   now: number,
 ): Promise<ForeignMachine> {
-  const machine = describe(app, offer.group, before, now);
+  const machine = describe(app, offer.group, before, now, onDemand);
   const { update } = machine;
   if (update === undefined || before === undefined) return machine;
   const ending = endingOf(app, machine);

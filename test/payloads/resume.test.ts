@@ -7,8 +7,10 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { MachineView } from "../../coordination/machine-view.ts";
 import { payloadKey, verifyPayload } from "../../fastpatch/crau/verify.ts";
 import { type EdgeServer, startEdge } from "../../gateway/edge/server.ts";
+import { Sightings } from "../../gateway/machines/sightings.ts";
 import { omahaRoute } from "../../gateway/omaha/route.ts";
 import { PayloadFolder } from "../../gateway/payloads/folder.ts";
 import { payloadRoute } from "../../gateway/payloads/route.ts";
@@ -65,8 +67,11 @@ beforeEach(async () => {
   });
   const fleet = await led.room.readFleet();
   const common = { clock: led.clock, random: new SeededRandom(5), log: silentLogger };
+  const view = new MachineView({ etcd: led.port, clock: led.clock, log: silentLogger });
+  const sightings = new Sightings({ coordination: led.room, clock: led.clock, log: silentLogger });
   const omaha = () =>
     omahaRoute({
+      ...{ machines: view, sightings },
       ...{ ...common, coordination: led.room, fleet: () => fleet, isOpen: () => true },
       line: new SlotLine({ coordination: led.room, clock: led.clock, random: new SeededRandom(6) }),
       credentials: new MachineCredentials([]),
