@@ -12,6 +12,7 @@ import { compact } from "./history.ts";
 import { identify, putIdentities, readIdentities } from "./identities.ts";
 import {
   forgetMachine,
+  moveMachine,
   putJoinToken,
   readMachine,
   readMachines,
@@ -72,6 +73,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     readMachines: () => readMachines(ports, parser),
     readMachine: (machineId) => readMachine(ports, parser, machineId),
     forgetMachine: (machineId, why) => forgetMachine(ports, parser, journal, machineId, why),
+    moveMachine: (machineId, group) => moveMachine(ports, parser, machineId, group),
     restoreMachines: (leader, machines) => restoreMachines(ports, parser, leader, machines),
     takeForeign: (ask) => takeForeign(ports, parser, ask),
     freeForeign: (uid, group, protocol) => freeForeign(ports, parser, uid, group, protocol),

@@ -4,7 +4,7 @@ import type { UpdateGroup } from "../../api/update-group.ts";
 import { sameJson } from "../../runtime/apply-status.ts";
 import { objectOf, type Watching, watching } from "../../runtime/manager.ts";
 import { type Change, keyOf } from "../../runtime/store.ts";
-import { blamedBy } from "../release/policy.ts";
+import { blamedBy, quarantinedBecause } from "../release/policy.ts";
 import { nodeFacts, type RolloutStores } from "./controller.ts";
 
 /** What makes the rollout controller look at a group. */
@@ -49,7 +49,12 @@ export function rolloutWatches(stores: RolloutStores): Watching[] {
         .filter((group) => group.spec.channel === name)
         .map(keyOf);
     }),
-    watching(releases, (change) => (change.type === "updated" ? [] : all())),
+    // A release never changes, but for whether a person quarantined it.
+    watching(releases, (change) =>
+      change.type === "updated" && quarantinedBecause(change.before) === quarantinedBecause(change.object)
+        ? []
+        : all(),
+    ),
     watching(windows, (change) => {
       const { before, after } = sides(change);
       const same =
