@@ -7,11 +7,11 @@ import { parseDuration } from "../api/duration.ts";
 import { limitOf } from "../api/int-or-percent.ts";
 import { WITHHELD_ANNOTATION } from "../api/labels.ts";
 import type { NodeUpdate } from "../api/node-update.ts";
+import { type Opening, openingsOf } from "../api/openings.ts";
 import type { Release } from "../api/release.ts";
 import type { UpdateGroup } from "../api/update-group.ts";
 import { compareVersions } from "../api/version.ts";
 import { holds, isImageOf, subjectOf } from "./explain/subject.ts";
-import { type Opening, openingsOf } from "./openings.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 export interface Step {

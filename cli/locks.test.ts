@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import { locksOf } from "../api/locks.ts";
 import { recorded } from "./explain/cases.ts";
-import { locksOf } from "./locks.ts";
 
 function locks(file: string) {
   const { snapshot } = recorded(file);

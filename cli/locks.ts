@@ -1,6 +1,7 @@
 /** `kubectl slipway locks`: who holds a slot in which budget, who waits, and how a person frees one. */
 import { Command } from "commander";
 import { STEAL_ANNOTATION } from "../api/labels.ts";
+import { type Lock, locksOf } from "../api/locks.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type RebootBudget, rebootBudget } from "../api/reboot-budget.ts";
 import { stealOf } from "../api/steal.ts";
@@ -12,66 +13,6 @@ import { Failure, type Io } from "./io.ts";
 import { oneLine } from "./node.ts";
 import { addOutputFlag, type Column, type OutputFlags, printData, table } from "./output.ts";
 import { annotate, confirm, need, needUpdate, waitFor } from "./write.ts";
-
-/** A budget as the status of nodes, groups and RebootBudgets shows it. */
-export interface Lock {
-  /** `group/NAME`, `group/NAME/KEY=DOMAIN`, `budget/NAME`, `budget/NAME/KEY=DOMAIN`, `infrastructure`. */
-  budget: string;
-  limit: number | undefined;
-  unavailable: number | undefined;
-  holders: { node: string; phase: string; since: string; step: string }[];
-  /** Nodes whose status says that they wait for this budget. */
-  waiting: string[];
-}
-
-/** Every budget that somebody holds or waits for, and every one that a status shows. */
-export function locksOf(
-  groups: readonly UpdateGroup[],
-  budgets: readonly RebootBudget[],
-  nodeUpdates: readonly NodeUpdate[],
-): Lock[] {
-  const locks = new Map<string, Lock>();
-  const lock = (budget: string, limit?: number, unavailable?: number): Lock => {
-    const known = locks.get(budget) ?? {
-      budget,
-      limit: undefined,
-      unavailable: undefined,
-      holders: [],
-      waiting: [],
-    };
-    known.limit ??= limit;
-    known.unavailable ??= unavailable;
-    locks.set(budget, known);
-    return known;
-  };
-  for (const { metadata, status } of groups) {
-    if (status?.limit !== undefined) lock(`group/${metadata.name}`, status.limit, status.unavailable);
-    for (const { machine, protocol, since } of status?.machines?.holders ?? []) {
-      lock(`group/${metadata.name}`).holders.push({ node: machine, phase: protocol, since, step: "" });
-    }
-  }
-  for (const { metadata, spec, status } of budgets) {
-    for (const domain of status?.domains ?? []) {
-      const key = spec.topologyKey === undefined ? "" : `/${spec.topologyKey}=${domain.domain}`;
-      lock(`budget/${metadata.name}${key}`, domain.limit, domain.unavailable);
-    }
-  }
-  for (const { metadata, status } of nodeUpdates) {
-    const grant = status?.grant;
-    for (const budget of grant?.budgets ?? []) {
-      lock(budget).holders.push({
-        node: metadata.name,
-        phase: grant?.phase ?? "",
-        since: grant?.since ?? "",
-        step: status?.step ?? "",
-      });
-    }
-    const waits = status?.reason === "WaitingForBudget" || status?.reason === "WaitingForTurn";
-    const [, budget] = /^Budget (\S+) allows/.exec(status?.message ?? "") ?? [];
-    if (waits && budget !== undefined) lock(budget).waiting.push(metadata.name);
-  }
-  return [...locks.values()].toSorted((a, b) => (a.budget < b.budget ? -1 : 1));
-}
 
 export function locksCommand(io: Io): Command {
   const locks = new Command("locks").description("Show who holds a slot to be down, or free one.");

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { openingsOf } from "../api/openings.ts";
 import type { RebootWindow, RebootWindowStatus } from "../api/reboot-window.ts";
 import type { UpdateGroup } from "../api/update-group.ts";
 import { recorded } from "./explain/cases.ts";
-import { openingsOf } from "./openings.ts";
 import { linesOf } from "./windows.ts";
 
 const { snapshot, now } = recorded("window-closed");

@@ -1,13 +1,12 @@
 /** `kubectl slipway windows next`: when each group's reboots may begin. */
 import { Command } from "commander";
 import { timestamp } from "../api/meta.ts";
+import { openingsOf, windowsOf } from "../api/openings.ts";
 import { type RebootWindow, rebootWindow } from "../api/reboot-window.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
-import { windowsOf } from "./explain/facts.ts";
 import { span } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
-import { openingsOf } from "./openings.ts";
 import { addOutputFlag, type Column, type OutputFlags, printData, table } from "./output.ts";
 
 interface Line {

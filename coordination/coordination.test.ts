@@ -208,6 +208,37 @@ describe("gates, sessions and the rest", () => {
     expect([...led.etcd.records.keys()].filter((key) => key.startsWith(keys.journal))).toEqual([]);
   });
 
+  it("gives the journal's last minutes without the day before them", async () => {
+    const entry = (message: string) => ({
+      ...{ at: led.clock.now(), uid: message, node: "n", group: "g", what: "step", reason: "Idle", message },
+    });
+    await led.room.append(entry("old"));
+    led.pass(3_600_000);
+    await led.room.append(entry("new"));
+    led.pass(70_000);
+    await led.room.append(entry("newest"));
+    const told = async (since: number) => (await led.room.readJournal(since)).map(({ message }) => message);
+    expect(await told(led.clock.now() - 60_000)).toEqual(["newest"]);
+    expect(await told(led.clock.now() - 71_000)).toEqual(["new", "newest"]);
+    expect(await told(0)).toEqual(["old", "new", "newest"]);
+  });
+
+  it("keeps one sample of versions for each quarter of an hour, for 30 days", async () => {
+    const sample = (count: number) => ({
+      at: led.clock.now(),
+      counts: [{ group: "g", version: "1.0.0", count }],
+    });
+    const began = led.clock.now();
+    await led.room.putSample(sample(1));
+    await led.room.putSample(sample(2));
+    led.pass(15 * 60_000);
+    await led.room.putSample(sample(3));
+    const counts = async () => (await led.room.readSamples(began)).map((one) => one.counts[0]?.count);
+    expect(await counts()).toEqual([1, 3]);
+    led.pass(32 * DAY);
+    expect(await counts()).toEqual([]);
+  });
+
   it("restores a machine that joined anew after the snapshot as it is now", async () => {
     const record = { group: "edge", labels: {}, expiresAt: led.clock.now() + 60_000 };
     await led.room.putJoinToken("hash", record);

@@ -20,6 +20,7 @@ import type {
   Offer,
   Phase,
   Protocol,
+  Sample,
   Session,
   Tally,
   Token,
@@ -230,6 +231,10 @@ export interface Coordination {
   // Journal
   append(entry: JournalEntry): Promise<void>;
   readJournal(since: number): Promise<JournalEntry[]>;
+  /** The one of its quarter of an hour, whoever comes first. */
+  putSample(sample: Sample): Promise<void>;
+  /** Oldest first, of 30 days. */
+  readSamples(since: number): Promise<Sample[]>;
 }
 
 export interface ForeignAsk {

@@ -22,6 +22,7 @@ import { keys, PREFIX } from "./keys.ts";
 import { Parser } from "./parse.ts";
 import { rebuild } from "./rebuild.ts";
 import { guardRewind } from "./rewind.ts";
+import { Samples } from "./samples.ts";
 import { closeSession, openSession, putObserved } from "./sessions.ts";
 import type { Ports } from "./transact.ts";
 import { endUpdate, putForeignMachine, readForeignMachine, takeUpdate } from "./updates.ts";
@@ -38,6 +39,7 @@ export function createCoordination(unguarded: Ports): Coordination {
   const ports: Ports = { ...unguarded, etcd: guardRewind(unguarded.etcd) };
   const parser = new Parser(ports.log);
   const journal = new Journal(ports, parser);
+  const samples = new Samples(ports, parser);
   const leases = new DayLease(ports, FORGET_MACHINES);
   return {
     readFleet: () => readFleet(ports, parser),
@@ -79,5 +81,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),
     readJournal: (since) => journal.read(since),
+    putSample: (sample) => samples.put(sample),
+    readSamples: (since) => samples.read(since),
   };
 }

@@ -14,6 +14,12 @@ const MAX_PER_DAY = 50_000;
 const MAX_PER_UID = 300;
 /** Newest entries that one read gives. */
 const MAX_READ = 10_000;
+/** Keys begin with the time: those of one such span, ms, have a prefix. */
+const SPAN = 10_000;
+/** Spans that are read one by one; more time than that is read by days. */
+const MAX_SPANS = 32;
+/** Clocks of those who write may be ahead of ours, ms. */
+const AHEAD = 60_000;
 
 export class Journal {
   readonly #ports: Ports;
@@ -77,6 +83,8 @@ export class Journal {
   /** Entries at or after `since` (wall clock, ms), oldest first; of very many the newest. */
   async read(since: number): Promise<JournalEntry[]> {
     const { etcd, clock } = this.#ports;
+    const until = clock.now() + AHEAD;
+    if (until - since < MAX_SPANS * SPAN) return await this.#readSpans(since, until);
     const today = Math.floor(clock.now() / DAY);
     const first = Math.max(Math.floor(since / DAY), today - RETENTION_DAYS);
     let entries: JournalEntry[] = [];
@@ -89,6 +97,18 @@ export class Journal {
       ] as JournalEntry[];
     }
     return entries.slice(-MAX_READ);
+  }
+
+  /** Of the last minutes: a day has too much of it to be read each few seconds. */
+  async #readSpans(since: number, until: number): Promise<JournalEntry[]> {
+    const prefixes: { prefix: string }[] = [];
+    for (let at = Math.floor(since / SPAN) * SPAN; at <= until; at += SPAN) {
+      prefixes.push({ prefix: `${dayPrefix(Math.floor(at / DAY))}${pad(at, 15).slice(0, -4)}` });
+    }
+    const { results } = await this.#ports.etcd.read(prefixes);
+    return results
+      .flatMap((kvs) => kvs.map((kv) => this.#parser.json(JournalEntry, kv)))
+      .filter((entry) => entry !== undefined && entry.at >= since) as JournalEntry[];
   }
 }
 

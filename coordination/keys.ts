@@ -5,8 +5,8 @@
 export const PREFIX = "/slipway/";
 
 /**
- * What machines without our agent write, which may be 100,000 of them: nothing here tells managers and gateways to look
- * at the fleet again.
+ * What machines without our agent write, which may be 100,000 of them, and what is counted of all: nothing here tells
+ * managers and gateways to look at the fleet again.
  */
 export const MACHINES_PREFIX = "/slipway-machines/";
 
@@ -46,6 +46,7 @@ export const keys = {
   machines: `${PREFIX}machines/`,
   machine: (machineId: string): string => `${PREFIX}machines/${part(machineId)}`,
   journal: `${PREFIX}journal/`,
+  samples: `${MACHINES_PREFIX}samples/`,
   /** How a release goes on a group's machines without our agent. */
   tally: (group: string, release: string): string => `${PREFIX}tallies/${part(group)}/${part(release)}`,
   tallies: `${PREFIX}tallies/`,

@@ -289,6 +289,15 @@ export const JournalEntry = z.object({
 });
 export type JournalEntry = z.output<typeof JournalEntry>;
 
+/** `samples/<day>/<quarter of an hour>`: how many machines of which group ran which version. */
+export const Sample = z.object({
+  /** Wall clock, ms. */
+  at: z.number(),
+  /** Most first; what is beyond the largest is left out. */
+  counts: z.array(z.object({ group: z.string(), version: z.string(), count: z.number().int() })),
+});
+export type Sample = z.output<typeof Sample>;
+
 /** Names of budgets. A group's own limits are budgets too. */
 export const budgetNames = {
   group: (group: string): string => `group/${group}`,

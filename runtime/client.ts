@@ -117,7 +117,8 @@ export interface KubeClient {
     resource: Resource,
     key: ObjectKey,
     patch: Patch,
-    options?: CallOptions & { subresource?: "status" },
+    /** `fieldManager`: the client's name where it is absent. */
+    options?: CallOptions & { subresource?: "status"; fieldManager?: string },
   ): Promise<T>;
   /** Deleting what is gone succeeds. `Background` lets what it owns go too, which is not every kind's default: a Job's Pods stay. */
   delete(

@@ -1,6 +1,7 @@
 /** The Kubernetes API over HTTP: the real `KubeClient`, and the real source of watches. */
 import type { Resource } from "../api/kind.ts";
 import type { KubeObject } from "../api/meta.ts";
+import { type AccessClient, accessClient } from "./access.ts";
 import {
   ApiError,
   type CallOptions,
@@ -24,6 +25,8 @@ import type { ListPage, Selection, WatchEvent, WatchSource, WatchSources } from 
 export interface RestClient extends KubeClient {
   /** For `createManager`. Shares the credentials, not the connection, of the calls. */
   readonly watches: WatchSources;
+  /** Reviews of people and their rights. */
+  readonly access: AccessClient;
   close(): Promise<void>;
 }
 
@@ -111,10 +114,11 @@ export function createRestClient(config: ApiConfig, options: TransportOptions): 
       });
     },
 
-    patch: (resource, key, patch, { subresource, signal } = {}) =>
+    patch: (resource, key, patch, { subresource, fieldManager, signal } = {}) =>
       transport.call({
         method: "PATCH",
         path: pathOf(resource, key, subresource),
+        query: { fieldManager },
         body: patch.body,
         contentType: patch.type === "merge" ? "application/merge-patch+json" : "application/json-patch+json",
         signal,
@@ -188,6 +192,7 @@ export function createRestClient(config: ApiConfig, options: TransportOptions): 
     },
 
     watches: (resource, selection) => restSource(transport, resource, selection),
+    access: accessClient(transport),
     close: () => transport.close(),
   };
   return client;

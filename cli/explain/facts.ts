@@ -1,8 +1,7 @@
 /** The chain of facts behind a sentence, from the manager to the machine, each with since when. */
 import { CORDON_ANNOTATION } from "../../api/labels.ts";
-import type { RebootWindow } from "../../api/reboot-window.ts";
+import { windowsOf } from "../../api/openings.ts";
 import { matches } from "../../api/selector.ts";
-import type { UpdateGroup } from "../../api/update-group.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { reasonOf } from "./grant.ts";
 import { conditionOf, leaderOf, type Subject } from "./subject.ts";
@@ -95,16 +94,6 @@ function groupFacts({ group, claimants, target }: Subject, { channels }: Snapsho
     });
   }
   return facts;
-}
-
-/** Windows that bind `group`. */
-export function windowsOf(group: UpdateGroup, windows: readonly RebootWindow[]): RebootWindow[] {
-  return windows.filter(
-    ({ spec, metadata }) =>
-      metadata.deletionTimestamp === undefined &&
-      matches(spec.groupSelector, group.metadata.labels) &&
-      (spec.mode === "Deny" || group.spec.windows === "OnlyInWindows"),
-  );
 }
 
 function windowFacts({ group }: Subject, { windows }: Snapshot, now: number): Fact[] {

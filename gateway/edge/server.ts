@@ -3,7 +3,13 @@
  * request before it asks a route. Clients of these protocols are old, many and never authenticated by TLS; so the
  * listener may be plain (an ingress, or a network that is trusted, is in front) or have the gateway's certificate.
  */
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  type RequestListener,
+  type ServerResponse,
+} from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Address } from "../../ports/address.ts";
@@ -29,15 +35,16 @@ export interface EdgeRequest {
 export interface EdgeAnswer {
   status: number;
   type?: string;
-  headers?: Readonly<Record<string, string>>;
-  body: string;
+  /** Several values make several lines. */
+  headers?: Readonly<Record<string, string | readonly string[]>>;
+  body: string | Buffer;
   /** What follows the body, as it comes: the headers are sent at once. It must end when `gone` of its request aborts. */
   pieces?: AsyncIterable<string>;
 }
 
 /** A protocol of ours. What it throws is answered 500, and logged. */
 export interface Route {
-  /** Paths that are the prefix, or begin with it and a slash. */
+  /** Paths that are the prefix, or begin with it and a slash; empty for all that no other route has. */
   prefix: string;
   /** Most bytes of a body; more is answered 413. */
   maxBody: number;
@@ -62,7 +69,7 @@ export const defaultEdgeLimits: EdgeLimits = {
   headersTimeout: 10_000,
 };
 
-/** Ours need one cookie-less line or two. */
+/** A session's cookie has 4 KiB at most, and a service account's token 2 KiB. */
 const MAX_HEADER = 16 * 1024;
 /** Clients of these protocols ask minutes apart: an idle connection is worth little, ms. */
 const KEEP_ALIVE = 15_000;
@@ -229,14 +236,9 @@ async function sendPieces(
   answer: EdgeAnswer,
   pieces: AsyncIterable<string>,
 ): Promise<void> {
-  response.writeHead(answer.status, {
-    "content-type": answer.type ?? "text/plain; charset=utf-8",
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
-    ...answer.headers,
-  });
+  response.writeHead(answer.status, headersOf(answer));
   response.flushHeaders();
-  if (answer.body !== "") response.write(answer.body);
+  if (answer.body.length > 0) response.write(answer.body);
   for await (const piece of pieces) {
     if (response.closed || response.write(piece)) continue;
     await new Promise<void>((resolve) => {
@@ -251,14 +253,26 @@ function send(request: IncomingMessage, response: ServerResponse, answer: EdgeAn
   // What was not read of a request would be taken for the next one.
   const close = last || !request.complete;
   response.writeHead(answer.status, {
-    "content-type": answer.type ?? "text/plain; charset=utf-8",
-    "content-length": Buffer.byteLength(answer.body),
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
+    ...(hasNoBody(answer) ? {} : { "content-length": Buffer.byteLength(answer.body) }),
     ...(close ? { connection: "close" } : {}),
-    ...answer.headers,
+    ...headersOf(answer),
   });
   response.end(request.method === "HEAD" ? "" : answer.body, () => {
     if (close) request.destroy();
   });
+}
+
+/** RFC 9110 sections 15.3.5 and 15.4.5. */
+function hasNoBody({ status }: EdgeAnswer): boolean {
+  return status === 204 || status === 304;
+}
+
+function headersOf(answer: EdgeAnswer): OutgoingHttpHeaders {
+  const own = Object.entries(answer.headers ?? {});
+  return {
+    ...(hasNoBody(answer) ? {} : { "content-type": answer.type ?? "text/plain; charset=utf-8" }),
+    "x-content-type-options": "nosniff",
+    "cache-control": "no-store",
+    ...Object.fromEntries(own.map(([name, value]) => [name, typeof value === "string" ? value : [...value]])),
+  };
 }

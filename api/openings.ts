@@ -1,7 +1,7 @@
 /** When a group's reboots may begin, from what the manager wrote into the status of windows and groups. */
-import type { RebootWindow } from "../api/reboot-window.ts";
-import type { UpdateGroup } from "../api/update-group.ts";
-import { windowsOf } from "./explain/facts.ts";
+import type { RebootWindow } from "./reboot-window.ts";
+import { matches } from "./selector.ts";
+import type { UpdateGroup } from "./update-group.ts";
 
 /** Wall clock, ms. `end` is null where nothing closes it. */
 export interface Opening {
@@ -74,4 +74,14 @@ function without(span: Span, hole: Span): Span[] {
     { ...span, end: hole.start },
     { ...span, start: hole.end },
   ].filter(({ start, end }) => start < end);
+}
+
+/** Windows that bind `group`. */
+export function windowsOf(group: UpdateGroup, windows: readonly RebootWindow[]): RebootWindow[] {
+  return windows.filter(
+    ({ spec, metadata }) =>
+      metadata.deletionTimestamp === undefined &&
+      matches(spec.groupSelector, group.metadata.labels) &&
+      (spec.mode === "Deny" || group.spec.windows === "OnlyInWindows"),
+  );
 }

@@ -1,0 +1,165 @@
+/** Machines as the console shows them, and the story of one. */
+import { HOLD_ANNOTATION } from "../../api/labels.ts";
+import { timestamp } from "../../api/meta.ts";
+import type { NodeUpdate } from "../../api/node-update.ts";
+import type * as view from "../../console/contract.ts";
+import type { JournalEntry } from "../../coordination/records.ts";
+import type { ForeignShown } from "./foreign.ts";
+
+/** Characters of a message in a list; its story has all of it. */
+const SHOWN_MESSAGE = 300;
+/** Transitions of a story, those of the journal included. */
+const SHOWN_TRANSITIONS = 50;
+
+/** How a NodeUpdate is known in etcd, and in this API: the Node's UID or the machine id. */
+export function uidOf({ metadata, spec }: NodeUpdate): string {
+  return spec.nodeUID ?? spec.machineRef?.machineId ?? metadata.uid ?? metadata.name;
+}
+
+export function viewMachine(update: NodeUpdate): view.Machine {
+  const { metadata, spec, status } = update;
+  return {
+    uid: uidOf(update),
+    name: spec.nodeName ?? metadata.name,
+    kind: spec.machineRef === undefined ? "node" : "machine",
+    group: spec.group,
+    zone: status?.zone ?? spec.machineRef?.labels?.["topology.kubernetes.io/zone"] ?? "",
+    version: status?.running ?? "",
+    target: status?.target ?? "",
+    state: status?.step ?? "Unknown",
+    reason: status?.reason ?? "",
+    message: clip(status?.message ?? ""),
+    since: status?.since,
+    progress: status?.progress,
+    slot: status?.grant !== undefined,
+    connected: status?.connected ?? false,
+  };
+}
+
+export function viewForeign(machine: ForeignShown): view.Machine {
+  const { uid, name, group, version, target, state, reason, message, since, slot, lastSeen, protocol } =
+    machine;
+  return {
+    ...{ uid, name, kind: "foreign", group, zone: machine.zone, version, target, state, reason },
+    message: clip(message),
+    since: since === undefined ? undefined : timestamp(since),
+    slot,
+    lastSeen: lastSeen === undefined ? undefined : timestamp(lastSeen),
+    protocol,
+  };
+}
+
+function clip(text: string): string {
+  return text.length > SHOWN_MESSAGE ? `${text.slice(0, SHOWN_MESSAGE)}…` : text;
+}
+
+/** `journal`: entries about the machine, oldest first. */
+export function storyOf(
+  update: NodeUpdate,
+  journal: readonly JournalEntry[],
+): Omit<view.Story, keyof view.Freshness> {
+  const { metadata, spec, status } = update;
+  const machine = viewMachine(update);
+  const grant = status?.grant;
+  const held = metadata.annotations?.[HOLD_ANNOTATION];
+  return {
+    machine,
+    now: status?.message ?? "Nothing is known of it yet.",
+    next: nextOf(machine, held),
+    slots: (status?.slots ?? []).map(({ name, version, priority, tries, successful }) => ({
+      ...{ name, version, priority, tries, successful },
+      // The word for the slot that runs has a star.
+      running: (name === "A" ? status?.slotA : status?.slotB)?.includes("*") ?? false,
+    })),
+    architecture: status?.architecture,
+    bootId: status?.bootId,
+    machineId: spec.machineRef?.machineId ?? status?.machineId,
+    labels: spec.machineRef?.labels ?? {},
+    grant:
+      grant === undefined
+        ? undefined
+        : {
+            phase: grant.phase,
+            since: grant.since,
+            budgets: grant.budgets,
+            release: grant.release,
+            nonce: grant.nonce,
+          },
+    held,
+    transitions: transitionsOf(status?.transitions ?? [], journal),
+    failed: (status?.failed ?? []).map(({ release, version, reason, message, time }) => ({
+      ...{ release: release ?? "", version, reason, message, time },
+    })),
+    kubectl: `kubectl slipway why ${machine.name}`,
+  };
+}
+
+export function foreignStoryOf(
+  shown: ForeignShown,
+  journal: readonly JournalEntry[],
+): Omit<view.Story, keyof view.Freshness> {
+  const machine = viewForeign(shown);
+  return {
+    machine,
+    now: shown.message === "" ? "Nothing more is known of it." : shown.message,
+    next: shown.slot
+      ? "It gives its slot back itself, when it says that it has rebooted. A person frees it if it never comes back."
+      : "It asks by itself, and is answered by what its group allows then.",
+    slots: [],
+    labels: {},
+    grant:
+      shown.slot && shown.since !== undefined
+        ? { phase: shown.protocol, since: timestamp(shown.since), budgets: [...shown.budgets] }
+        : undefined,
+    transitions: transitionsOf([], journal),
+    failed: shown.failed.map(({ release, reason, message, at }) => ({
+      ...{ release, version: "", reason, message, time: timestamp(at) },
+    })),
+    kubectl: `kubectl slipway locks list`,
+  };
+}
+
+type Told = view.Story["transitions"][number];
+
+/** The status' own, which end where its list is full, and from the journal what lies before. */
+function transitionsOf(own: readonly Told[], journal: readonly JournalEntry[]): Told[] {
+  const oldest = own.at(-1)?.time;
+  const before = oldest === undefined ? Infinity : Date.parse(oldest);
+  const older = journal
+    .filter(({ at }) => at < before)
+    .map(({ at, what, reason, message }) => ({ step: what, time: timestamp(at), reason, message }))
+    .toReversed();
+  return [...own, ...older].slice(0, SHOWN_TRANSITIONS);
+}
+
+/** What comes after the state that a machine is in. */
+function nextOf(machine: view.Machine, held: string | undefined): string {
+  const to = machine.target === "" ? "its target" : machine.target;
+  if (held !== undefined && machine.state !== "Rebooting") {
+    return "A person holds it: no slot is given to it until the hold ends.";
+  }
+  switch (machine.state) {
+    case "Idle":
+      return machine.target === "" || machine.target === machine.version
+        ? "Nothing is to be done until its group moves to another release."
+        : `It stages ${to} as soon as its group lets it.`;
+    case "Staging":
+      return `Once ${to} is verified in its passive slot, it waits for its turn to reboot.`;
+    case "Staged":
+      return "It reboots when a slot of each of its budgets is free, its window is open, and it is its turn.";
+    case "Granting":
+      return "With its slot it is cordoned and drained.";
+    case "Draining":
+      return "Once its Pods have left, its agent asks to commit, and reboots.";
+    case "Rebooting":
+      return `It comes back with ${to}, or falls back by itself to what it ran.`;
+    case "Verifying":
+      return "When its release checks pass, it is uncordoned and gives its slot back.";
+    case "Suspect":
+      return "Its slot stays taken until it comes back. If it never does, a person frees the slot.";
+    case "Failed":
+      return "It keeps what it runs, and is not given this release again unless a person says so.";
+    case "Unknown":
+      return "The manager looks at it next.";
+  }
+}
