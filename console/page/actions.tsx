@@ -15,7 +15,17 @@ import {
 } from "./consequences.ts";
 import type { Question } from "./parts/question.tsx";
 
-function Ask({ label, of, question, danger }: { label: string; of: string; question: Question; danger?: boolean }) {
+function Ask({
+  label,
+  of,
+  question,
+  danger,
+}: {
+  label: string;
+  of: string;
+  question: Question;
+  danger?: boolean;
+}) {
   const app = useApp();
   return (
     <button
@@ -104,7 +114,8 @@ export function GroupActions({ group }: { group: Group }) {
 export function ChannelActions({ channel }: { channel: Channel }) {
   const { model } = useApp();
   const releases = [...(model.releases.value?.values() ?? [])].filter(
-    ({ name, quarantined, refused }) => name !== channel.release && quarantined === undefined && refused === undefined,
+    ({ name, quarantined, refused }) =>
+      name !== channel.release && quarantined === undefined && refused === undefined,
   );
   // Newest first: that is the one that is promoted.
   releases.sort((a, b) => (b.createdAt ?? "").localeCompare(a.createdAt ?? ""));
@@ -152,8 +163,8 @@ export function ReleaseActions({ release }: { release: Release }) {
             title: `Lift the quarantine of ${name}`,
             consequences: lifting(release),
             confirm: "Lift",
+            reason: "Why it may go on",
             path: writes.lift(name),
-            body: {},
           }}
         />
       </div>

@@ -11,7 +11,7 @@ export class Announcer {
   readonly text = signal("");
   readonly #timers: Timers;
   readonly #waiting = new Map<string, string>();
-  #cancel: (() => void) | undefined;
+  #due = false;
   #last = 0;
 
   constructor(timers: Timers) {
@@ -22,12 +22,13 @@ export class Announcer {
   say(subject: string, sentence: string): void {
     this.#waiting.delete(subject);
     this.#waiting.set(subject, sentence);
-    const wait = Math.max(0, this.#last + EVERY - this.#timers.now());
-    this.#cancel ??= this.#timers.after(wait, () => this.#speak());
+    if (this.#due) return;
+    this.#due = true;
+    this.#timers.after(Math.max(0, this.#last + EVERY - this.#timers.now()), () => this.#speak());
   }
 
   #speak(): void {
-    this.#cancel = undefined;
+    this.#due = false;
     this.#last = this.#timers.now();
     const all = [...this.#waiting.values()];
     this.#waiting.clear();

@@ -1,5 +1,5 @@
 /** Calls of the JSON API. Paths are relative, so that the page may be served below a folder. */
-import type { Action, Done, Me, Problem, SignInWays, Story, Versions } from "../contract.ts";
+import type { Done, Me, Problem, SignInWays, Story, Versions } from "../contract.ts";
 
 /** `refusal.error` says which kind; one without an answer is `Unavailable`. */
 export class Refused extends Error {
@@ -16,7 +16,7 @@ export class Refused extends Error {
 const DEADLINE = 20_000;
 
 /** Shows that a request is the page's own: another site can't send it (cross-site request forgery). */
-const OWN = { "x-slipway-console": "1" };
+const OWN = { "x-slipway-request": "1" };
 
 async function call<T>(method: string, path: string, body?: object): Promise<T> {
   let response: Response;
@@ -54,8 +54,8 @@ const part = encodeURIComponent;
 export const api = {
   me: () => call<Me>("GET", "api/v1/me"),
   ways: () => call<SignInWays>("GET", "api/v1/sign-in"),
-  signIn: (token: string) => call<Me>("POST", "api/v1/sign-in", { token }),
-  signOut: () => call<undefined>("POST", "api/v1/sign-out", {}),
+  signIn: (token: string) => call<Me>("POST", "api/v1/session", { token }),
+  signOut: () => call<undefined>("DELETE", "api/v1/session"),
   story: (uid: string) => call<Story>("GET", `api/v1/machines/${part(uid)}`),
   versions: (group: string | undefined) =>
     call<Versions>("GET", `api/v1/versions${group === undefined ? "" : `?group=${part(group)}`}`),
@@ -74,5 +74,3 @@ export const writes = {
   assign: () => "assign",
   steal: (uid: string) => `machines/${part(uid)}/steal`,
 };
-
-export type { Action };

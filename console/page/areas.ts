@@ -13,7 +13,11 @@ export interface Area {
 }
 
 /** Most machines at the bottom, what is rare together on top. Counts hold until the next point. */
-export function areas({ times, series }: Pick<Versions, "times" | "series">, width: number, height: number): Area[] {
+export function areas(
+  { times, series }: Pick<Versions, "times" | "series">,
+  width: number,
+  height: number,
+): Area[] {
   const at = times.map((time) => Date.parse(time));
   const [first = 0, last = 0] = [at[0], at.at(-1)];
   const layers = series.slice(0, SERIES_SHOWN).map(({ version, counts }) => ({
@@ -27,7 +31,8 @@ export function areas({ times, series }: Pick<Versions, "times" | "series">, wid
   }
   const totals = at.map((_, index) => layers.reduce((sum, { counts }) => sum + (counts[index] ?? 0), 0));
   const top = Math.max(1, ...totals);
-  const x = (index: number): number => (last === first ? 0 : (((at[index] ?? 0) - first) / (last - first)) * width);
+  const x = (index: number): number =>
+    last === first ? 0 : (((at[index] ?? 0) - first) / (last - first)) * width;
   const y = (value: number): number => height - (value / top) * height;
   const below = at.map(() => 0);
   return layers.map(({ label, counts }) => {
@@ -37,6 +42,7 @@ export function areas({ times, series }: Pick<Versions, "times" | "series">, wid
   });
 }
 
+/** Along the top to the right, and back along the bottom, in steps. */
 function steps(
   bottom: readonly number[],
   top: readonly number[],
@@ -45,11 +51,10 @@ function steps(
   width: number,
 ): string {
   const round = (value: number): string => String(Math.round(value * 10) / 10);
-  const there = top.map((value, index) => `${round(x(index))} ${round(y(value))}H${round(index + 1 < top.length ? x(index + 1) : width)}`);
-  const back = bottom
-    .map((value, index) => `${round(index + 1 < bottom.length ? x(index + 1) : width)} ${round(y(value))}H${round(x(index))}`)
-    .reverse();
-  return `M${there.join("V_").replaceAll(/V_\S+ /g, "V")}V${back.join("V_").replaceAll(/V_\S+ /g, "V").replace(/^\S+ /, "")}Z`;
+  const end = (index: number): string => round(index + 1 < top.length ? x(index + 1) : width);
+  const there = top.map((value, index) => `V${round(y(value))}H${end(index)}`);
+  const back = bottom.map((value, index) => `V${round(y(value))}H${round(x(index))}`).toReversed();
+  return `M0 ${round(y(bottom[0] ?? 0))}${there.join("")}${back.join("")}Z`;
 }
 
 /** Indexes of at most `most` of them, evenly, newest first. */

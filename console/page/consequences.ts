@@ -43,7 +43,9 @@ export function rollingBack(group: Group, to: string, channels: Iterable<Channel
       : `Channel ${followed.name} points at ${to} from then on.`,
     ...(others.length === 0
       ? []
-      : [`${others.join(", ")} ${others.length === 1 ? "follows" : "follow"} the channel too, and will not move back by this.`]),
+      : [
+          `${others.join(", ")} ${others.length === 1 ? "follows" : "follow"} the channel too, and will not move back by this.`,
+        ]),
     `${plural(group.counts.updated, "machine")} may reboot, ${most(group)}.`,
   ];
 }
@@ -57,7 +59,9 @@ export function promoting(channel: Channel, release: Release, groups: Iterable<G
     followers.length === 0
       ? "No group follows it: nothing moves."
       : `${followers.map(({ name }) => name).join(", ")} ${followers.length === 1 ? "moves" : "move"} to it: ${plural(machines, "machine")}, stage by stage from the first.`,
-    ...(paused.length === 0 ? [] : [`${paused.join(", ")} ${paused.length === 1 ? "is" : "are"} paused, and will not begin.`]),
+    ...(paused.length === 0
+      ? []
+      : [`${paused.join(", ")} ${paused.length === 1 ? "is" : "are"} paused, and will not begin.`]),
     ...channel.architectures.map(({ architecture, release: own }) => `${architecture} stays at ${own}.`),
   ];
 }

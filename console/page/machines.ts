@@ -34,13 +34,17 @@ export class Machines {
     return this.#cells.size;
   }
 
-  get(uid: string): Cell | undefined {
-    return this.#cells.get(uid);
+  /** Whoever calls this while it draws is drawn anew with each batch. */
+  current(uid: string): Cell | undefined {
+    return this.revision.value < 0 ? undefined : this.#cells.get(uid);
   }
 
-  /** By name; the machines of a zone in the order of theirs. */
+  /** By name; the machines of a zone in the order of theirs. Whoever calls this while it draws is drawn anew with each batch. */
   zones(): Zone[] {
-    return [...this.#zones.values()].filter(({ cells }) => cells.length > 0).sort((a, b) => byName(a.name, b.name));
+    if (this.revision.value === 0) return [];
+    return [...this.#zones.values()]
+      .filter(({ cells }) => cells.length > 0)
+      .sort((a, b) => byName(a.name, b.name));
   }
 
   put(machine: Machine): void {

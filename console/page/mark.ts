@@ -18,7 +18,11 @@ export type Mark = (typeof MARKS)[number];
 /** `glyph` tells the marks apart without their colours. */
 export const LOOKS: Readonly<Record<Mark, { glyph: string; label: string; meaning: string }>> = {
   failed: { glyph: "✕", label: "Failed", meaning: "the release failed here" },
-  suspect: { glyph: "?", label: "Suspect", meaning: "away longer than its boot may take; its slot stays taken" },
+  suspect: {
+    glyph: "?",
+    label: "Suspect",
+    meaning: "away longer than its boot may take; its slot stays taken",
+  },
   rebooting: { glyph: "R", label: "Rebooting", meaning: "may reboot now, or does" },
   draining: { glyph: "D", label: "Draining", meaning: "has a slot; Pods leave" },
   verifying: { glyph: "V", label: "Verifying", meaning: "is back; release checks run" },
@@ -40,7 +44,12 @@ const BY_STATE: Partial<Record<Machine["state"], Mark>> = {
 };
 
 /** A machine that reboots is not connected by design, so only one at rest is without a word. */
-export function markOf({ state, connected, version, target }: Pick<Machine, "state" | "connected" | "version" | "target">): Mark {
+export function markOf({
+  state,
+  connected,
+  version,
+  target,
+}: Pick<Machine, "state" | "connected" | "version" | "target">): Mark {
   const known = BY_STATE[state];
   if (known !== undefined) return known;
   if (connected === false) return "unknown";

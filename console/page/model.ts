@@ -100,7 +100,7 @@ export class Model {
   }
 
   #of(topic: Exclude<Topic, "fleet" | "machines">): Signal<Keyed<unknown> | undefined> {
-    return this[topic] as Signal<Keyed<unknown> | undefined>;
+    return this[topic];
   }
 }
 

@@ -23,7 +23,7 @@ export function parseRoute(hash: string): Route {
   const query = new URLSearchParams(search);
   const [view = "", name] = path.split("/").map(decode);
   if (view === "groups" && name !== undefined && name !== "") return { view: "group", group: name, query };
-  return { view: view in VIEWS ? (view as View) : "rollouts", query };
+  return { view: Object.hasOwn(VIEWS, view) ? (view as View) : "rollouts", query };
 }
 
 /** Addresses are typed by people too. */

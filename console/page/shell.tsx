@@ -32,10 +32,14 @@ export function Shell({ link, onSignOut }: { link: Link; onSignOut: () => void }
   useAnnouncements();
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => {
-        event.preventDefault();
-        heading.current?.focus();
-      }}>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          event.preventDefault();
+          heading.current?.focus();
+        }}
+      >
         To the content
       </a>
       <header class="top">
@@ -45,7 +49,7 @@ export function Shell({ link, onSignOut }: { link: Link; onSignOut: () => void }
         <LinkState link={link} />
         <div class="who">
           <span title={me.groups.join(", ")}>{me.user}</span>
-          {Object.values(me.may).every((may) => may !== true) && <span class="note">may read only</span>}
+          {!Object.values(me.may).includes(true) && <span class="note">may read only</span>}
           <CommandButton command={me.kubectl} of="your rights" />
           <button type="button" onClick={onSignOut}>
             Sign out
@@ -110,7 +114,8 @@ function LinkState({ link }: { link: Link }) {
   if (link.state === "lost") {
     return (
       <p class="link bad">
-        <b>Stale</b> since {clockSeconds(link.since)}: no connection to the gateway for {duration(now.value - link.since)}
+        <b>Stale</b> since {clockSeconds(link.since)}: no connection to the gateway for{" "}
+        {duration(now.value - link.since)}
       </p>
     );
   }
@@ -138,7 +143,10 @@ function useAnnouncements(): void {
     for (const [name, group] of groups ?? []) {
       const known = before.current?.get(name);
       if (known === undefined) continue;
-      const changed = known.state !== group.state || known.stage !== group.stage || known.counts.updated !== group.counts.updated;
+      const changed =
+        known.state !== group.state ||
+        known.stage !== group.stage ||
+        known.counts.updated !== group.counts.updated;
       if (changed) announcer.say(name, sentenceOf(group));
     }
     before.current = groups;

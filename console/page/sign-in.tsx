@@ -64,7 +64,8 @@ export function SignIn({ note, onSignedIn }: { note: string | undefined; onSigne
           />
         </label>
         <p class="note">
-          <code>kubectl create token NAME --duration 8h</code> prints one of a service account. It is not kept in this page.
+          <code>kubectl create token NAME --duration 8h</code> prints one of a service account. It is not kept
+          in this page.
         </p>
         <button type="submit" class="primary" disabled={busy}>
           {busy ? "Signing in …" : "Sign in"}

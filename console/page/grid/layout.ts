@@ -25,7 +25,12 @@ export function layOut(cells: number, width: number, size: number): Layout {
   return { columns, rows, pitch, size, width: columns * pitch - GAP, height: rows * pitch - GAP };
 }
 
-export function cellAt({ columns, rows, pitch }: Layout, x: number, y: number, cells: number): number | undefined {
+export function cellAt(
+  { columns, rows, pitch }: Layout,
+  x: number,
+  y: number,
+  cells: number,
+): number | undefined {
   const [column, row] = [Math.floor(x / pitch), Math.floor(y / pitch)];
   if (column < 0 || column >= columns || row < 0 || row >= rows) return undefined;
   const index = row * columns + column;
@@ -33,7 +38,13 @@ export function cellAt({ columns, rows, pitch }: Layout, x: number, y: number, c
 }
 
 /** Where the keyboard goes from `index`; undefined for a key that does not move. As in the ARIA grid pattern. */
-export function moved(index: number, key: string, control: boolean, cells: number, columns: number): number | undefined {
+export function moved(
+  index: number,
+  key: string,
+  control: boolean,
+  cells: number,
+  columns: number,
+): number | undefined {
   const rowStart = index - (index % columns);
   const page = columns * 10;
   const to = {

@@ -17,7 +17,13 @@ export function makePictures(size: number, scale: number, styled: Element): Pict
   return Object.fromEntries(pictures) as Pictures;
 }
 
-function draw(pen: CanvasRenderingContext2D, mark: Mark, size: number, scale: number, style: CSSStyleDeclaration): void {
+function draw(
+  pen: CanvasRenderingContext2D,
+  mark: Mark,
+  size: number,
+  scale: number,
+  style: CSSStyleDeclaration,
+): void {
   const colour = (part: string): string => style.getPropertyValue(`--${mark}-${part}`).trim();
   pen.scale(scale, scale);
   pen.beginPath();

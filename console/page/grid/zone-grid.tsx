@@ -40,11 +40,15 @@ export function ZoneGrid(props: ZoneGridProps) {
   const draw = (all: boolean): void => {
     if (canvas.current === null || width === 0) return;
     const key = `${look} ${size} ${scale}`;
-    if (painted.current?.key !== key) painted.current = { pictures: makePictures(size, scale, canvas.current), key };
+    if (painted.current?.key !== key)
+      painted.current = { pictures: makePictures(size, scale, canvas.current), key };
     const dirty = all ? undefined : zone.dirty;
     const one = (index: number) => {
       const cell = zone.cells[index];
-      return { mark: cell?.mark ?? ("unknown" as const), dimmed: cell !== undefined && strong?.(cell) === false };
+      return {
+        mark: cell?.mark ?? ("unknown" as const),
+        dimmed: cell !== undefined && strong?.(cell) === false,
+      };
     };
     paint(canvas.current, layout, scale, painted.current.pictures, cells, one, dirty);
     zone.dirty = new Set();
@@ -60,8 +64,7 @@ export function ZoneGrid(props: ZoneGridProps) {
   useLayoutEffect(() => draw(true), [width, size, cells, strong, look, scale]);
   // Between two renders of the view only what changed is painted.
   useSignalEffect(() => {
-    model.machines.revision.value;
-    draw(false);
+    if (model.machines.revision.value > 0) draw(false);
   });
   const index = Math.min(at, cells - 1);
   const cell = zone.cells[index];
@@ -101,11 +104,20 @@ export function ZoneGrid(props: ZoneGridProps) {
           event.preventDefault();
         }}
       >
-        <canvas ref={canvas} aria-hidden="true" style={{ width: `${layout.width}px`, height: `${layout.height}px` }} />
+        <canvas
+          ref={canvas}
+          aria-hidden="true"
+          style={{ width: `${layout.width}px`, height: `${layout.height}px` }}
+        />
         {zone.cells
           .filter(({ machine }) => selected.has(machine.uid) || machine.uid === shown)
           .map((each) => (
-            <Frame key={each.machine.uid} layout={layout} index={each.index} kind={each.machine.uid === shown ? "shown" : "chosen"} />
+            <Frame
+              key={each.machine.uid}
+              layout={layout}
+              index={each.index}
+              kind={each.machine.uid === shown ? "shown" : "chosen"}
+            />
           ))}
         <div role="row" aria-rowindex={Math.floor(index / layout.columns) + 1}>
           {cell !== undefined && (

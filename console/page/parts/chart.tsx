@@ -32,7 +32,8 @@ export function VersionChart({ group }: { group?: string }) {
     };
   }, [group]);
   if (versions === undefined) return <p class="empty">Reading the history …</p>;
-  if (versions.times.length === 0) return <p class="empty">No history yet: a point is kept every few minutes.</p>;
+  if (versions.times.length === 0)
+    return <p class="empty">No history yet: a point is kept every few minutes.</p>;
   return <Chart versions={versions} />;
 }
 

@@ -40,8 +40,17 @@ export function Stages({ group }: { group: Group }) {
       {group.stages.map(({ name, state, verified, size }) => (
         <li key={name} class={state.toLowerCase()} aria-current={state === "Open" ? "step" : undefined}>
           <span aria-hidden="true">{STAGE_SIGNS[state]}</span> {name}{" "}
-          <Num value={verified} of={`verified in ${name}`} command={commands.stage(group.name, name, "verified")} />/
-          <Num value={size} of={`machines up to ${name}`} command={commands.stage(group.name, name, "size")} />
+          <Num
+            value={verified}
+            of={`verified in ${name}`}
+            command={commands.stage(group.name, name, "verified")}
+          />
+          /
+          <Num
+            value={size}
+            of={`machines up to ${name}`}
+            command={commands.stage(group.name, name, "size")}
+          />
           <span class="unseen">, {state.toLowerCase()}</span>
         </li>
       ))}

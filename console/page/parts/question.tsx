@@ -27,7 +27,10 @@ export interface Question {
   };
 }
 
-type Stand = { step: "asked" | "sent" } | { step: "refused"; refusal: Refused } | { step: "done"; done: Done };
+type Stand =
+  | { step: "asked" | "sent" }
+  | { step: "refused"; refusal: Refused }
+  | { step: "done"; done: Done };
 
 const LONGEST_REASON = 200;
 
@@ -134,7 +137,11 @@ function Asked({ question }: { question: Question }) {
             )}
             {owned && question.forcible === true && (
               <label class="check">
-                <input type="checkbox" checked={force} onChange={(event) => setForce(event.currentTarget.checked)} />
+                <input
+                  type="checkbox"
+                  checked={force}
+                  onChange={(event) => setForce(event.currentTarget.checked)}
+                />
                 Take the field all the same. Whoever owns it may set it back.
               </label>
             )}
@@ -150,7 +157,11 @@ function Asked({ question }: { question: Question }) {
               <button type="button" onClick={() => box.current?.close()}>
                 Cancel
               </button>
-              <button type="submit" class={question.danger ? "danger" : "primary"} disabled={stand.step === "sent"}>
+              <button
+                type="submit"
+                class={question.danger ? "danger" : "primary"}
+                disabled={stand.step === "sent"}
+              >
                 {stand.step === "sent" ? "Sending …" : question.confirm}
               </button>
             </>

@@ -34,7 +34,10 @@ export function ActivityView() {
           { head: "When", cell: ({ time }) => <Ago time={time} /> },
           { head: "What", header: true, cell: ({ what }) => what },
           { head: "Machine", cell: ({ uid, machine }) => <MachineLink uid={uid} name={machine} /> },
-          { head: "Group", cell: ({ group }) => (group === "" ? "" : <a href={href.group(group)}>{group}</a>) },
+          {
+            head: "Group",
+            cell: ({ group }) => (group === "" ? "" : <a href={href.group(group)}>{group}</a>),
+          },
           {
             head: "Why",
             cell: ({ reason, message }) => (

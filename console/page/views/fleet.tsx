@@ -28,7 +28,6 @@ export function FleetView() {
     return ({ mark, machine }: Cell): boolean =>
       (marks.size === 0 || marks.has(mark)) && (wanted === "" || machine.name.toLowerCase().includes(wanted));
   }, [marks, wanted]);
-  model.machines.revision.value;
   const zones = model.machines.zones();
   const all = tally(zones.flatMap(({ cells }) => cells));
   const select = (cells: readonly Cell[], on: boolean): void => {
@@ -70,11 +69,14 @@ export function FleetView() {
         )}
         {model.machines.omitted.value > 0 && (
           <p class="note">
-            {count(model.machines.omitted.value)} more machines are not drawn: choose a group to see all of it.
+            {count(model.machines.omitted.value)} more machines are not drawn: choose a group to see all of
+            it.
           </p>
         )}
         {zones.length === 0 && (
-          <p class="empty">{model.machines.complete.value ? "No machine is here." : "Reading the machines …"}</p>
+          <p class="empty">
+            {model.machines.complete.value ? "No machine is here." : "Reading the machines …"}
+          </p>
         )}
         {zones.map((zone, index) => (
           <ZoneSection
@@ -142,7 +144,12 @@ function Legend({
     <ul class="legend" aria-label="What the signs mean; press one to see only those machines">
       {MARKS.map((mark) => (
         <li key={mark}>
-          <button type="button" aria-pressed={marks.has(mark)} title={LOOKS[mark].meaning} onClick={() => onToggle(mark)}>
+          <button
+            type="button"
+            aria-pressed={marks.has(mark)}
+            title={LOOKS[mark].meaning}
+            onClick={() => onToggle(mark)}
+          >
             <MarkSign mark={mark} />
             {LOOKS[mark].label} <b>{count(counts[mark])}</b>
           </button>

@@ -10,7 +10,7 @@ import { Progress } from "../parts/progress.tsx";
 import { Table } from "../parts/table.tsx";
 import { Ago, At } from "../parts/time.tsx";
 import { href } from "../route.ts";
-import { goal, GroupCounts } from "./rollouts.tsx";
+import { GroupCounts, goal } from "./rollouts.tsx";
 import { BudgetCard } from "./slots.tsx";
 
 const OPENINGS = 5;
@@ -105,14 +105,22 @@ function StageTable({ group }: { group: Group }) {
             head: "Verified",
             number: true,
             cell: ({ name, verified }) => (
-              <Num value={verified} of={`verified in ${name}`} command={commands.stage(group.name, name, "verified")} />
+              <Num
+                value={verified}
+                of={`verified in ${name}`}
+                command={commands.stage(group.name, name, "verified")}
+              />
             ),
           },
           {
             head: "Size",
             number: true,
             cell: ({ name, size }) => (
-              <Num value={size} of={`machines up to ${name}`} command={commands.stage(group.name, name, "size")} />
+              <Num
+                value={size}
+                of={`machines up to ${name}`}
+                command={commands.stage(group.name, name, "size")}
+              />
             ),
           },
           { head: "Opened", cell: ({ openedAt }) => <Ago time={openedAt} /> },
@@ -136,7 +144,8 @@ function Openings({ name }: { name: string }) {
       <ul class="plain">
         {found.openings.slice(0, OPENINGS).map(({ start, end, windows }) => (
           <li key={start}>
-            <At time={start} /> to {end === undefined ? "no end" : <At time={end} />} <span class="note">{windows.join(", ")}</span>
+            <At time={start} /> to {end === undefined ? "no end" : <At time={end} />}{" "}
+            <span class="note">{windows.join(", ")}</span>
           </li>
         ))}
       </ul>

@@ -60,7 +60,8 @@ function Channels() {
             head: "Points at",
             cell: ({ release, version, refused }) => (
               <>
-                {release} {version !== undefined && version !== release && <span class="note">{version}</span>}
+                {release}{" "}
+                {version !== undefined && version !== release && <span class="note">{version}</span>}
                 {refused !== undefined && <p class="bad">{refused.message}</p>}
               </>
             ),

@@ -27,7 +27,8 @@ export function RolloutsView() {
         <p class="empty">Reading the groups …</p>
       ) : groups.size === 0 ? (
         <p class="empty">
-          There is no UpdateGroup yet. Nothing happens to a machine until a group selects it: <code>kubectl apply</code> one.
+          There is no UpdateGroup yet. Nothing happens to a machine until a group selects it:{" "}
+          <code>kubectl apply</code> one.
         </p>
       ) : (
         <div class="groups">
@@ -48,7 +49,8 @@ function FleetNumbers() {
   const fleet = useApp().model.fleet.value;
   if (fleet === undefined) return null;
   const { states, total, kubectl } = fleet;
-  const sum = (...names: (keyof typeof states)[]): number => names.reduce((all, name) => all + (states[name] ?? 0), 0);
+  const sum = (...names: (keyof typeof states)[]): number =>
+    names.reduce((all, name) => all + (states[name] ?? 0), 0);
   const numbers: [string, number, string][] = [
     ["machines", total, ""],
     ["staging", sum("Staging"), ""],
@@ -135,8 +137,13 @@ export function GroupCounts({ group }: { group: Group }) {
       </li>
       {counts.foreign > 0 && (
         <li>
-          <Num value={counts.foreignUpdated} of="updated without our agent" command="kubectl slipway machines" /> of{" "}
-          <Num value={counts.foreign} of="machines without our agent" command="kubectl slipway machines" /> without our agent
+          <Num
+            value={counts.foreignUpdated}
+            of="updated without our agent"
+            command="kubectl slipway machines"
+          />{" "}
+          of <Num value={counts.foreign} of="machines without our agent" command="kubectl slipway machines" />{" "}
+          without our agent
         </li>
       )}
       <li>

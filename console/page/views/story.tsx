@@ -18,8 +18,7 @@ export function StoryPanel({ uid, onClose }: { uid: string; onClose: () => void 
   const [story, setStory] = useState<Story | undefined>(undefined);
   const [refused, setRefused] = useState<string | undefined>(undefined);
   const heading = useRef<HTMLHeadingElement>(null);
-  model.machines.revision.value;
-  const machine = model.machines.get(uid)?.machine;
+  const machine = model.machines.current(uid)?.machine;
   const shown = story?.machine.uid === uid ? story : undefined;
   const read = useRef(0);
   useEffect(() => {
@@ -41,7 +40,15 @@ export function StoryPanel({ uid, onClose }: { uid: string; onClose: () => void 
       cancel();
     };
     // Whatever the stream says anew of the machine is a reason to read its story again.
-  }, [uid, machine?.state, machine?.reason, machine?.message, machine?.version, machine?.progress, machine?.connected]);
+  }, [
+    uid,
+    machine?.state,
+    machine?.reason,
+    machine?.message,
+    machine?.version,
+    machine?.progress,
+    machine?.connected,
+  ]);
   useEffect(() => heading.current?.focus(), [uid]);
   return (
     <aside class="story" aria-labelledby="story-name">
@@ -54,7 +61,11 @@ export function StoryPanel({ uid, onClose }: { uid: string; onClose: () => void 
         </button>
       </header>
       {refused !== undefined && <p class="refusal">{refused}</p>}
-      {shown === undefined ? refused === undefined && <p class="empty">Reading its story …</p> : <Told story={shown} />}
+      {shown === undefined ? (
+        refused === undefined && <p class="empty">Reading its story …</p>
+      ) : (
+        <Told story={shown} />
+      )}
     </aside>
   );
 }

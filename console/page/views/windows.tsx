@@ -85,14 +85,25 @@ function DayRow({ day: { start, bars }, now }: { day: Day; now: number }) {
         ))}
         {today && <line class="now" x1={at} x2={at} y1="0" y2="22" />}
       </svg>
-      <span class="bars">{bars.length === 0 ? <span class="unseen">no opening</span> : bars.map((bar) => textOf(bar, start)).join("; ")}</span>
+      <span class="bars">
+        {bars.length === 0 ? (
+          <span class="unseen">no opening</span>
+        ) : (
+          bars.map((bar) => textOf(bar, start)).join("; ")
+        )}
+      </span>
     </li>
   );
 }
 
 function textOf({ label, deny, start, end }: Bar, dayStart: number): string {
   const from = start < dayStart ? "from before" : clock(start);
-  const to = end === Number.POSITIVE_INFINITY ? "no end" : startOfDay(end) === dayStart ? clock(end) : `${day(end)} ${clock(end)}`;
+  const to =
+    end === Number.POSITIVE_INFINITY
+      ? "no end"
+      : startOfDay(end) === dayStart
+        ? clock(end)
+        : `${day(end)} ${clock(end)}`;
   return `${deny ? "✕ frozen: " : ""}${label} ${from} to ${to}`;
 }
 
@@ -119,7 +130,11 @@ function WindowTable() {
           {
             head: "Mode",
             cell: ({ mode }) =>
-              mode === "Deny" ? <Badge sign="✕" label="Freeze" tone="bad" /> : <Badge sign="✓" label="Allow" tone="good" />,
+              mode === "Deny" ? (
+                <Badge sign="✕" label="Freeze" tone="bad" />
+              ) : (
+                <Badge sign="✓" label="Allow" tone="good" />
+              ),
           },
           {
             head: "When",
@@ -135,7 +150,13 @@ function WindowTable() {
             cell: ({ open, closesAt, openings }) =>
               open ? (
                 <>
-                  in force{closesAt !== undefined && <> until <At time={closesAt} /></>}
+                  in force
+                  {closesAt !== undefined && (
+                    <>
+                      {" "}
+                      until <At time={closesAt} />
+                    </>
+                  )}
                 </>
               ) : openings[0] === undefined ? (
                 "no opening"
