@@ -37,6 +37,19 @@ async function call<T>(method: string, path: string, body?: object): Promise<T> 
   throw new Refused(problemOf(response.status, text));
 }
 
+/** Why a stream is refused, which EventSource does not tell; undefined where it is not. */
+export async function whyNot(path: string): Promise<Problem | undefined> {
+  const stop = new AbortController();
+  try {
+    const response = await fetch(path, { credentials: "same-origin", cache: "no-store", signal: stop.signal });
+    return response.ok ? undefined : problemOf(response.status, await response.text());
+  } catch {
+    return undefined;
+  } finally {
+    stop.abort();
+  }
+}
+
 /** What lies in between (a proxy) may answer with something else than the contract's. */
 function problemOf(status: number, text: string): Problem {
   try {

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { Announcer } from "./announce.ts";
 import { FakeTimers } from "./fake-timers.ts";
 import { group } from "./fake-views.ts";
-import { eventsPath, Feed, type Stream } from "./feed.ts";
+import { eventsPath, Feed, type Stream, worst } from "./feed.ts";
 import { Model } from "./model.ts";
 
 /** A stream whose faults a test makes: a browser reports none of them when it is told to. */
@@ -34,7 +34,11 @@ function start() {
   const streams: FakeStream[] = [];
   let refused = 0;
   const feed = new Feed({
-    ...{ model, timers, path: "events", refused: () => (refused += 1) },
+    ...{ model, timers, path: "events" },
+    whyNot: async () => {
+      refused += 1;
+      return "RBAC does not allow it.";
+    },
     open: () => {
       const stream = new FakeStream();
       streams.push(stream);
@@ -86,6 +90,17 @@ test("an error is a loss at once; the browser opens it again by itself unless it
     expect(streams).toHaveLength(before + 1);
   }
   expect(refusals()).toBe(7);
+});
+
+test("a refused stream says why", async () => {
+  const { feed, last } = start();
+  last().closed = true;
+  last().error();
+  await expect.poll(() => feed.link.value).toMatchObject({ state: "lost", why: "RBAC does not allow it." });
+  last().open();
+  expect(feed.link.value).toEqual({ state: "live" });
+  expect(worst([{ state: "live" }, { state: "lost", since: 1 }])).toEqual({ state: "lost", since: 1 });
+  expect(worst([{ state: "live" }, { state: "connecting" }])).toEqual({ state: "connecting" });
 });
 
 test("one that was stopped stays closed", () => {

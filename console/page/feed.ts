@@ -23,8 +23,17 @@ const SILENCE = 45_000;
 const FIRST_RETRY = 1000;
 const LAST_RETRY = 30_000;
 
-/** `live`: events come. `lost`: none do, since then. */
-export type Link = { state: "connecting" } | { state: "live" } | { state: "lost"; since: number };
+/** `live`: events come. `lost`: none do, since then; where the server said why it gives none, it is there. */
+export type Link =
+  | { state: "connecting" }
+  | { state: "live" }
+  | { state: "lost"; since: number; why?: string | undefined };
+
+/** Of several streams, the one that a person must know of. */
+export function worst(links: readonly Link[]): Link {
+  const find = (state: Link["state"]): Link | undefined => links.find((link) => link.state === state);
+  return find("lost") ?? find("connecting") ?? { state: "live" };
+}
 
 export class Feed {
   readonly link: Signal<Link> = signal({ state: "connecting" });
@@ -32,7 +41,7 @@ export class Feed {
   readonly #timers: Timers;
   readonly #path: string;
   readonly #open: (path: string) => Stream;
-  readonly #refused: () => void;
+  readonly #whyNot: (path: string) => Promise<string | undefined>;
   #stream: Stream | undefined;
   #cancelRetry: () => void = () => {};
   #cancelWatch: () => void = () => {};
@@ -41,19 +50,19 @@ export class Feed {
   #waiting: (() => void)[] = [];
   #stopped = false;
 
-  /** `refused`: the stream ended for good, perhaps because nobody is signed in any more. */
+  /** `whyNot` asks the server why it refused the stream; undefined where it does not, or not any more. */
   constructor(options: {
     model: Model;
     timers: Timers;
     path: string;
     open: (path: string) => Stream;
-    refused: () => void;
+    whyNot: (path: string) => Promise<string | undefined>;
   }) {
     this.#model = options.model;
     this.#timers = options.timers;
     this.#path = options.path;
     this.#open = options.open;
-    this.#refused = options.refused;
+    this.#whyNot = options.whyNot;
     this.#heard = options.timers.now();
     this.#connect();
     this.#watch();
@@ -80,8 +89,11 @@ export class Feed {
     stream.onError(() => {
       this.#lose();
       if (!stream.closed || this.#stopped) return;
-      this.#refused();
       this.#again();
+      void this.#whyNot(this.#path).then((why) => {
+        const link = this.link.peek();
+        if (link.state === "lost") this.link.value = { ...link, why };
+      });
     });
   }
 

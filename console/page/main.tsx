@@ -4,9 +4,9 @@ import { render } from "preact";
 import type { Me } from "../contract.ts";
 import type { Topic } from "../events.ts";
 import { Announcer } from "./announce.ts";
-import { api, Refused } from "./api.ts";
+import { api, Refused, whyNot } from "./api.ts";
 import { type AppContext, AppProvider, type ShownCommand } from "./app-context.ts";
-import { eventsPath, Feed, type Stream } from "./feed.ts";
+import { eventsPath, Feed, type Stream, worst } from "./feed.ts";
 import { Model } from "./model.ts";
 import type { Question } from "./parts/question.tsx";
 import { parseRoute, route } from "./route.ts";
@@ -38,6 +38,9 @@ const TOPICS: readonly Topic[] = [
   "activity",
 ];
 
+/** Between two questions who is signed in, while nobody answers, ms. */
+const RETRY = 2000;
+
 type Session = { state: "asking" } | { state: "out"; note?: string } | { state: "in"; me: Me };
 
 const session = signal<Session>({ state: "asking" });
@@ -46,7 +49,7 @@ const question = signal<Question | undefined>(undefined);
 const shown = signal<ShownCommand | undefined>(undefined);
 const announcer = new Announcer(timers);
 let model = new Model();
-let feed: Feed | undefined;
+const feeds = signal<readonly Feed[]>([]);
 
 function openStream(path: string): Stream {
   const source = new EventSource(path);
@@ -62,38 +65,42 @@ function openStream(path: string): Stream {
 }
 
 function openFeed(path: string): Feed {
-  return new Feed({ model, timers, path, open: openStream, refused: () => void ask() });
+  const feed = new Feed({ model, timers, path, open: openStream, whyNot: whyRefused });
+  feeds.value = [...feeds.peek(), feed];
+  return feed;
+}
+
+async function whyRefused(path: string): Promise<string | undefined> {
+  const problem = await whyNot(path);
+  if (problem?.error === "SignInNeeded" && session.peek().state === "in") leave("Your session has ended.");
+  return problem?.message;
 }
 
 function watchMachines(group: string | undefined): () => void {
   const machines = openFeed(eventsPath(["machines"], { group }));
   return () => {
     machines.stop();
+    feeds.value = feeds.peek().filter((feed) => feed !== machines);
     model.forgetMachines();
   };
 }
 
-/** Asks who is signed in; whoever was and is no more is told so. */
+/** Asks who is signed in, until there is an answer. */
 async function ask(): Promise<void> {
   try {
     const me = await api.me();
-    feed ??= openFeed(eventsPath(TOPICS));
+    if (feeds.peek().length === 0) openFeed(eventsPath(TOPICS));
     session.value = { state: "in", me };
   } catch (error) {
-    const before = session.peek().state;
-    if (error instanceof Refused && error.problem.error === "SignInNeeded") {
-      leave(before === "in" ? "Your session has ended." : undefined);
-    } else if (before === "asking") {
-      timers.after(2000, () => void ask());
-      session.value = { state: "asking" };
-    }
+    if (error instanceof Refused && error.problem.error === "SignInNeeded") leave(undefined);
+    else timers.after(RETRY, () => void ask());
   }
 }
 
 /** Nothing that the person saw stays in the page. */
 function leave(note: string | undefined): void {
-  feed?.stop();
-  feed = undefined;
+  for (const feed of feeds.peek()) feed.stop();
+  feeds.value = [];
   model = new Model();
   question.value = undefined;
   shown.value = undefined;
@@ -112,7 +119,7 @@ function App() {
   const app: AppContext = { model, timers, announcer, now, me: current.me, watchMachines, question, shown };
   return (
     <AppProvider value={app}>
-      <Shell link={feed?.link.value ?? { state: "connecting" }} onSignOut={() => void signOut()} />
+      <Shell link={worst(feeds.value.map(({ link }) => link.value))} onSignOut={() => void signOut()} />
     </AppProvider>
   );
 }
