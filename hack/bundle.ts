@@ -70,7 +70,7 @@ async function bundleAll(folder: string): Promise<void> {
     ...(await bundle("main.ts", join(bin, "slipway.mjs"), "esm")),
     ...(await bundleAgent(join(bin, "agent.cjs"))),
     ...(await bundlePlugin(join(bin, "kubectl-slipway.mjs"), "esm")),
-    ...(await bundleConsole(join(folder, "console"))),
+    ...(await bundleConsole(join(bin, "console/dist"))),
   ];
   await cp(join(ROOT, "node_modules/etcd3/proto"), join(folder, "proto"), { recursive: true });
   const lock = JSON.parse(await readFile(join(ROOT, "package-lock.json"), "utf8"));

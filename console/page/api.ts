@@ -41,7 +41,11 @@ async function call<T>(method: string, path: string, body?: object): Promise<T> 
 export async function whyNot(path: string): Promise<Problem | undefined> {
   const stop = new AbortController();
   try {
-    const response = await fetch(path, { credentials: "same-origin", cache: "no-store", signal: stop.signal });
+    const response = await fetch(path, {
+      credentials: "same-origin",
+      cache: "no-store",
+      signal: stop.signal,
+    });
     return response.ok ? undefined : problemOf(response.status, await response.text());
   } catch {
     return undefined;
