@@ -4,11 +4,11 @@
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { buildConsole } from "../../console/build.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
-import { type PageFiles, typeOf } from "../../gateway/console/files.ts";
+import type { PageFiles } from "../../gateway/console/files.ts";
 import { type Gateway, startGateway } from "../../gateway/gateway.ts";
 import { startEtcd } from "../../hack/plane/etcd.ts";
 import { type Plane, startPlane } from "../../hack/plane/plane.ts";
@@ -55,10 +55,19 @@ function role(name: string, rules: readonly object[]): object {
   return { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRole", metadata: { name }, rules };
 }
 
-/** The page's files, as a gateway reads them from its folder. */
-export async function pageFiles(): Promise<PageFiles> {
+const TYPES: Record<string, string> = {
+  ...{ ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css" },
+  ".svg": "image/svg+xml",
+};
+
+async function pageFiles(): Promise<PageFiles> {
   const { files } = await buildConsole();
-  return new Map([...files].map(([path, bytes]) => [`/${path}`, { type: typeOf(path) ?? "", bytes: Buffer.from(bytes) }]));
+  return new Map(
+    [...files].map(([path, bytes]) => [
+      `/${path}`,
+      { type: TYPES[extname(path)] ?? "text/plain", bytes: Buffer.from(bytes) },
+    ]),
+  );
 }
 
 export async function startDesk(): Promise<Desk> {

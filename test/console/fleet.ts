@@ -2,11 +2,11 @@
 import { channel } from "../../api/channel.ts";
 import type { Resource } from "../../api/kind.ts";
 import { API_VERSION, type KubeObject, timestamp } from "../../api/meta.ts";
-import { nodeUpdate, type NodeUpdateStatus } from "../../api/node-update.ts";
+import { type NodeUpdateStatus, nodeUpdate } from "../../api/node-update.ts";
 import { rebootBudget } from "../../api/reboot-budget.ts";
 import { rebootWindow } from "../../api/reboot-window.ts";
 import { release } from "../../api/release.ts";
-import { updateGroup, type UpdateGroupStatus } from "../../api/update-group.ts";
+import { type UpdateGroupStatus, updateGroup } from "../../api/update-group.ts";
 import type { RestClient } from "../../runtime/rest-client.ts";
 
 const ZONES = ["eu-west-1a", "eu-west-1b", "eu-west-1c"];
@@ -50,7 +50,12 @@ async function declareRelease(client: RestClient, version: Version, status: obje
 export async function declareRollouts(client: RestClient, workers = 40): Promise<void> {
   const accepted = condition("Accepted", "True", "Accepted", "The release can be given out.");
   await declareRelease(client, "1.0.0", { running: workers - 10, failed: 0, conditions: [accepted] });
-  const quarantined = condition("Quarantined", "True", "FailureThresholdReached", "UpdateGroup databases halted on it.");
+  const quarantined = condition(
+    "Quarantined",
+    "True",
+    "FailureThresholdReached",
+    "UpdateGroup databases halted on it.",
+  );
   await declareRelease(client, "1.1.0", { running: 10, failed: 1, conditions: [accepted, quarantined] });
   await declareRelease(client, "1.2.0", { running: 0, failed: 0, conditions: [accepted] });
   const promotions = [
@@ -62,7 +67,12 @@ export async function declareRollouts(client: RestClient, workers = 40): Promise
     status: { current: "harbor-1.1.0", previous: "harbor-1.0.0", promotions },
   });
   await declareGroup(client, "workers", {
-    spec: { stages: [{ name: "canary", count: 2, soak: "10m" }, { name: "tenth", count: Math.max(4, workers / 10) }] },
+    spec: {
+      stages: [
+        { name: "canary", count: 2, soak: "10m" },
+        { name: "tenth", count: Math.max(4, workers / 10) },
+      ],
+    },
     status: {
       ...{ stage: "tenth", nodes: workers, updated: 10, inFlight: 4, failed: 0, unavailable: 3, limit: 5 },
       stages: [
@@ -135,7 +145,11 @@ export async function declareGroup(
     ...{ channel: "stable", maxUnavailable: 1, windows: "OnlyInWindows", ...spec },
   };
   const target = { target: "harbor-1.1.0", version: "1.1.0" };
-  await declare(client, updateGroup, name, { spec: whole, status: { ...target, ...status }, labels: { tier: name } });
+  await declare(client, updateGroup, name, {
+    spec: whole,
+    status: { ...target, ...status },
+    labels: { tier: name },
+  });
 }
 
 /** At `hour` o'clock UTC, `days` from today. */
@@ -161,7 +175,11 @@ const TOLD: readonly Told[] = [
   { step: "Failed", reason: "BootChecksFailed", message: "etcd.service did not become active within 5m." },
   { step: "Staging", reason: "Fetching", message: "41 % of the image is written." },
   ...Array.from({ length: 4 }, () => ({
-    ...{ step: "Staged" as const, reason: "WaitingForTurn", message: "Other nodes stand before it in the queue." },
+    ...{
+      step: "Staged" as const,
+      reason: "WaitingForTurn",
+      message: "Other nodes stand before it in the queue.",
+    },
   })),
 ];
 
@@ -173,11 +191,21 @@ export function toldOf(index: number): Told {
     : { step: "Idle", reason: "WaitingForStage", message: "The node's stage has not opened." };
 }
 
-export function statusOf(index: number, { version = "1.0.0", step = "Idle", reason = "", message = "" }: Told): NodeUpdateStatus {
+export function statusOf(
+  index: number,
+  { version = "1.0.0", step = "Idle", reason = "", message = "" }: Told,
+): NodeUpdateStatus {
   const updated = version === "1.1.0";
   const since = ago(60_000 * (index % 50));
   const slot = (name: "A" | "B", of: Version) => ({
-    ...{ name, version: of, rootHash: HASHES[of].repeat(64), priority: name === "A" ? 1 : 2, tries: 0, successful: true },
+    ...{
+      name,
+      version: of,
+      rootHash: HASHES[of].repeat(64),
+      priority: name === "A" ? 1 : 2,
+      tries: 0,
+      successful: true,
+    },
   });
   const holds = ["Draining", "Rebooting", "Verifying", "Suspect"].includes(step);
   return {

@@ -30,33 +30,32 @@ export async function signIn(page: Page, token: string): Promise<void> {
 
 /** Goes to a view by its address, and waits until it has its data. */
 export async function show(page: Page, view: string): Promise<void> {
-  await page.evaluate((to) => {
-    location.hash = to;
-  }, `#/${view}`);
+  await page.evaluate(`location.hash = ${JSON.stringify(`#/${view}`)}`);
   await page.locator("h1").waitFor();
-  await page.getByText(/^Reading /).waitFor({ state: "detached" });
+  await page.getByText(/^Reading /).first().waitFor({ state: "detached" });
 }
 
 /** Rules that the page breaks, with the element and how to mend it. */
 export async function violations(page: Page): Promise<string[]> {
   // By the debugger: the page's policy forbids a script of ours in it.
   await page.evaluate(AXE);
-  return await page.evaluate(async () => {
-    type Axe = { run(options: object): Promise<{ violations: Violation[] }> };
-    type Violation = { id: string; help: string; nodes: { html: string; failureSummary: string }[] };
-    const { axe } = globalThis as unknown as { axe: Axe };
-    const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
-    const { violations } = await axe.run({ runOnly: { type: "tag", values: tags } });
-    return violations.flatMap(({ id, help, nodes }) =>
-      nodes.map(({ html, failureSummary }) => `${id}: ${help}: ${html.slice(0, 200)} (${failureSummary})`),
-    );
-  });
+  const tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+  const run = `axe.run({ runOnly: { type: "tag", values: ${JSON.stringify(tags)} } })`;
+  const { violations } = await page.evaluate<{ violations: Violation[] }>(run);
+  return violations.flatMap(({ id, help, nodes }) =>
+    nodes.map(({ html, failureSummary }) => `${id}: ${help}: ${html.slice(0, 200)} (${failureSummary})`),
+  );
+}
+
+interface Violation {
+  id: string;
+  help: string;
+  nodes: { html: string; failureSummary: string }[];
 }
 
 /** Pixels by which the page is wider than its window. */
 export async function overflow(page: Page): Promise<number> {
-  return await page.evaluate(() => {
-    const { scrollWidth, clientWidth } = document.documentElement;
-    return scrollWidth - clientWidth;
-  });
+  return await page.evaluate<number>(
+    "document.documentElement.scrollWidth - document.documentElement.clientWidth",
+  );
 }

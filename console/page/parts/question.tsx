@@ -1,5 +1,5 @@
 /** The dialog before every write: what will happen, perhaps why, then what became of it. */
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Done } from "../../contract.ts";
 import { api, Refused } from "../api.ts";
 import { useApp } from "../app-context.ts";
@@ -57,7 +57,8 @@ function Asked({ question }: { question: Question }) {
     };
   }, []);
   const finish = useRef<HTMLButtonElement>(null);
-  useEffect(() => {
+  // Before the next key: the button that had the focus is gone.
+  useLayoutEffect(() => {
     if (stand.step === "done") finish.current?.focus();
   }, [stand.step]);
   const consequences = [...question.consequences, ...(question.choice?.consequences(chosen) ?? [])];
