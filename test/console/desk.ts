@@ -1,5 +1,5 @@
 /**
- * A control plane and an etcd of their own, with a gateway that serves the console: other tests count the same objects.
+ * A gateway that serves the console, over a control plane and an etcd of its own: other tests count the same objects.
  * Two people may sign in: `operator`, who may do everything that the page offers, and `viewer`, who may only read.
  */
 import { mkdtempSync, rmSync } from "node:fs";
@@ -20,16 +20,20 @@ import { createRestClient, type RestClient } from "../../runtime/rest-client.ts"
 
 export type PersonName = "operator" | "viewer";
 
-export interface Desk {
-  plane: Plane;
-  admin: RestClient;
+/** A gateway of the test's own process, that serves the console of `plane`. */
+export interface ConsoleServer {
   /** Of the page. */
   url: string;
   /** What a person signs in with. */
   token(person: PersonName): Promise<string>;
   /** Ends the gateway and starts another at the same address, after `meanwhile`. */
-  restartGateway(meanwhile?: () => Promise<void>): Promise<void>;
+  restart(meanwhile?: () => Promise<void>): Promise<void>;
   stop(): Promise<void>;
+}
+
+export interface Desk extends ConsoleServer {
+  plane: Plane;
+  admin: RestClient;
 }
 
 const KINDS = ["updategroups", "channels", "releases", "rebootwindows", "rebootbudgets", "nodeupdates"];
@@ -70,47 +74,62 @@ async function pageFiles(): Promise<PageFiles> {
   );
 }
 
-export async function startDesk(): Promise<Desk> {
-  const [plane, etcd, files] = await Promise.all([startPlane({ components: [] }), startEtcd(), pageFiles()]);
+const ports = { clock: systemClock, random: systemRandom, log: silentLogger };
+
+function clientOf(plane: Plane): RestClient {
+  return createRestClient(loadKubeConfig(plane.kubeconfig), { ...ports, rate: 5000, burst: 5000 });
+}
+
+/** `endpoints` are those of Slipway's etcd. The two people are there afterwards. */
+export async function serveConsole(plane: Plane, endpoints: readonly string[]): Promise<ConsoleServer> {
+  const files = await pageFiles();
   const directory = mkdtempSync(join(tmpdir(), "slipway-desk-"));
-  const ports = { clock: systemClock, random: systemRandom, log: silentLogger };
-  const connect = (): RestClient =>
-    createRestClient(loadKubeConfig(plane.kubeconfig), { ...ports, rate: 5000, burst: 5000 });
-  const [admin, forAgents, forPeople] = [connect(), connect(), connect()];
-  const port = connectEtcd({ endpoints: etcd.endpoints, ...ports });
-  const start = async (at: number): Promise<Gateway> =>
+  const [forAgents, forPeople] = [clientOf(plane), clientOf(plane)];
+  const etcd = connectEtcd({ endpoints, ...ports });
+  const start = async (port: number): Promise<Gateway> =>
     await startGateway({
       client: forAgents,
-      etcd: port,
-      coordination: createCoordination({ etcd: port, ...ports }),
+      etcd,
+      coordination: createCoordination({ etcd, ...ports }),
       listen: { host: "127.0.0.1", port: 0 },
       console: {
-        ...{ listen: { host: "127.0.0.1", port: at }, tls: false, secure: false, client: forPeople, files },
+        ...{ listen: { host: "127.0.0.1", port }, tls: false, secure: false, client: forPeople, files },
         keys: [Buffer.alloc(32, "console")],
       },
       ...{ certificateDirectory: directory, hosts: ["localhost"], name: "desk", drainWithin: 100 },
       ...{ serviceAccounts: ["slipway-system:slipway-agent"], audience: "slipway", ...ports },
     });
-  await plane.applyCrds();
   await plane.kubectl(["apply", "-f", "-"], RBAC.map((object) => JSON.stringify(object)).join("\n---\n"));
   let gateway = await start(0);
-  const at = gateway.consolePort ?? 0;
+  const port = gateway.consolePort ?? 0;
   return {
-    plane,
-    admin,
-    url: `http://127.0.0.1:${at}/`,
+    url: `http://127.0.0.1:${port}/`,
     token: async (person) => (await plane.kubectl(["create", "token", person])).trim(),
-    restartGateway: async (meanwhile) => {
+    restart: async (meanwhile) => {
       await gateway.stop();
       await meanwhile?.();
-      gateway = await start(at);
+      gateway = await start(port);
     },
     stop: async () => {
       await gateway.stop();
-      await Promise.all([admin, forAgents, forPeople].map((client) => client.close()));
-      await port.close();
-      await Promise.all([plane.stop(), etcd.stop()]);
+      await Promise.all([forAgents.close(), forPeople.close(), etcd.close()]);
       rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+export async function startDesk(): Promise<Desk> {
+  const [plane, etcd] = await Promise.all([startPlane({ components: [] }), startEtcd()]);
+  await plane.applyCrds();
+  const server = await serveConsole(plane, etcd.endpoints);
+  const admin = clientOf(plane);
+  return {
+    ...server,
+    plane,
+    admin,
+    stop: async () => {
+      await Promise.all([server.stop(), admin.close()]);
+      await Promise.all([plane.stop(), etcd.stop()]);
     },
   };
 }

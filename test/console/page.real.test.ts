@@ -1,5 +1,4 @@
 /** The console in a browser, over a real gateway, API server and etcd. */
-import type { Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Channel, channel } from "../../api/channel.ts";
 import { release } from "../../api/release.ts";
@@ -7,7 +6,7 @@ import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
 import { type Browser, startBrowser } from "../../hack/browser/chromium.ts";
 import { type Desk, startDesk } from "./desk.ts";
 import { declareGroup, declareRollouts, declareWorkers, tell } from "./fleet.ts";
-import { openPage, overflow, show, signIn, VIEWS, violations } from "./page.ts";
+import { confirm, openPage, overflow, show, signIn, VIEWS, violations } from "./page.ts";
 
 const WAIT = { timeout: 20_000, interval: 50 };
 const WORKERS = 40;
@@ -135,7 +134,7 @@ describe("what it shows", () => {
     const status = { nodes: 3, updated: 2, inFlight: 1, failed: 0, unavailable: 1, limit: 1 };
     await declareGroup(desk.admin, "infra", { status });
     await infra.getByRole("button", { name: "2 updated, show the command" }).waitFor();
-    await desk.restartGateway(async () => {
+    await desk.restart(async () => {
       await page.getByText(/^Stale since \d\d:\d\d:\d\d/).waitFor();
       await declareGroup(desk.admin, "infra", {
         status: { ...status, updated: 3, inFlight: 0, unavailable: 0 },
@@ -311,12 +310,4 @@ interface HTMLTextAreaElementLike {
 function argsOf(command: string): string[] {
   const words = command.match(/(?:'[^']*'|[^\s'])+/g) ?? [];
   return words.slice(1).map((word) => word.replaceAll("'", ""));
-}
-
-/** Presses the button that does it, and waits for what became of it. */
-async function confirm(page: Page, dialog: Locator, name: string): Promise<void> {
-  await dialog.getByRole("button", { name, exact: true }).click();
-  await dialog.getByText("The same with kubectl:").waitFor();
-  await page.keyboard.press("Enter");
-  await dialog.waitFor({ state: "detached" });
 }

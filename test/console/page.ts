@@ -1,7 +1,7 @@
 /** What tests do at the page: sign in, look at views, and ask axe for what keeps people out. */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import type { Page } from "playwright-core";
+import type { Locator, Page } from "playwright-core";
 import type { Browser, WindowOptions } from "../../hack/browser/chromium.ts";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -32,7 +32,10 @@ export async function signIn(page: Page, token: string): Promise<void> {
 export async function show(page: Page, view: string): Promise<void> {
   await page.evaluate(`location.hash = ${JSON.stringify(`#/${view}`)}`);
   await page.locator("h1").waitFor();
-  await page.getByText(/^Reading /).first().waitFor({ state: "detached" });
+  await page
+    .getByText(/^Reading /)
+    .first()
+    .waitFor({ state: "detached" });
 }
 
 /** Rules that the page breaks, with the element and how to mend it. */
@@ -58,4 +61,12 @@ export async function overflow(page: Page): Promise<number> {
   return await page.evaluate<number>(
     "document.documentElement.scrollWidth - document.documentElement.clientWidth",
   );
+}
+
+/** Presses the button that does it, and waits for what became of it. */
+export async function confirm(page: Page, dialog: Locator, name: string): Promise<void> {
+  await dialog.getByRole("button", { name, exact: true }).click();
+  await dialog.getByText("The same with kubectl:").waitFor();
+  await page.keyboard.press("Enter");
+  await dialog.waitFor({ state: "detached" });
 }

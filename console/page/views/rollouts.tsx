@@ -54,7 +54,7 @@ function FleetNumbers() {
   const numbers: [string, number, string][] = [
     ["machines", total, ""],
     ["staging", sum("Staging"), ""],
-    ["wait with a staged image", sum("Staged"), ""],
+    ["staged, waiting", sum("Staged"), ""],
     ["draining or rebooting", sum("Granting", "Draining", "Rebooting"), ""],
     ["verifying", sum("Verifying"), ""],
     ["suspect", sum("Suspect"), "warn"],

@@ -48,30 +48,31 @@ export function BudgetCard({ budget, level }: { budget: Budget; level: 2 | 3 }) 
         ; <Num value={waiting} of={`wait for ${name}`} command={kubectl} /> {waiting === 1 ? "waits" : "wait"}{" "}
         <CommandButton command={kubectl} of={name} />
       </p>
-      <p class="label">Holders</p>
-      {holders.length === 0 ? (
-        <p class="empty">Nobody holds a slot.</p>
-      ) : (
-        <ul class="plain">
-          {holders.map(({ machine, uid, phase, since, suspect }) => (
-            <li key={uid ?? machine}>
-              <MachineLink uid={uid} name={machine} /> {phase}, <Ago time={since} />{" "}
-              {suspect && <Badge sign="?" label="Suspect" tone="bad" />}
-            </li>
-          ))}
-        </ul>
+      {holders.length === 0 && queue.length === 0 && <p class="empty">Nobody holds a slot, nobody waits.</p>}
+      {holders.length > 0 && (
+        <>
+          <p class="label">Holders</p>
+          <ul class="plain">
+            {holders.map(({ machine, uid, phase, since, suspect }) => (
+              <li key={uid ?? machine}>
+                <MachineLink uid={uid} name={machine} /> {phase}, <Ago time={since} />{" "}
+                {suspect && <Badge sign="?" label="Suspect" tone="bad" />}
+              </li>
+            ))}
+          </ul>
+        </>
       )}
-      <p class="label">Queue</p>
-      {queue.length === 0 ? (
-        <p class="empty">Nobody waits.</p>
-      ) : (
-        <ol>
-          {queue.slice(0, QUEUE_SHOWN).map(({ machine, uid, since }) => (
-            <li key={uid ?? machine}>
-              <MachineLink uid={uid} name={machine} /> <Ago time={since} />
-            </li>
-          ))}
-        </ol>
+      {queue.length > 0 && (
+        <>
+          <p class="label">Queue</p>
+          <ol>
+            {queue.slice(0, QUEUE_SHOWN).map(({ machine, uid, since }) => (
+              <li key={uid ?? machine}>
+                <MachineLink uid={uid} name={machine} /> <Ago time={since} />
+              </li>
+            ))}
+          </ol>
+        </>
       )}
       {waiting > QUEUE_SHOWN && <p class="note">and {count(waiting - QUEUE_SHOWN)} more</p>}
     </section>
