@@ -4,6 +4,7 @@
  */
 import type { CDPSession, Page } from "playwright-core";
 import { startBrowser } from "../../hack/browser/chromium.ts";
+import { waitUntil } from "../../hack/plane/wait.ts";
 import { startDesk } from "../console/desk.ts";
 import { declareRollouts, declareWorkers, sideBySide, tell, toldOf } from "../console/fleet.ts";
 import { openPage, show, signIn } from "../console/page.ts";
@@ -36,8 +37,8 @@ export async function run({ onProgress }: { onProgress: (line: string) => void }
     await sideBySide(MACHINES, async (index) => {
       await tell(desk.admin, index, toldOf((index % 9) + (index % 2 === 0 ? 0 : 100)));
     });
-    await page.waitForFunction(SETTLED);
     const seconds = (performance.now() - start) / 1000;
+    await settled(page);
     const received = bytes.received() - from;
     const { gaps, work } = await frames.evaluate<Frames>("(handle) => handle.end()" as never);
     const sorted = gaps.toSorted((a, b) => a - b);
@@ -84,13 +85,18 @@ const MEASURE = `(() => {
   return { end: () => { on = false; observer.disconnect(); return { gaps, work }; } };
 })()`;
 
-/** Nothing more is drawn for two seconds: the sum of what the legend counts stays as it is. */
-const SETTLED = `(() => {
-  const text = document.querySelector(".fleet .legend")?.textContent;
-  const now = performance.now();
-  if (text !== window.lastText) { window.lastText = text; window.lastChange = now; }
-  return now - window.lastChange > 2000;
-})()`;
+/** Waits until what the legend counts stays as it is for two seconds. */
+async function settled(page: Page): Promise<void> {
+  let [text, since] = ["", 0];
+  await waitUntil(
+    async () => {
+      const now = await page.locator(".fleet .legend").innerText();
+      if (now !== text) [text, since] = [now, performance.now()];
+      return performance.now() - since > 2000;
+    },
+    { what: "the grid comes to rest", deadline: 60_000, interval: 250 },
+  );
+}
 
 /** What the browser received, as it came over the wire. */
 async function countBytes(page: Page): Promise<{ received: () => number }> {
