@@ -5,7 +5,7 @@
 import type { CDPSession, Page } from "playwright-core";
 import { startBrowser } from "../../hack/browser/chromium.ts";
 import { waitUntil } from "../../hack/plane/wait.ts";
-import { startDesk } from "../console/desk.ts";
+import { startServed } from "../console/served.ts";
 import { declareRollouts, declareWorkers, sideBySide, tell, toldOf } from "../console/fleet.ts";
 import { openPage, show, signIn } from "../console/page.ts";
 
@@ -14,14 +14,14 @@ const MACHINES = 5000;
 const GOAL = 100;
 
 export async function run({ onProgress }: { onProgress: (line: string) => void }): Promise<object> {
-  const [desk, browser] = await Promise.all([startDesk(), startBrowser()]);
+  const [served, browser] = await Promise.all([startServed(), startBrowser()]);
   try {
     onProgress(`declaring ${MACHINES} machines`);
-    await declareRollouts(desk.admin, MACHINES);
-    await declareWorkers(desk.admin, MACHINES);
-    const { page } = await openPage(browser, desk.url, { viewport: { width: 1280, height: 900 } });
+    await declareRollouts(served.admin, MACHINES);
+    await declareWorkers(served.admin, MACHINES);
+    const { page } = await openPage(browser, served.url, { viewport: { width: 1280, height: 900 } });
     const bytes = await countBytes(page);
-    await signIn(page, await desk.token("viewer"));
+    await signIn(page, await served.token("viewer"));
     const before = bytes.received();
     await show(page, "fleet");
     await page
@@ -35,7 +35,7 @@ export async function run({ onProgress }: { onProgress: (line: string) => void }
     const start = performance.now();
     const from = bytes.received();
     await sideBySide(MACHINES, async (index) => {
-      await tell(desk.admin, index, toldOf((index % 9) + (index % 2 === 0 ? 0 : 100)));
+      await tell(served.admin, index, toldOf((index % 9) + (index % 2 === 0 ? 0 : 100)));
     });
     const seconds = (performance.now() - start) / 1000;
     await settled(page);
@@ -58,7 +58,7 @@ export async function run({ onProgress }: { onProgress: (line: string) => void }
     };
   } finally {
     await browser.close();
-    await desk.stop();
+    await served.stop();
   }
 }
 

@@ -4,40 +4,40 @@ import { type Channel, channel } from "../../api/channel.ts";
 import { release } from "../../api/release.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
 import { type Browser, startBrowser } from "../../hack/browser/chromium.ts";
-import { type Desk, startDesk } from "./desk.ts";
+import { type Served, startServed } from "./served.ts";
 import { declareGroup, declareRollouts, declareWorkers, tell } from "./fleet.ts";
 import { confirm, openPage, overflow, show, signIn, VIEWS, violations } from "./page.ts";
 
 const WAIT = { timeout: 20_000, interval: 50 };
 const WORKERS = 40;
 
-let desk: Desk;
+let served: Served;
 let browser: Browser;
 
 beforeAll(async () => {
-  [desk, browser] = await Promise.all([startDesk(), startBrowser()]);
-  await declareRollouts(desk.admin, WORKERS);
-  await declareWorkers(desk.admin, WORKERS);
+  [served, browser] = await Promise.all([startServed(), startBrowser()]);
+  await declareRollouts(served.admin, WORKERS);
+  await declareWorkers(served.admin, WORKERS);
 }, 180_000);
 
 afterAll(async () => {
   await browser?.close();
-  await desk?.stop();
+  await served?.stop();
 });
 
 async function signedIn(person: "operator" | "viewer", options: Parameters<typeof openPage>[2] = {}) {
-  const opened = await openPage(browser, desk.url, options);
-  await signIn(opened.page, await desk.token(person));
+  const opened = await openPage(browser, served.url, options);
+  await signIn(opened.page, await served.token(person));
   return opened;
 }
 
 describe("signing in", () => {
   test("a token of Kubernetes opens the page, is kept nowhere in it, and signing out closes it", async () => {
-    const { page, close, complaints } = await openPage(browser, desk.url);
+    const { page, close, complaints } = await openPage(browser, served.url);
     await page.getByLabel("Kubernetes token").fill("not-a-token");
     await page.getByRole("button", { name: "Sign in", exact: true }).click();
     await page.getByRole("alert").waitFor();
-    const token = await desk.token("viewer");
+    const token = await served.token("viewer");
     await signIn(page, token);
     await page.getByText("system:serviceaccount:default:viewer").waitFor();
     expect(
@@ -93,7 +93,7 @@ describe("what it shows", () => {
       expect(command).toMatch(/^kubectl get updategroup workers -o jsonpath='.*'$/);
       expect([command, await number.innerText()]).toEqual([
         command,
-        await desk.plane.kubectl(argsOf(command)),
+        await served.plane.kubectl(argsOf(command)),
       ]);
     }
     await card.getByRole("button", { name: "10 updated, show the command" }).click();
@@ -116,7 +116,7 @@ describe("what it shows", () => {
     const story = page.getByRole("complementary", { name: "worker-0007" });
     await story.getByText("Other nodes stand before it in the queue.").first().waitFor();
     await story.getByText("priority 1, tries 0, marked good").waitFor();
-    await tell(desk.admin, 6, {
+    await tell(served.admin, 6, {
       step: "Draining",
       reason: "Draining",
       message: "2 Pods are still to leave.",
@@ -132,11 +132,11 @@ describe("what it shows", () => {
     const infra = page.locator("section.group", { has: page.getByRole("heading", { name: "infra" }) });
     await infra.getByText("Up to date").waitFor();
     const status = { nodes: 3, updated: 2, inFlight: 1, failed: 0, unavailable: 1, limit: 1 };
-    await declareGroup(desk.admin, "infra", { status });
+    await declareGroup(served.admin, "infra", { status });
     await infra.getByRole("button", { name: "2 updated, show the command" }).waitFor();
-    await desk.restart(async () => {
+    await served.restart(async () => {
       await page.getByText(/^Stale since \d\d:\d\d:\d\d/).waitFor();
-      await declareGroup(desk.admin, "infra", {
+      await declareGroup(served.admin, "infra", {
         status: { ...status, updated: 3, inFlight: 0, unavailable: 0 },
       });
     });
@@ -148,7 +148,7 @@ describe("what it shows", () => {
 });
 
 describe("what it does", () => {
-  const group = async (name: string) => await desk.admin.get<UpdateGroup>(updateGroup, { name });
+  const group = async (name: string) => await served.admin.get<UpdateGroup>(updateGroup, { name });
 
   test("pause and resume say what will happen, and happen", async () => {
     const { page, close } = await signedIn("operator");
@@ -180,7 +180,7 @@ describe("what it does", () => {
     await dialog.getByText(/^databases, edge, infra, workers move to it: 58 machines/).waitFor();
     await dialog.getByText("edge is paused, and will not begin.").waitFor();
     await confirm(page, dialog, "Promote");
-    const stored = await desk.admin.get<Channel>(channel, { name: "stable" });
+    const stored = await served.admin.get<Channel>(channel, { name: "stable" });
     expect(stored.spec.release).toBe("harbor-1.2.0");
     await page
       .getByRole("row", { name: /stable/ })
@@ -203,7 +203,7 @@ describe("what it does", () => {
     ).toBe(true);
     await dialog.getByLabel("Why").fill("It loses packets.");
     await confirm(page, dialog, "Quarantine");
-    const { metadata } = await desk.admin.get(release, { name: "harbor-1.0.0" });
+    const { metadata } = await served.admin.get(release, { name: "harbor-1.0.0" });
     expect(JSON.stringify(metadata.annotations)).toContain("It loses packets.");
     await close();
   });
@@ -223,7 +223,7 @@ describe("what it does", () => {
 
 describe("for everybody", () => {
   test("the keyboard alone reaches a machine's story, selects machines, and pauses a group", async () => {
-    const { page, close } = await openPage(browser, desk.url);
+    const { page, close } = await openPage(browser, served.url);
     const press = async (...keys: string[]) => {
       for (const key of keys) await page.keyboard.press(key);
     };
@@ -240,7 +240,7 @@ describe("for everybody", () => {
     };
     await page.getByLabel("Kubernetes token").waitFor();
     await tabTo(/^$/);
-    await page.keyboard.insertText(await desk.token("operator"));
+    await page.keyboard.insertText(await served.token("operator"));
     await tabTo(/^Sign in$/);
     await press("Enter");
     await page.getByRole("heading", { level: 1, name: "Rollouts" }).waitFor();
@@ -266,13 +266,13 @@ describe("for everybody", () => {
   });
 
   test.each(["light", "dark"] as const)("axe finds nothing on any view, %s", async (colorScheme) => {
-    const { page, close, complaints } = await openPage(browser, desk.url, {
+    const { page, close, complaints } = await openPage(browser, served.url, {
       colorScheme,
       reducedMotion: "reduce",
     });
     await page.getByLabel("Kubernetes token").waitFor();
     expect(await violations(page)).toEqual([]);
-    await signIn(page, await desk.token("operator"));
+    await signIn(page, await served.token("operator"));
     for (const view of [...VIEWS, "fleet?machine=uid-worker-0001"]) {
       await show(page, view);
       expect([view, await violations(page)]).toEqual([view, []]);
@@ -286,10 +286,10 @@ describe("for everybody", () => {
 
   // 1280 pixels at 400 % are 320.
   test("at the width of a phone, and at 400 %, nothing scrolls sideways", async () => {
-    const { page, close } = await openPage(browser, desk.url, { viewport: { width: 320, height: 640 } });
+    const { page, close } = await openPage(browser, served.url, { viewport: { width: 320, height: 640 } });
     await page.getByLabel("Kubernetes token").waitFor();
     expect(await overflow(page)).toBe(0);
-    await signIn(page, await desk.token("operator"));
+    await signIn(page, await served.token("operator"));
     for (const view of [...VIEWS, "fleet?machine=uid-worker-0001"]) {
       await show(page, view);
       expect([view, await overflow(page)]).toEqual([view, 0]);

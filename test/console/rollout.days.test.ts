@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Browser, startBrowser } from "../../hack/browser/chromium.ts";
 import { days, machines } from "../bad-days/day.ts";
-import { type ConsoleServer, serveConsole } from "./desk.ts";
+import { type ConsoleServer, serveConsole } from "./served.ts";
 import { confirm, openPage, show, signIn } from "./page.ts";
 
 const start = days({ machines: machines(4), limits: { total: 2, perZone: 1 } });

@@ -2,7 +2,7 @@
 import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { startBrowser } from "../../hack/browser/chromium.ts";
-import { startDesk } from "./desk.ts";
+import { startServed } from "./served.ts";
 import { declareRollouts, declareWorkers } from "./fleet.ts";
 import { openPage, show, signIn } from "./page.ts";
 
@@ -31,14 +31,14 @@ const SHOTS: readonly Shot[] = [
   { name: "phone", view: "rollouts", viewport: { width: 320, height: 720 } },
 ];
 
-const [desk, browser] = await Promise.all([startDesk(), startBrowser()]);
+const [served, browser] = await Promise.all([startServed(), startBrowser()]);
 try {
-  await declareRollouts(desk.admin, WORKERS);
-  await declareWorkers(desk.admin, WORKERS);
-  const token = await desk.token("operator");
+  await declareRollouts(served.admin, WORKERS);
+  await declareWorkers(served.admin, WORKERS);
+  const token = await served.token("operator");
   mkdirSync(FOLDER, { recursive: true });
   for (const { name, view, press, ...options } of SHOTS) {
-    const { page, close } = await openPage(browser, desk.url, {
+    const { page, close } = await openPage(browser, served.url, {
       ...{ reducedMotion: "reduce", viewport: { width: 1200, height: 760 } },
       ...options,
     });
@@ -55,5 +55,5 @@ try {
   }
 } finally {
   await browser.close();
-  await desk.stop();
+  await served.stop();
 }
