@@ -5,9 +5,9 @@
 import type { CDPSession, Page } from "playwright-core";
 import { startBrowser } from "../../hack/browser/chromium.ts";
 import { waitUntil } from "../../hack/plane/wait.ts";
-import { startServed } from "../console/served.ts";
 import { declareRollouts, declareWorkers, sideBySide, tell, toldOf } from "../console/fleet.ts";
 import { openPage, show, signIn } from "../console/page.ts";
+import { startServed } from "../console/served.ts";
 
 const MACHINES = 5000;
 /** A frame longer than this is one that a person notices. */

@@ -4,9 +4,9 @@ import { type Channel, channel } from "../../api/channel.ts";
 import { release } from "../../api/release.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
 import { type Browser, startBrowser } from "../../hack/browser/chromium.ts";
-import { type Served, startServed } from "./served.ts";
 import { declareGroup, declareRollouts, declareWorkers, tell } from "./fleet.ts";
 import { confirm, openPage, overflow, show, signIn, VIEWS, violations } from "./page.ts";
+import { type Served, startServed } from "./served.ts";
 
 const WAIT = { timeout: 20_000, interval: 50 };
 const WORKERS = 40;

@@ -2,8 +2,8 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Browser, startBrowser } from "../../hack/browser/chromium.ts";
 import { days, machines } from "../bad-days/day.ts";
-import { type ConsoleServer, serveConsole } from "./served.ts";
 import { confirm, openPage, show, signIn } from "./page.ts";
+import { type ConsoleServer, serveConsole } from "./served.ts";
 
 const start = days({ machines: machines(4), limits: { total: 2, perZone: 1 } });
 /** Of a rollout of four machines, on a busy computer, ms. */

@@ -2,9 +2,9 @@
 import { mkdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { startBrowser } from "../../hack/browser/chromium.ts";
-import { startServed } from "./served.ts";
 import { declareRollouts, declareWorkers } from "./fleet.ts";
 import { openPage, show, signIn } from "./page.ts";
+import { startServed } from "./served.ts";
 
 const WORKERS = 600;
 const FOLDER = join(import.meta.dirname, "../../docs/images");
