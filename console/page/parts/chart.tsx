@@ -33,7 +33,7 @@ export function VersionChart({ group }: { group?: string }) {
   }, [group]);
   if (versions === undefined) return <p class="empty">Reading the history …</p>;
   if (versions.times.length === 0)
-    return <p class="empty">No history yet: a point is kept every few minutes.</p>;
+    return <p class="empty">No history yet: a sample is kept each quarter of an hour.</p>;
   return <Chart versions={versions} />;
 }
 
