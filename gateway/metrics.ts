@@ -103,6 +103,15 @@ export function createGatewayMetrics(read: {
     registers,
   });
 
+  // Looked up by the labels' text otherwise, which costs more than many an answer.
+  const children = new Map<string, ReturnType<typeof requests.labels>>();
+  const answered = (route: string, code: string): ReturnType<typeof requests.labels> => {
+    const key = `${route} ${code}`;
+    const known = children.get(key) ?? requests.labels({ route, code });
+    children.set(key, known);
+    return known;
+  };
+
   return {
     registry,
     received: (kind) => messages.inc({ direction: "received", kind }),
@@ -115,8 +124,7 @@ export function createGatewayMetrics(read: {
     enrolled: (call, outcome) => enrolled.inc({ call, outcome }),
     slotAsked: (protocol, call, outcome) => slots.inc({ protocol, call, outcome }),
     omahaAnswered: (outcome) => omaha.inc({ outcome }),
-    answered: (route, status, seconds) =>
-      requests.observe({ route, code: `${Math.floor(status / 100)}xx` }, seconds),
+    answered: (route, status, seconds) => answered(route, `${Math.floor(status / 100)}xx`).observe(seconds),
   };
 }
 
