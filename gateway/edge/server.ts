@@ -273,7 +273,9 @@ async function readBody(request: IncomingMessage, most: number): Promise<Buffer 
     });
     request.once("end", () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
     request.once("error", reject);
-    request.once("close", () => reject(new Error("the connection ended within a request")));
+    request.once("close", () => {
+      if (!request.complete) reject(new Error("the connection ended within a request"));
+    });
   });
 }
 

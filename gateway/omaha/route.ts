@@ -196,16 +196,18 @@ async function settle(
     return state === undefined ? machine : { ...machine, update: { ...update, state } };
   }
   // In the group that gave the slot: a machine may have moved since.
-  await line.alone(before.group, () =>
+  const ended = await line.alone(before.group, () =>
     coordination.endUpdate({ uid, group: before.group, machine, ...ending }),
   );
-  const { release } = update;
-  log.info("the update of a machine ended", {
-    machine: app.machineId,
-    group: before.group,
-    release,
-    ...ending,
-  });
+  if (ended) {
+    const { release } = update;
+    log.info("the update of a machine ended", {
+      machine: app.machineId,
+      group: before.group,
+      release,
+      ...ending,
+    });
+  }
   return (await coordination.readForeignMachine(uid)) ?? { ...machine, update: undefined };
 }
 

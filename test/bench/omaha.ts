@@ -208,9 +208,11 @@ async function startBare(): Promise<{ port: number; pid: number; stop: () => voi
   return { port, pid: child.pid ?? 0, stop: () => child.kill() };
 }
 
-async function generate(
-  load: Omit<Load, "connections" | "group" | "version" | "target" | "warmUp" | "lasts">,
-) {
+type Case = Omit<Load, "connections" | "group" | "version" | "target" | "warmUp" | "lasts">;
+
+/** `pid`: of who answers. */
+async function generate({ pid, ...load }: Case & { pid: number }) {
+  const spent = cpuOf(pid);
   const share = Math.ceil(load.machines / PROCESSES);
   const all = await Promise.all(
     Array.from({ length: PROCESSES }, async (_, index) => {
