@@ -6,6 +6,7 @@
 import type { Why } from "../api/reasons.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
+import type { KeyValue } from "./etcd.ts";
 import { endForeign, type ForeignExtra, takeWith } from "./foreign.ts";
 import { seenOperations } from "./identities.ts";
 import { keys } from "./keys.ts";
@@ -180,7 +181,34 @@ export async function endUpdate(
         },
       };
     });
-  return await renewing(leases, end);
+  return (
+    (await renewing(leases, end)) ||
+    (await renewing(leases, () => forgetUpdate(ports, parser, lease, uid, machine)))
+  );
+}
+
+/** An update whose slot a person freed is over as well; how it went nobody counts. Always false. */
+function forgetUpdate(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  lease: string,
+  uid: string,
+  machine: ForeignMachine,
+): Promise<boolean> {
+  const key = keys.foreignMachine(uid);
+  return transact(etcd, async (): Promise<Step<boolean>> => {
+    const { results } = await etcd.read([{ key }, { key: keys.grant(uid) }]);
+    const [known, grant] = results.map((kvs): KeyValue | undefined => kvs[0]);
+    const before = parser.json(ForeignMachine, known);
+    if (before?.update === undefined || grant !== undefined) return { answer: false };
+    return {
+      compares: [unchanged(key, known), unchanged(keys.grant(uid), undefined)],
+      operations: [
+        { put: key, value: JSON.stringify({ ...machine, ...kept(before), update: undefined }), lease },
+      ],
+      committed: () => false,
+    };
+  });
 }
 
 /** Where nothing could be written the day's lease may be what was refused: the next try has another. */

@@ -151,6 +151,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     connections: () => server?.connections ?? 0,
     hasLease: () => presence.lease !== undefined,
     waiting: () => line.waiting,
+    machines: () => machines?.counts ?? new Map(),
   });
   observeCertificates(prom, metrics.registry, () => [
     ["server", certificates.current.server.certificate],

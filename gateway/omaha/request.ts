@@ -2,6 +2,7 @@
  * An Omaha v3 request as update_engine and its relatives send it (google/omaha doc/ServerProtocolV3.md; the dialect of
  * CoreOS and Flatcar). Attributes and elements that we don't know are allowed by the protocol: they are counted.
  */
+import { isUtf8 } from "node:buffer";
 import { FOLLOWER } from "../../proto/omaha/ask.ts";
 import { type Element, element, list, parseRoot, text, XmlError } from "../../proto/omaha/xml.ts";
 
@@ -144,12 +145,8 @@ function appOf(app: Element, counted: { unknown: number }): OmahaApp {
 }
 
 function textOf(body: Buffer): string {
-  let xml: string;
-  try {
-    xml = new TextDecoder("utf-8", { fatal: true }).decode(body);
-  } catch {
-    throw new OmahaError("NotXml", "the request is not in UTF-8");
-  }
+  if (!isUtf8(body)) throw new OmahaError("NotXml", "the request is not in UTF-8");
+  const xml = body.toString().replace(/^\ufeff/, "");
   const [, encoding] = /^<\?xml[^>]*\sencoding=["']([^"']*)["']/.exec(xml) ?? [];
   if (encoding !== undefined && !/^utf-?8$/i.test(encoding)) {
     throw new OmahaError(

@@ -18,6 +18,7 @@ import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import type { Sightings } from "../machines/sightings.ts";
 import type { SlotLine } from "../slots/line.ts";
 import type { RequestCounts } from "./counts.ts";
+import { meaningOf } from "./event.ts";
 import { Look, type Seen } from "./look.ts";
 import { decideCheck, decideFollower, describe, endingOf, isAsKnown, stateOf } from "./policy.ts";
 import { type OmahaApp, OmahaError, type OmahaRequest, parseRequest } from "./request.ts";
@@ -54,11 +55,13 @@ export interface OmahaOptions {
 
 /** `/v1/update`, `/v1/update/` and `/v1/update/SECRET`, as people write either into SERVER=. */
 export function omahaRoute(options: OmahaOptions): Route {
-  let last: { seen: Seen | undefined; look: Look } = { seen: undefined, look: new Look(undefined) };
-  const look = (): Look => {
-    const seen = options.fleet();
-    if (seen !== last.seen) last = { seen, look: new Look(seen) };
-    return last.look;
+  let seen: Seen | undefined;
+  let desk: Desk = { ...options, look: new Look(seen) };
+  const current = (): Desk => {
+    const newest = options.fleet();
+    if (newest !== seen) desk = { ...options, look: new Look(newest) };
+    seen = newest;
+    return desk;
   };
   return {
     prefix: PREFIX,
@@ -75,7 +78,7 @@ export function omahaRoute(options: OmahaOptions): Route {
         options.meter("refused");
         return plain(400, `${error.code}: ${error.message}\n`);
       }
-      return await answerAll({ ...options, look: look() }, parsed, secret);
+      return await answerAll(current(), parsed, secret);
     },
   };
 }
@@ -167,8 +170,9 @@ function answeredFromMemory(
   now: number,
 ): boolean {
   const known = machines.fresh ? machines.get(uid) : undefined;
-  if (known === undefined || known.update !== undefined || app.events.length > 0) return false;
-  if (!isAsKnown(app, offer.group, known)) return false;
+  if (known === undefined || known.update !== undefined || !isAsKnown(app, offer.group, known)) return false;
+  // With each ordinary check comes an event that says that there is none.
+  if (!app.events.every((event) => meaningOf(event).is === "idle")) return false;
   let why = known.why;
   if (app.check) {
     const decided = decideCheck(app, uid, known, offer, onDemand, publicUrl);
@@ -177,7 +181,7 @@ function answeredFromMemory(
     if (refusal === undefined) return false;
     why = refusal;
   }
-  meter(app.check ? (why?.reason ?? "") : "ping");
+  meter(app.check ? (why?.reason ?? "") : app.events.length > 0 ? "event" : "ping");
   const isNews = now - known.lastSeen >= LAST_SEEN || why?.reason !== known.why?.reason;
   if (isNews && !sightings.has(uid)) sightings.note(uid, { lastSeen: now, why });
   return true;
@@ -220,16 +224,18 @@ async function settle(
     return state === undefined ? machine : { ...machine, update: { ...update, state } };
   }
   // In the group that gave the slot: a machine may have moved since.
-  await line.alone(before.group, () =>
+  const ended = await line.alone(before.group, () =>
     coordination.endUpdate({ uid, group: before.group, machine, ...ending }),
   );
-  const { release } = update;
-  log.info("the update of a machine ended", {
-    machine: app.machineId,
-    group: before.group,
-    release,
-    ...ending,
-  });
+  if (ended) {
+    const { release } = update;
+    log.info("the update of a machine ended", {
+      machine: app.machineId,
+      group: before.group,
+      release,
+      ...ending,
+    });
+  }
   return (await coordination.readForeignMachine(uid)) ?? { ...machine, update: undefined };
 }
 

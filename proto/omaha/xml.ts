@@ -73,6 +73,8 @@ export function list(value: unknown): Element[] {
 
 const ENTITIES: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
 
+const CONTROL = /\p{Cc}/u;
+
 /** Of an attribute: its entities read, control characters and what is too long left out. */
 export function text(value: string | undefined, most = MAX_TEXT): string {
   if (value === undefined) return "";
@@ -83,5 +85,5 @@ export function text(value: string | undefined, most = MAX_TEXT): string {
         return point <= 0x10_ff_ff ? String.fromCodePoint(point) : "";
       })
     : value;
-  return read.replaceAll(/\p{Cc}/gu, "").slice(0, most);
+  return (CONTROL.test(read) ? read.replaceAll(/\p{Cc}/gu, "") : read).slice(0, most);
 }
