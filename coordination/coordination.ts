@@ -243,6 +243,8 @@ export interface Coordination {
   requestReboot(ask: RebootAsk): Promise<ForeignResult>;
   /** The Node's client says that it is back, or does not want to go: the manager ends the grant. Throws `EtcdUnavailable`. */
   endReboot(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
+  /** A person's word: what failed on the machine may be offered to it again. False where nothing failed, or it is not known. */
+  forgiveMachine(uid: string): Promise<boolean>;
   /** Calls `hint` when a place in any budget may have been taken or freed. */
   watchBudgets(hint: () => void): { close(): void };
   /** A group's slots as its machines see them. */

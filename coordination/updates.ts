@@ -191,6 +191,31 @@ export async function readForeignMachine(
   return parser.json(ForeignMachine, (await etcd.read([{ key: keys.foreignMachine(uid) }])).results[0]?.[0]);
 }
 
+/** Forgets what failed on the machine `uid`, so that it may be offered again. False where it is not known, or nothing failed. */
+export async function forgiveMachine(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  leases: DayLease,
+  uid: string,
+): Promise<boolean> {
+  const key = keys.foreignMachine(uid);
+  const lease = await leases.id();
+  const forgive = () =>
+    transact(etcd, async (uncertain): Promise<Step<boolean>> => {
+      const found = (await etcd.read([{ key }])).results[0]?.[0];
+      const machine = parser.json(ForeignMachine, found);
+      if (machine === undefined || (machine.failed.length === 0 && machine.tried === undefined))
+        return { answer: uncertain && machine !== undefined };
+      const value = JSON.stringify({ ...machine, failed: [], tried: undefined });
+      return {
+        compares: [unchanged(key, found)],
+        operations: [{ put: key, value, lease }],
+        committed: () => true,
+      };
+    });
+  return await renewing(leases, forgive);
+}
+
 /** Writes what a machine said of itself; its update and its failures stay as they are but for `state`. */
 export async function putForeignMachine(
   { etcd }: Pick<Ports, "etcd">,

@@ -87,7 +87,7 @@ export function offerFor(app: OmahaApp, offers: Iterable<Offer>): Offer | undefi
 
 /**
  * The release that the machine may be offered next. `onDemand`: a person asked on the machine, so that its stage is
- * not waited for. An older version is never offered.
+ * not waited for. An older version is offered only where the group says so, and then at once: stepping stones lead up.
  */
 export function decideCheck(
   app: OmahaApp,
@@ -103,16 +103,22 @@ export function decideCheck(
     return { reason: "NoPayload", message: `There is no payload for ${architecture}.` };
   }
   const running = /^\d+(\.\d+){0,3}/.exec(app.version)?.[0] ?? "0";
-  if (compareVersions(running, target.version) >= 0) {
-    return { reason: "UpToDate", message: `It runs ${app.version}; the target is ${target.version}.` };
+  const order = compareVersions(running, target.version);
+  if (order === 0 || (order > 0 && offer.downgrade !== true)) {
+    const older = order === 0 ? "" : ", which is older: spec.machines.downgrade would let it go back";
+    return {
+      reason: "UpToDate",
+      message: `It runs ${app.version}; the target is ${target.version}${older}.`,
+    };
   }
-  const next = nextOf(running, way);
+  const next = order > 0 ? target : nextOf(running, way);
   if ("reason" in next) return next;
-  const failed = machine.failed.find(({ release }) => release === next.release);
+  const since = offer.retriedAt ?? 0;
+  const failed = machine.failed.find(({ release, at }) => release === next.release && at > since);
   if (failed !== undefined) {
     return {
       reason: "NeverAgain",
-      message: `Release ${next.release} failed on it with code ${failed.code}; it is not offered again.`,
+      message: `Release ${next.release} failed on it with code ${failed.code}; it is not offered again unless a person says so: "kubectl slipway machines retry".`,
     };
   }
   if (!onDemand && shareOf(uid, target.version) >= offer.share) {
