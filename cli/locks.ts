@@ -1,19 +1,14 @@
 /** `kubectl slipway locks`: who holds a slot in which budget, who waits, and how a person frees one. */
 import { Command } from "commander";
-import { STEAL_ANNOTATION } from "../api/labels.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type RebootBudget, rebootBudget } from "../api/reboot-budget.ts";
-import { stealOf } from "../api/steal.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
-import { isApiError, type KubeClient } from "../runtime/client.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
 import { names, span } from "./explain/words.ts";
-import { Failure, type Io } from "./io.ts";
+import type { Io } from "./io.ts";
 import { lockCommand, setMaxCommand, unlockCommand } from "./lock.ts";
-import { oneLine } from "./node.ts";
 import { addOutputFlag, type Column, type OutputFlags, printData, table } from "./output.ts";
 import { stealSlot } from "./steal.ts";
-import { annotate, confirm, need, needUpdate, waitFor } from "./write.ts";
 
 /** A budget as the status of nodes, groups and RebootBudgets shows it. */
 export interface Lock {
@@ -21,7 +16,7 @@ export interface Lock {
   budget: string;
   limit: number | undefined;
   unavailable: number | undefined;
-  holders: { node: string; phase: string; since: string; step: string }[];
+  holders: { node: string; phase: string; since: string; step: string; reason: string }[];
   /** Nodes whose status says that they wait for this budget. */
   waiting: string[];
 }
@@ -49,7 +44,14 @@ export function locksOf(
   for (const { metadata, status } of groups) {
     if (status?.limit !== undefined) lock(`group/${metadata.name}`, status.limit, status.unavailable);
     for (const { machine, protocol, since } of status?.machines?.holders ?? []) {
-      lock(`group/${metadata.name}`).holders.push({ node: machine, phase: protocol, since, step: "" });
+      const reason = `It asked by ${protocol}.`;
+      lock(`group/${metadata.name}`).holders.push({
+        node: machine,
+        phase: protocol,
+        since,
+        step: "",
+        reason,
+      });
     }
   }
   for (const { metadata, spec, status } of budgets) {
@@ -66,6 +68,7 @@ export function locksOf(
         phase: grant?.phase ?? "",
         since: grant?.since ?? "",
         step: status?.step ?? "",
+        reason: status?.message ?? "",
       });
     }
     const waits = status?.reason === "WaitingForBudget" || status?.reason === "WaitingForTurn";
@@ -132,6 +135,7 @@ function printLocks(io: Io, locks: readonly Lock[], output: OutputFlags["output"
           .join(", "),
     },
     { name: "WAITING", of: ({ waiting }) => names(waiting, output === "wide" ? 100 : 3) },
+    { name: "WHY", of: ({ holders }) => holders.map(({ reason }) => reason).join(" "), wide: true },
   ];
-  io.out(table(locks, columns));
+  io.out(table(locks, columns, output === "wide"));
 }
