@@ -6,6 +6,7 @@
 import type { Why } from "../api/reasons.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
+import type { Compare, KeyValue, Operation } from "./etcd.ts";
 import { endForeign, type ForeignExtra, takeWith } from "./foreign.ts";
 import { seenOperations } from "./identities.ts";
 import { keys } from "./keys.ts";
@@ -117,55 +118,82 @@ export async function takeUpdate(
   };
 }
 
-/** Ends the update that a machine has: the slot is free, and the tally says how it went. False where it had none. */
+/**
+ * Ends the update that a machine has: the slot is free, and the tally says how it went; that too where the slot was
+ * taken from it meanwhile. False where it had none.
+ */
 export async function endUpdate(
   ports: Ports,
   parser: Parser,
   leases: DayLease,
-  { uid, group, machine, how, code }: UpdateEnd,
+  end: UpdateEnd,
 ): Promise<boolean> {
-  const machineKey = keys.foreignMachine(uid);
+  const { uid, group } = end;
   const lease = await leases.id();
-  const end = () =>
-    endForeign(ports, parser, uid, group, "Omaha", (release) => {
-      const tallyKey = keys.tally(group, release);
-      return {
-        ranges: [{ key: tallyKey }, { key: machineKey }],
-        write: ([tally, known], now) => {
-          const before = parser.json(ForeignMachine, known);
-          const total = parser.json(Tally, tally) ?? emptyTally();
-          const failure = { machine: machine.id, code, at: now };
-          const next: Tally =
-            how === "good"
-              ? { ...total, good: total.good + 1, lastGoodAt: now }
-              : how === "failed"
-                ? {
-                    ...total,
-                    failed: total.failed + 1,
-                    failures: [failure, ...total.failures].slice(0, KEPT),
-                  }
-                : { ...total, granted: Math.max(0, total.granted - 1) };
-          const failed = (before?.failed ?? []).filter((one) => one.release !== release);
-          return {
-            compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
-            operations: [
-              { put: tallyKey, value: JSON.stringify(next), lease },
-              {
-                put: machineKey,
-                value: JSON.stringify({
-                  ...machine,
-                  tried: how === "withdrawn" ? { release, times: before?.update?.attempt ?? 1 } : undefined,
-                  failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
-                  update: undefined,
-                }),
-                lease,
-              },
-            ],
-          };
-        },
-      };
-    });
-  return await renewing(leases, end);
+  const extra = (release: string): Pick<ForeignExtra, "ranges" | "write"> => ({
+    ranges: [{ key: keys.tally(group, release) }, { key: keys.foreignMachine(uid) }],
+    write: ([tally, known], now) => endingOf(parser, end, release, tally, known, lease, now),
+  });
+  return await renewing(leases, async () => {
+    if (await endForeign(ports, parser, uid, group, "Omaha", extra)) return true;
+    return await endWithout(ports, parser, end, extra);
+  });
+}
+
+function endingOf(
+  parser: Parser,
+  { uid, group, machine, how, code }: UpdateEnd,
+  release: string,
+  tally: KeyValue | undefined,
+  known: KeyValue | undefined,
+  lease: string,
+  now: number,
+): { compares: Compare[]; operations: Operation[] } {
+  const [tallyKey, machineKey] = [keys.tally(group, release), keys.foreignMachine(uid)];
+  const before = parser.json(ForeignMachine, known);
+  const total = parser.json(Tally, tally) ?? emptyTally();
+  const failure = { machine: machine.id, code, at: now };
+  const next: Tally =
+    how === "good"
+      ? { ...total, good: total.good + 1, lastGoodAt: now }
+      : how === "failed"
+        ? { ...total, failed: total.failed + 1, failures: [failure, ...total.failures].slice(0, KEPT) }
+        : { ...total, granted: Math.max(0, total.granted - 1) };
+  const failed = (before?.failed ?? []).filter((one) => one.release !== release);
+  const record = {
+    ...machine,
+    tried: how === "withdrawn" ? { release, times: before?.update?.attempt ?? 1 } : undefined,
+    failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
+    update: undefined,
+  };
+  return {
+    compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
+    operations: [
+      { put: tallyKey, value: JSON.stringify(next), lease },
+      { put: machineKey, value: JSON.stringify(record), lease },
+    ],
+  };
+}
+
+/** An update whose slot an agent's reboot took over, or a person freed. */
+function endWithout(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  { uid }: UpdateEnd,
+  extra: (release: string) => Pick<ForeignExtra, "ranges" | "write">,
+): Promise<boolean> {
+  return transact(etcd, async (uncertain): Promise<Step<boolean>> => {
+    const known = (await etcd.read([{ key: keys.foreignMachine(uid) }])).results[0]?.[0];
+    const update = parser.json(ForeignMachine, known)?.update;
+    if (update === undefined) return { answer: uncertain };
+    const { ranges, write } = extra(update.release);
+    const { results } = await etcd.read(ranges);
+    const step = write(
+      results.map((kvs) => kvs[0]),
+      clock.now(),
+    );
+    return { ...step, committed: () => true };
+  });
 }
 
 /** Where nothing could be written the day's lease may be what was refused: the next try has another. */
