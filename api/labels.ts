@@ -13,6 +13,12 @@ export const STEAL_ANNOTATION = `${GROUP}/steal`;
 export const MACHINES_ANNOTATION = `${GROUP}/machines-confirmed`;
 /** On an UpdateGroup: `MACHINE: reason`, by which a person frees the slot of a machine without our agent. */
 export const STEAL_MACHINE_ANNOTATION = `${GROUP}/steal-machine`;
+/** On an UpdateGroup: `MACHINE: reason`, by which a person lets a machine without our agent be offered again what failed on it. */
+export const RETRY_MACHINE_ANNOTATION = `${GROUP}/retry-machine`;
+/** On an UpdateGroup, RFC 3339: failures until then keep no release from its machines without our agent. */
+export const RETRY_MACHINES_ANNOTATION = `${GROUP}/retry-machines`;
+/** On an UpdateGroup, `MACHINE: reason`: takes a slot for a machine without our agent, as `locksmithctl lock` does. */
+export const LOCK_MACHINE_ANNOTATION = `${GROUP}/lock-machine`;
 /** On an UpdateGroup: a word that was not used before lifts its halt. */
 export const RESUME_ANNOTATION = `${GROUP}/resume`;
 /** On a Release: a reason, for which a person quarantines it; while it is there nothing more moves to the release. */

@@ -9,7 +9,7 @@ export interface Lock {
   budget: string;
   limit: number | undefined;
   unavailable: number | undefined;
-  holders: { node: string; phase: string; since: string; step: string }[];
+  holders: { node: string; phase: string; since: string; step: string; reason: string }[];
   /** Nodes whose status says that they wait for this budget. */
   waiting: string[];
 }
@@ -37,7 +37,8 @@ export function locksOf(
   for (const { metadata, status } of groups) {
     if (status?.limit !== undefined) lock(`group/${metadata.name}`, status.limit, status.unavailable);
     for (const { machine, protocol, since } of status?.machines?.holders ?? []) {
-      lock(`group/${metadata.name}`).holders.push({ node: machine, phase: protocol, since, step: "" });
+      const reason = `It asked by ${protocol}.`;
+      lock(`group/${metadata.name}`).holders.push({ node: machine, phase: protocol, since, step: "", reason });
     }
   }
   for (const { metadata, spec, status } of budgets) {
@@ -54,6 +55,7 @@ export function locksOf(
         phase: grant?.phase ?? "",
         since: grant?.since ?? "",
         step: status?.step ?? "",
+        reason: status?.message ?? "",
       });
     }
     const waits = status?.reason === "WaitingForBudget" || status?.reason === "WaitingForTurn";

@@ -10,6 +10,14 @@ export const Machines = z.object({
     .record(z.string().min(1).max(316), z.string().max(63))
     .default({})
     .meta({ maxProperties: 64, description: "Labels by which RebootBudgets select these machines." }),
+  downgrade: z.boolean().default(false).meta({
+    description:
+      "Machines that speak Omaha and run something newer than the channel's release are offered that release: a controlled downgrade, under the same stages, rate and budgets.",
+  }),
+  setMax: z.boolean().default(false).meta({
+    description:
+      "Who has the secret of this group may change its maxUnavailable by `locksmithctl set-max`; 0 pauses the group.",
+  }),
 });
 
 /** More than a fleet has. */

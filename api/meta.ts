@@ -17,6 +17,8 @@ export interface ObjectMeta {
   labels?: Record<string, string>;
   annotations?: Record<string, string>;
   finalizers?: string[];
+  /** Only of an object that was got by itself. */
+  managedFields?: { manager?: string }[];
   ownerReferences?: {
     apiVersion: string;
     kind: string;

@@ -13,7 +13,12 @@ test("a holder, with its phase and since when", () => {
       budget: "group/drain",
       limit: 1,
       unavailable: 1,
-      holders: [{ node: "node-08", phase: "Granted", step: "Draining", since: expect.stringMatching(/Z$/) }],
+      holders: [
+        {
+          ...{ node: "node-08", phase: "Granted", step: "Draining", since: expect.stringMatching(/Z$/) },
+          reason: expect.stringContaining("may not be evicted"),
+        },
+      ],
       waiting: [],
     },
   ]);

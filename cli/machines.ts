@@ -1,6 +1,12 @@
 /** `kubectl slipway machines`: the machines outside of the cluster, with our agent or without. */
 import { Command } from "commander";
-import { MACHINES_ANNOTATION, STEAL_MACHINE_ANNOTATION } from "../api/labels.ts";
+import {
+  MACHINES_ANNOTATION,
+  RETRY_MACHINE_ANNOTATION,
+  RETRY_MACHINES_ANNOTATION,
+  STEAL_MACHINE_ANNOTATION,
+} from "../api/labels.ts";
+import { timestamp } from "../api/meta.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import { MachineCredentials, parseKeys } from "../pki/machine-credentials.ts";
@@ -31,6 +37,7 @@ export function machinesCommand(io: Io): Command {
   command.addCommand(secretCommand(io));
   command.addCommand(stealCommand(io));
   command.addCommand(confirmCommand(io));
+  command.addCommand(retryCommand(io));
   return command;
 }
 
@@ -94,31 +101,81 @@ function stealCommand(io: Io): Command {
       const { reason, yes, ...flags } = self.optsWithGlobals<
         GlobalFlags & { reason: string; yes?: boolean }
       >();
+      await withClient(flags, io, (client) => stealMachine(client, io, name, machine, reason, yes));
+    });
+}
+
+/** Frees the slot of a machine without our agent. */
+export async function stealMachine(
+  client: Pick<KubeClient, "get" | "list" | "patch">,
+  io: Io,
+  name: string,
+  machine: string,
+  reason: string,
+  yes: boolean | undefined,
+): Promise<void> {
+  const group = await need<UpdateGroup>(client, updateGroup, name);
+  const holder = group.status?.machines?.holders.find((one) => one.machine === machine);
+  if (holder === undefined)
+    throw new Failure(`${machine} holds no slot of ${name}: \`kubectl slipway locks list\` shows who does`);
+  await confirm(
+    io,
+    `${machine} holds a slot of ${name} since ${holder.since}. Freeing it lets another one go down; if this one is down too, the budget is overrun.`,
+    yes,
+  );
+  const word = `${machine}: ${oneLine(reason)}`;
+  await annotate(client, updateGroup, name, { [STEAL_MACHINE_ANNOTATION]: word });
+  await waitFor(io, `the manager frees the slot of ${machine}`, SEEN_WITHIN, async () => {
+    const { metadata, status } = await need<UpdateGroup>(client, updateGroup, name);
+    if (metadata.annotations?.[STEAL_MACHINE_ANNOTATION] !== undefined) return undefined;
+    const still = status?.machines?.holders.some(
+      (one) => one.machine === machine && one.since === holder.since,
+    );
+    return still === true ? undefined : true;
+  });
+  io.out(`updategroup/${name} slot of ${machine} freed\n`);
+}
+
+function retryCommand(io: Io): Command {
+  return new Command("retry")
+    .description("Let a machine without our agent, or all of a group, be offered again what failed on it.")
+    .argument("<group>")
+    .argument("[machine]", "its machine id")
+    .option("--all", "all machines of the group")
+    .option("--reason <text>", "why; it is written to the journal", "no reason given")
+    .action(async (name: string, machine: string | undefined, _: unknown, self: Command) => {
+      const { all, reason, ...flags } = self.optsWithGlobals<
+        GlobalFlags & { all?: boolean; reason: string }
+      >();
+      if ((machine === undefined) === (all !== true))
+        throw new Failure("name one machine, or give --all for all of the group");
       await withClient(flags, io, async (client) => {
-        const group = await need<UpdateGroup>(client, updateGroup, name);
-        const holder = group.status?.machines?.holders.find((one) => one.machine === machine);
-        if (holder === undefined)
-          throw new Failure(
-            `${machine} holds no slot of ${name}: \`kubectl slipway locks list\` shows who does`,
-          );
-        await confirm(
-          io,
-          `${machine} holds a slot of ${name} since ${holder.since}. Freeing it lets another one go down; if this one is down too, the budget is overrun.`,
-          yes,
-        );
-        const word = `${machine}: ${oneLine(reason)}`;
-        await annotate(client, updateGroup, name, { [STEAL_MACHINE_ANNOTATION]: word });
-        await waitFor(io, `the manager frees the slot of ${machine}`, SEEN_WITHIN, async () => {
-          const { metadata, status } = await need<UpdateGroup>(client, updateGroup, name);
-          if (metadata.annotations?.[STEAL_MACHINE_ANNOTATION] !== undefined) return undefined;
-          const still = status?.machines?.holders.some(
-            (one) => one.machine === machine && one.since === holder.since,
-          );
-          return still === true ? undefined : true;
-        });
-        io.out(`updategroup/${name} slot of ${machine} freed\n`);
+        await need<UpdateGroup>(client, updateGroup, name);
+        if (machine === undefined) {
+          await annotate(client, updateGroup, name, {
+            [RETRY_MACHINES_ANNOTATION]: timestamp(io.clock.now()),
+          });
+          return io.out(`updategroup/${name} may offer again what failed until now\n`);
+        }
+        await say(client, io, name, RETRY_MACHINE_ANNOTATION, `${machine}: ${oneLine(reason)}`);
+        io.out(`updategroup/${name} may offer again to ${machine} what failed on it\n`);
       });
     });
+}
+
+/** Writes a word about one machine, and waits until the manager has done it and taken the word away. */
+export async function say(
+  client: Pick<KubeClient, "get" | "patch">,
+  io: Io,
+  group: string,
+  annotation: string,
+  word: string,
+): Promise<void> {
+  await annotate(client, updateGroup, group, { [annotation]: word });
+  await waitFor(io, "the manager does it", SEEN_WITHIN, async () => {
+    const { metadata } = await need<UpdateGroup>(client, updateGroup, group);
+    return metadata.annotations?.[annotation] === undefined ? true : undefined;
+  });
 }
 
 function confirmCommand(io: Io): Command {

@@ -94,8 +94,8 @@ export function oneLine(reason: string): string {
   return line;
 }
 
-/** On the Node; a plain machine has none, so on its NodeUpdate. */
-async function setHold(
+/** On the Node; a plain machine has none, so on its NodeUpdate. `null`: nobody holds it any more. */
+export async function setHold(
   client: Pick<KubeClient, "get" | "list" | "patch">,
   io: Io,
   name: string,

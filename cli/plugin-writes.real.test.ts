@@ -1,5 +1,5 @@
 /** The plugin as kubectl finds it on the PATH, against the real API server: what it writes. */
-import { expect, inject, test } from "vitest";
+import { expect, inject, test, vi } from "vitest";
 import type { Channel } from "../api/channel.ts";
 import type { NodeUpdate } from "../api/node-update.ts";
 import type { UpdateGroup } from "../api/update-group.ts";
@@ -7,8 +7,8 @@ import type { Node } from "../runtime/core.ts";
 import { pluginWith, soon, staged } from "../test/kubectl-plugin.ts";
 import { withClient } from "./connection.ts";
 import { fakeIo } from "./fake-io.ts";
-import { askToFree } from "./locks.ts";
 import { runPlugin } from "./program.ts";
+import { askToFree } from "./steal.ts";
 
 const plugin = pluginWith("pen", "fedcba9876543210fedcba9876543210");
 
@@ -217,3 +217,61 @@ test("a slot that was taken while a person thought is not freed", async () => {
   expect(await annotated()).toBe(before);
   await plugin.setStatus("nodeupdate", "pen-1", { grant: null });
 });
+
+test("locks: a node is held, a machine gets a slot and loses it, as locksmithctl does it", async () => {
+  const lock = (id: string) => plugin.slipway("locks", "lock", "pen", id, "--reason", "its fan is loud");
+  expect((await lock("pen-1")).out).toBe("node/pen-1 held\n");
+  expect((await plugin.slipway("locks", "unlock", "pen", "pen-1", "--reason", "quiet again")).out).toBe(
+    "node/pen-1 unheld\n",
+  );
+  expect((await lock("rack-7")).err).toContain("serves no machines without our agent");
+  expect((await plugin.slipway("locks", "lock", "none", "x", "--reason", "y")).err).toContain("there is no");
+  await plugin.done("patch", "updategroup", "pen", "--type=merge", "-p", '{"spec":{"machines":{}}}');
+  const locked = lock("rack-7");
+  await done("slipway.dev/lock-machine", "rack-7: its fan is loud");
+  expect((await locked).out).toBe("updategroup/pen slot taken for rack-7\n");
+  expect((await plugin.slipway("locks", "unlock", "pen", "rack-7", "--reason", "x", "--yes")).err).toContain(
+    "rack-7 holds no slot of pen",
+  );
+});
+
+test("locks set-max is the group's limit; 0 pauses it; what another declares stays", async () => {
+  const setMax = (...more: string[]) => plugin.slipway("locks", "set-max", "pen", ...more);
+  const spec = async () => (await plugin.get<UpdateGroup>("updategroup", "pen")).spec;
+  expect((await setMax("many")).err).toContain("many is no number");
+  const declared = await setMax("3");
+  expect(declared).toMatchObject({ code: 1 });
+  expect(declared.err).toMatch(/spec.maxUnavailable of UpdateGroup pen belongs to \S+: change it there/);
+  expect((await setMax("3", "--force")).out).toMatch(/^updategroup\/pen old max \S+, max 3\n$/);
+  expect((await setMax("2")).code).toBe(0);
+  expect((await spec()).maxUnavailable).toBe(2);
+  expect((await setMax("0")).out).toBe("updategroup/pen paused: max 0\n");
+  expect(await spec()).toMatchObject({ paused: true, maxUnavailable: 2 });
+  expect((await setMax("2")).err).toContain("rollout resume pen");
+  await plugin.done("patch", "updategroup", "pen", "--type=merge", "-p", '{"spec":{"paused":false}}');
+});
+
+test("a machine without our agent may be offered again what failed on it", async () => {
+  const id = "0123456789abcdef0123456789abcdef";
+  const retry = (...more: string[]) => plugin.slipway("machines", "retry", "pen", ...more);
+  expect((await retry()).err).toContain("name one machine, or give --all");
+  expect((await retry(id, "--all")).err).toContain("name one machine, or give --all");
+  const asked = retry(id, "--reason", "the mirror was broken");
+  await done("slipway.dev/retry-machine", `${id}: the mirror was broken`);
+  expect((await asked).out).toContain(`may offer again to ${id}`);
+  expect((await retry("--all")).code).toBe(0);
+  const { annotations = {} } = (await plugin.get<UpdateGroup>("updategroup", "pen")).metadata;
+  expect(Date.parse(annotations["slipway.dev/retry-machines"] ?? "")).toBeGreaterThan(Date.now() - 60_000);
+});
+
+/** What a manager does with a person's word: it takes it away. */
+async function done(annotation: string, word: string): Promise<void> {
+  await vi.waitFor(
+    async () => {
+      const { metadata } = await plugin.get<UpdateGroup>("updategroup", "pen");
+      expect(metadata.annotations?.[annotation]).toBe(word);
+    },
+    { timeout: 20_000, interval: 200 },
+  );
+  await plugin.done("annotate", "updategroup", "pen", `${annotation}-`);
+}

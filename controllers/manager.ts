@@ -200,6 +200,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
     identities: new Identities({ coordination, leader: () => leadership.current() }),
     leader: () => leadership.current(),
     clock,
+    random,
     log: log.with({ part: "machines" }),
   });
   const gates = new GatesController({

@@ -249,6 +249,8 @@ export interface Coordination {
   requestReboot(ask: RebootAsk): Promise<ForeignResult>;
   /** The Node's client says that it is back, or does not want to go: the manager ends the grant. Throws `EtcdUnavailable`. */
   endReboot(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
+  /** A person's word: what failed on the machine may be offered to it again. False where nothing failed, or it is not known. */
+  forgiveMachine(uid: string): Promise<boolean>;
   /** Calls `hint` when a place in any budget may have been taken or freed. */
   watchBudgets(hint: () => void): { close(): void };
   /** A group's slots as its machines see them. */
@@ -292,6 +294,8 @@ export interface UpdateAsk extends Omit<ForeignAsk, "protocol"> {
   threshold: number;
   /** Failures up to then don't count; wall clock, ms. */
   resumedAt?: number;
+  /** What failed on the machine up to then may be tried again; wall clock, ms. */
+  retriedAt?: number;
   /** `period`: ms. */
   rate?: { updates: number; period: number };
   /** As it says of itself now. */

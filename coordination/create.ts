@@ -28,7 +28,14 @@ import { guardRewind } from "./rewind.ts";
 import { Samples } from "./samples.ts";
 import { closeSession, openSession, putObserved } from "./sessions.ts";
 import type { Ports } from "./transact.ts";
-import { endUpdate, putForeignMachine, putSightings, readForeignMachine, takeUpdate } from "./updates.ts";
+import {
+  endUpdate,
+  forgiveMachine,
+  putForeignMachine,
+  putSightings,
+  readForeignMachine,
+  takeUpdate,
+} from "./updates.ts";
 
 /** Days after which a machine without our agent that asks no more is forgotten: half a year, as Nebraska counts its dead. */
 const FORGET_MACHINES = 180;
@@ -80,6 +87,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     takeUpdate: (ask) => takeUpdate(ports, parser, leases, ask),
     endUpdate: (end) => endUpdate(ports, parser, leases, end),
     readForeignMachine: (uid) => readForeignMachine(ports, parser, uid),
+    forgiveMachine: (uid) => forgiveMachine(ports, parser, leases, uid),
     putForeignMachine: (uid, machine) => putForeignMachine(ports, parser, leases, uid, machine),
     putSightings: (sightings) => putSightings(ports, parser, leases, sightings),
     identify: (id) => identify(ports, parser, id),

@@ -186,6 +186,38 @@ describe("a machine with two names", () => {
     expect(await led.room.takeForeign(ask(name))).toEqual({ outcome: "granted" });
   });
 
+  it.each([machineId, "n1"])(
+    "gives the slot of its update up for the reboot that the agent of %s asks for",
+    async (uid) => {
+      await open({}, { max: 1 });
+      const update = {
+        ...ask(machineId),
+        release: "r1",
+        version: "2",
+        threshold: 1,
+        machine: machine(machineId),
+      };
+      expect(await led.room.takeUpdate(update)).toEqual({ outcome: "granted" });
+      await led.room.putDesired(led.leader, uid, desired);
+      const mine = request({
+        uid,
+        node: "m",
+        plain: uid !== "n1",
+        aliases: uid === "n1" ? [machineId, zincati] : [],
+      });
+      expect(await led.room.takeGrant(led.leader, mine)).toMatchObject(reason("WaitingForTurn"));
+      expect(await led.room.takeGrant(led.leader, mine)).toMatchObject({ outcome: "granted" });
+      expect(await holders()).toEqual([uid]);
+      const good = { uid: machineId, group: "g", machine: machine(machineId), how: "good", code: 0 } as const;
+      expect(await led.room.endUpdate(good)).toBe(true);
+      expect(await led.room.endUpdate(good)).toBe(false);
+      const { grants, tallies } = await led.room.readFleet();
+      expect(tallies.get("g")?.get("r1")).toMatchObject({ granted: 1, good: 1 });
+      expect([...grants.keys()]).toEqual([uid]);
+      expect((await led.room.readForeignMachine(machineId))?.update).toBeUndefined();
+    },
+  );
+
   it("takes over a name that an older version left behind", async () => {
     await led.port.txn([], [{ put: keys.alias(zincati), value: machineId }]);
     expect(await led.room.takeForeign(ask(zincati))).toEqual({ outcome: "granted" });

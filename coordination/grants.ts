@@ -8,6 +8,7 @@ import type { Fenced, Leadership, LiveGrant, TakeGrant, TakeResult } from "./coo
 import { LEADERSHIP, leads, viewEpoch } from "./epoch.ts";
 import type { Compare, EtcdPort, KeyValue, Operation } from "./etcd.ts";
 import { heldBy, readGrant, readSeq } from "./fleet.ts";
+import { giveUpUpdate } from "./give-up.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
@@ -65,7 +66,8 @@ export async function takeGrant(
     if (existing !== undefined) {
       const { grant, token } = readGrant(existing, undefined, incarnation?.value, parser, () => []);
       if (grant.nonce === request.nonce) return { answer: { outcome: "granted", token } };
-      return refused("AlreadyGranted", `${request.node} holds a slot already`);
+      if (grant.foreign === undefined)
+        return refused("AlreadyGranted", `${request.node} holds a slot already`);
     }
     const view = viewEpoch(epoch, incarnation, parser);
     if (!leads(view, leader)) {
@@ -73,8 +75,11 @@ export async function takeGrant(
     }
     if (uncertain) return fence(view.compares, budgets[0] ?? "", views[0]?.seq);
     const known = await viewNames(etcd, uid, aliases, results.slice(5 + 3 * budgets.length));
-    if (known.holder !== undefined) {
-      const { grant } = readGrant(known.holder, undefined, incarnation?.value, parser, () => []);
+    const holder = existing ?? known.holder;
+    if (holder !== undefined) {
+      const given = await giveUpUpdate(etcd, parser, view.compares, holder, request.node);
+      if (given !== undefined) return given;
+      const { grant } = readGrant(holder, undefined, incarnation?.value, parser, () => []);
       const by = grant.foreign === undefined ? "" : ` by ${grant.foreign.protocol}`;
       return refused("AlreadyGranted", `${request.node} holds a slot already${by}, as ${grant.node}`);
     }

@@ -155,6 +155,10 @@ export const Offer = z.object({
   rate: z.object({ updates: z.number(), period: z.number() }).optional(),
   /** Failures up to then were forgiven by a person; wall clock, ms. */
   resumedAt: z.number().optional(),
+  /** Up to then no failure keeps the release from the machine that it failed on; wall clock, ms. */
+  retriedAt: z.number().optional(),
+  /** What runs something newer than the target may go back to it. */
+  downgrade: z.boolean().optional(),
   validUntil: z.number(),
 });
 export type Offer = z.output<typeof Offer>;

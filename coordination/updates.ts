@@ -6,7 +6,7 @@
 import type { Why } from "../api/reasons.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
-import type { KeyValue } from "./etcd.ts";
+import type { Compare, KeyValue, Operation } from "./etcd.ts";
 import { endForeign, type ForeignExtra, takeWith } from "./foreign.ts";
 import { seenOperations } from "./identities.ts";
 import { keys } from "./keys.ts";
@@ -54,16 +54,17 @@ export function refuseUpdate(
   };
 }
 
-/** Rule 8: a machine never gets again what failed on it. */
+/** Rule 8: a machine never gets again what failed on it, unless a person said since (wall clock, ms) that it may. */
 export function refuseFailed(
   machine: Pick<ForeignMachine, "failed"> | undefined,
   release: string,
+  retriedAt = 0,
 ): Why | undefined {
-  const failed = machine?.failed.find((one) => one.release === release);
+  const failed = machine?.failed.find((one) => one.release === release && one.at > retriedAt);
   if (failed === undefined) return undefined;
   return {
     reason: "NeverAgain",
-    message: `Release ${release} failed on it with code ${failed.code}; it is not offered again.`,
+    message: `Release ${release} failed on it with code ${failed.code}; it is not offered again unless a person says so: "kubectl slipway machines retry".`,
   };
 }
 
@@ -95,7 +96,7 @@ export async function takeUpdate(
     release,
     ranges: [{ key: tallyKey }, { key: machineKey }],
     refuse: ([tally, known], now) =>
-      refuseFailed(parser.json(ForeignMachine, known), release) ??
+      refuseFailed(parser.json(ForeignMachine, known), release, ask.retriedAt) ??
       refuseUpdate(parser.json(Tally, tally) ?? emptyTally(), ask, now),
     write: ([tally, known], now) => {
       const before = parser.json(ForeignMachine, known);
@@ -133,81 +134,81 @@ export async function takeUpdate(
   };
 }
 
-/** Ends the update that a machine has: the slot is free, and the tally says how it went. False where it had none. */
+/**
+ * Ends the update that a machine has: the slot is free, and the tally says how it went; that too where the slot was
+ * taken from it meanwhile. False where it had none.
+ */
 export async function endUpdate(
   ports: Ports,
   parser: Parser,
   leases: DayLease,
-  { uid, group, machine, how, code }: UpdateEnd,
+  end: UpdateEnd,
 ): Promise<boolean> {
-  const machineKey = keys.foreignMachine(uid);
+  const { uid, group } = end;
   const lease = await leases.id();
-  const end = () =>
-    endForeign(ports, parser, uid, group, "Omaha", (release) => {
-      const tallyKey = keys.tally(group, release);
-      return {
-        ranges: [{ key: tallyKey }, { key: machineKey }],
-        write: ([tally, known], now) => {
-          const before = parser.json(ForeignMachine, known);
-          const total = parser.json(Tally, tally) ?? emptyTally();
-          const failure = { machine: machine.id, code, at: now };
-          const next: Tally =
-            how === "good"
-              ? { ...total, good: total.good + 1, lastGoodAt: now }
-              : how === "failed"
-                ? {
-                    ...total,
-                    failed: total.failed + 1,
-                    failures: [failure, ...total.failures].slice(0, KEPT),
-                  }
-                : { ...total, granted: Math.max(0, total.granted - 1) };
-          const failed = (before?.failed ?? []).filter((one) => one.release !== release);
-          return {
-            compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
-            operations: [
-              { put: tallyKey, value: JSON.stringify(next), lease },
-              {
-                put: machineKey,
-                value: JSON.stringify({
-                  ...machine,
-                  tried: how === "withdrawn" ? { release, times: before?.update?.attempt ?? 1 } : undefined,
-                  failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
-                  update: undefined,
-                }),
-                lease,
-              },
-            ],
-          };
-        },
-      };
-    });
-  return (
-    (await renewing(leases, end)) ||
-    (await renewing(leases, () => forgetUpdate(ports, parser, lease, uid, machine)))
-  );
+  const extra = (release: string): Pick<ForeignExtra, "ranges" | "write"> => ({
+    ranges: [{ key: keys.tally(group, release) }, { key: keys.foreignMachine(uid) }],
+    write: ([tally, known], now) => endingOf(parser, end, release, tally, known, lease, now),
+  });
+  return await renewing(leases, async () => {
+    if (await endForeign(ports, parser, uid, group, "Omaha", extra)) return true;
+    return await endWithout(ports, parser, end, extra);
+  });
 }
 
-/** An update whose slot a person freed is over as well; how it went nobody counts. Always false. */
-function forgetUpdate(
-  { etcd }: Pick<Ports, "etcd">,
+function endingOf(
   parser: Parser,
+  { uid, group, machine, how, code }: UpdateEnd,
+  release: string,
+  tally: KeyValue | undefined,
+  known: KeyValue | undefined,
   lease: string,
-  uid: string,
-  machine: ForeignMachine,
+  now: number,
+): { compares: Compare[]; operations: Operation[] } {
+  const [tallyKey, machineKey] = [keys.tally(group, release), keys.foreignMachine(uid)];
+  const before = parser.json(ForeignMachine, known);
+  const total = parser.json(Tally, tally) ?? emptyTally();
+  const failure = { machine: machine.id, code, at: now };
+  const next: Tally =
+    how === "good"
+      ? { ...total, good: total.good + 1, lastGoodAt: now }
+      : how === "failed"
+        ? { ...total, failed: total.failed + 1, failures: [failure, ...total.failures].slice(0, KEPT) }
+        : { ...total, granted: Math.max(0, total.granted - 1) };
+  const failed = (before?.failed ?? []).filter((one) => one.release !== release);
+  const record = {
+    ...machine,
+    tried: how === "withdrawn" ? { release, times: before?.update?.attempt ?? 1 } : undefined,
+    failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
+    update: undefined,
+  };
+  return {
+    compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
+    operations: [
+      { put: tallyKey, value: JSON.stringify(next), lease },
+      { put: machineKey, value: JSON.stringify(record), lease },
+    ],
+  };
+}
+
+/** An update whose slot an agent's reboot took over, or a person freed. */
+function endWithout(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  { uid }: UpdateEnd,
+  extra: (release: string) => Pick<ForeignExtra, "ranges" | "write">,
 ): Promise<boolean> {
-  const key = keys.foreignMachine(uid);
-  return transact(etcd, async (): Promise<Step<boolean>> => {
-    const { results } = await etcd.read([{ key }, { key: keys.grant(uid) }]);
-    const [known, grant] = results.map((kvs): KeyValue | undefined => kvs[0]);
-    const before = parser.json(ForeignMachine, known);
-    if (before?.update === undefined || grant !== undefined) return { answer: false };
-    return {
-      compares: [unchanged(key, known), unchanged(keys.grant(uid), undefined)],
-      operations: [
-        { put: key, value: JSON.stringify({ ...machine, ...kept(before), update: undefined }), lease },
-      ],
-      committed: () => false,
-    };
+  return transact(etcd, async (uncertain): Promise<Step<boolean>> => {
+    const known = (await etcd.read([{ key: keys.foreignMachine(uid) }])).results[0]?.[0];
+    const update = parser.json(ForeignMachine, known)?.update;
+    if (update === undefined) return { answer: uncertain };
+    const { ranges, write } = extra(update.release);
+    const { results } = await etcd.read(ranges);
+    const step = write(
+      results.map((kvs) => kvs[0]),
+      clock.now(),
+    );
+    return { ...step, committed: () => true };
   });
 }
 
@@ -232,6 +233,31 @@ export async function readForeignMachine(
   uid: string,
 ): Promise<ForeignMachine | undefined> {
   return parser.json(ForeignMachine, (await etcd.read([{ key: keys.foreignMachine(uid) }])).results[0]?.[0]);
+}
+
+/** Forgets what failed on the machine `uid`, so that it may be offered again. False where it is not known, or nothing failed. */
+export async function forgiveMachine(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  leases: DayLease,
+  uid: string,
+): Promise<boolean> {
+  const key = keys.foreignMachine(uid);
+  const lease = await leases.id();
+  const forgive = () =>
+    transact(etcd, async (uncertain): Promise<Step<boolean>> => {
+      const found = (await etcd.read([{ key }])).results[0]?.[0];
+      const machine = parser.json(ForeignMachine, found);
+      if (machine === undefined || (machine.failed.length === 0 && machine.tried === undefined))
+        return { answer: uncertain && machine !== undefined };
+      const value = JSON.stringify({ ...machine, failed: [], tried: undefined });
+      return {
+        compares: [unchanged(key, found)],
+        operations: [{ put: key, value, lease }],
+        committed: () => true,
+      };
+    });
+  return await renewing(leases, forgive);
 }
 
 /** Writes what a machine said of itself; its update and its failures stay as they are but for `state`. */

@@ -162,7 +162,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
                 ? {}
                 : {
                     registry: {
-                      ...{ etcd, spaces: flags.registry },
+                      ...{ etcd, client, spaces: flags.registry },
                       ...(flags.registryPlain === undefined ? {} : { plain: flags.registryPlain }),
                     },
                   }),

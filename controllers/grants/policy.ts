@@ -182,9 +182,19 @@ class Ledger {
     this.#now = now;
     this.#openingOf = openingsAt(snapshot.windows, now);
     this.#members = Map.groupBy(snapshot.nodeUpdates, ({ spec }) => spec.group);
+    const aliasesOf = aliasesOfNodes(snapshot.nodes);
+    const same = new Map(
+      snapshot.nodes.flatMap((node) =>
+        aliasesOf(node).map((alias) => [alias, node.metadata.uid ?? alias] as const),
+      ),
+    );
     for (const budget of table.budgets.values()) {
       const holders = snapshot.fleet.budgets.get(budget.name)?.holders.keys() ?? [];
-      const held = new Set([...holders, ...grantedBeside(budget, snapshot.fleet.grants)]);
+      // What a Node holds by another of its names is no other's.
+      const held = new Set([
+        ...[...holders].map((uid) => same.get(uid) ?? uid),
+        ...grantedBeside(budget, snapshot.fleet.grants),
+      ]);
       const down = budget.members.filter((member) => member.down !== undefined).map(({ uid }) => uid);
       this.#held.set(budget.name, held);
       this.#down.set(budget.name, new Set([...held, ...down]));

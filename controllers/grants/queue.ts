@@ -37,7 +37,9 @@ export function candidates(snapshot: PlanSnapshot, table: BudgetTable): Candidat
     const group = groups.get(nodeUpdate.spec.group);
     if (uid === undefined || group === undefined || nodeUpdate.metadata.deletionTimestamp !== undefined)
       return [];
-    if (grants.has(uid) || snapshot.claims.has(uid)) return [];
+    const held = grants.get(uid)?.grant;
+    // An update by Omaha gives its slot up for the reboot.
+    if ((held !== undefined && held.foreign?.protocol !== "Omaha") || snapshot.claims.has(uid)) return [];
     const member = table.members.get(uid);
     const request = requestOf(snapshot.fleet, nodeUpdate, uid);
     const wanted: Wanted =

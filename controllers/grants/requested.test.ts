@@ -54,3 +54,16 @@ it("wait while kured says that it reboots the node", () => {
   const plan = planGrants(planSnapshot(["a"], { fleet: asks(["uid-a"]), nodes: [busy] }), NOW);
   expect(plan.waiting.get("uid-a")?.reason).toBe("OtherCoordinator");
 });
+
+it("goes on for a node that updates by Omaha, which holds the only place for it", () => {
+  const machineId = "0123456789abcdef0123456789abcdef";
+  const flatcar = node("a");
+  if (flatcar.status?.nodeInfo !== undefined) flatcar.status.nodeInfo.machineID = machineId;
+  const held = (holder: string) => ({
+    budgets: new Map([["group/pool", { seq: 1, holders: new Map([[holder, NOW]]) }]]),
+  });
+  const plan = (holder: string) =>
+    planGrants(planSnapshot(["a"], { nodes: [flatcar], fleet: fleet(["uid-a"], held(holder)) }), NOW);
+  expect(taken(plan(machineId))).toEqual(["a"]);
+  expect(plan("another").waiting.get("uid-a")?.reason).toBe("WaitingForBudget");
+});

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { MACHINES_ANNOTATION, STEAL_MACHINE_ANNOTATION } from "../../api/labels.ts";
-import type { MachinesStatus } from "../../api/machines.ts";
+import { Machines, type MachinesStatus } from "../../api/machines.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
 import { fleet, group, live, NOW, node, nodeUpdate } from "../fixtures.ts";
@@ -117,9 +117,9 @@ it("closes every budget of theirs while nobody knows who holds a slot", () => {
 
 it("asks for a secret wherever a budget is shared with Nodes, whatever the group says", () => {
   const open = served({});
-  open.spec.machines = { authentication: "None", labels: { rack: "a" } };
+  open.spec.machines = Machines.parse({ authentication: "None", labels: { rack: "a" } });
   expect(gatesOf(open, "first").groups[0]?.machines?.open).toBe(false);
-  open.spec.machines = { authentication: "None", labels: { rack: "c" } };
+  open.spec.machines = Machines.parse({ authentication: "None", labels: { rack: "c" } });
   const alone = decideGates(
     { groups: [open], budgets: [], windows: [], releases: [], nodes: [node("n1")], nodeUpdates: [] },
     { ...fleet([]), incarnation: "first" },

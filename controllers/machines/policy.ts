@@ -58,12 +58,18 @@ export interface Steal {
   live: LiveGrant | undefined;
 }
 
-/** Whose slot a person frees: `MACHINE: reason`, of which the reason may be missing. */
+/** Whose slot a person frees. */
 export function stealOf(group: UpdateGroup, { grants }: Pick<FleetSnapshot, "grants">): Steal | undefined {
-  const asked = group.metadata.annotations?.[STEAL_MACHINE_ANNOTATION];
+  const word = wordOf(group, STEAL_MACHINE_ANNOTATION);
+  if (word === undefined) return undefined;
+  return { ...word, live: heldBy(group, grants).find(({ grant }) => grant.node === word.machine) };
+}
+
+/** What a person says of one machine: `MACHINE: reason`, of which the reason may be missing. */
+export function wordOf(group: UpdateGroup, annotation: string): Omit<Steal, "live"> | undefined {
+  const asked = group.metadata.annotations?.[annotation];
   if (asked === undefined) return undefined;
   const mark = asked.indexOf(": ");
   const machine = mark < 0 ? asked.trim() : asked.slice(0, mark).trim();
-  const reason = mark < 0 ? "no reason given" : asked.slice(mark + 2);
-  return { machine, reason, live: heldBy(group, grants).find(({ grant }) => grant.node === machine) };
+  return { machine, reason: mark < 0 ? "no reason given" : asked.slice(mark + 2) };
 }

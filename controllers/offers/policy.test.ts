@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Channel } from "../../api/channel.ts";
+import { RETRY_MACHINES_ANNOTATION } from "../../api/labels.ts";
 import { API_VERSION, timestamp } from "../../api/meta.ts";
 import { type Release, ReleaseSpec } from "../../api/release.ts";
 import type { UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
@@ -54,6 +55,15 @@ describe("what is offered", () => {
     expect(offersOf(served(), [])).toEqual([]);
     expect(offersOf(served({ channel: undefined, driver: "sentinel" }))).toEqual([]);
     expect(offersOf(served(), [release("1.1.0", { omaha: undefined })])).toEqual([]);
+  });
+
+  it("says until when failures are forgiven, and whether an older release may be gone back to", () => {
+    const of = served({ machines: { downgrade: true } });
+    of.metadata.annotations = { [RETRY_MACHINES_ANNOTATION]: timestamp(NOW) };
+    expect(offersOf(of)).toMatchObject([{ retriedAt: NOW, downgrade: true }]);
+    of.metadata.annotations = { [RETRY_MACHINES_ANNOTATION]: "yesterday" };
+    expect(offersOf(of)[0]?.retriedAt).toBeUndefined();
+    expect(offersOf(served())[0]?.downgrade).toBeUndefined();
   });
 
   it("leads over stepping stones of the product, oldest first, as far as they have a payload", () => {

@@ -4,6 +4,7 @@
  */
 import type { Channel } from "../../api/channel.ts";
 import { parseDuration } from "../../api/duration.ts";
+import { RETRY_MACHINES_ANNOTATION } from "../../api/labels.ts";
 import type { OmahaPayload, Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import { compareVersions } from "../../api/version.ts";
@@ -52,10 +53,18 @@ export function decideOffers(
           ? {}
           : { rate: { updates: spec.rate.updates, period: parseDuration(spec.rate.period) } }),
         ...(status?.resumedAt === undefined ? {} : { resumedAt: Date.parse(status.resumedAt) }),
+        ...retriedAt(metadata.annotations?.[RETRY_MACHINES_ANNOTATION]),
+        ...(spec.machines.downgrade ? { downgrade: true } : {}),
         validUntil,
       },
     ];
   });
+}
+
+/** What can't be read forgives nothing. */
+function retriedAt(text: string | undefined): Pick<Offer, "retriedAt"> {
+  const at = text === undefined ? Number.NaN : Date.parse(text);
+  return Number.isNaN(at) ? {} : { retriedAt: at };
 }
 
 /** Stepping stones and then the target, as far as they have a payload for the architecture; none if the target has none. */

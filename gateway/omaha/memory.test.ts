@@ -93,7 +93,7 @@ class StaleGateway {
     const request = { method: "POST", path: "/v1/update/", body: Buffer.from(xml) };
     const { status, body } = await this.#route.answer(request as unknown as EdgeRequest);
     expect(status).toBe(200);
-    return body;
+    return String(body);
   }
 }
 

@@ -103,7 +103,8 @@ export function stateOf(app: OmahaApp): NonNullable<ForeignMachine["update"]>["s
 
 /**
  * The release that the machine may be offered next. `onDemand`: a person asked on the machine, so that its stage is
- * not waited for. An older version is never offered. `gateway`: the base of the URLs that we are reached by.
+ * not waited for. An older version is offered only where the group says so, and then at once: stepping stones lead up.
+ * `gateway`: the base of the URLs that we are reached by.
  */
 export function decideCheck(
   app: OmahaApp,
@@ -120,12 +121,17 @@ export function decideCheck(
     return { reason: "NoPayload", message: `There is no payload for ${architecture}.` };
   }
   const running = /^\d+(\.\d+){0,3}/.exec(app.version)?.[0] ?? "0";
-  if (compareVersions(running, target.version) >= 0) {
-    return { reason: "UpToDate", message: `It runs ${app.version}; the target is ${target.version}.` };
+  const order = compareVersions(running, target.version);
+  if (order === 0 || (order > 0 && offer.downgrade !== true)) {
+    const older = order === 0 ? "" : ", which is older: spec.machines.downgrade would let it go back";
+    return {
+      reason: "UpToDate",
+      message: `It runs ${app.version}; the target is ${target.version}${older}.`,
+    };
   }
-  const next = nextOf(running, way);
+  const next = order > 0 ? target : nextOf(running, way);
   if ("reason" in next) return next;
-  const failed = refuseFailed(machine, next.release);
+  const failed = refuseFailed(machine, next.release, offer.retriedAt);
   if (failed !== undefined) return failed;
   if (!onDemand && offer.share < 1 && shareOf(uid, target.version) >= offer.share) {
     return {

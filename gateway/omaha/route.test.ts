@@ -173,6 +173,26 @@ describe("a machine that failed", () => {
     expect(await one.check()).toEqual(NOTHING);
   });
 
+  it("is offered it again once a person forgave it, and not what fails after that", async () => {
+    const [one, other] = [machine(1), machine(2)];
+    for (const each of [one, other]) {
+      await each.check();
+      await each.install();
+      each.fallBack();
+      expect(await each.check()).toEqual(NOTHING);
+    }
+    expect(await led.room.forgiveMachine(one.id)).toBe(true);
+    expect(await led.room.forgiveMachine(one.id)).toBe(false);
+    expect(await one.check()).toMatchObject({ does: "update" });
+    await publish({ retriedAt: led.clock.now() });
+    led.pass(1000);
+    await publish({ retriedAt: led.clock.now() - 1000 });
+    expect(await other.check()).toMatchObject({ does: "update" });
+    await other.install();
+    other.fallBack();
+    expect(await other.check()).toEqual(NOTHING);
+  });
+
   it("by completing with the old version, or by saying nothing after its reboot, fell back as well", async () => {
     const [said, silent] = [machine(1), machine(2)];
     for (const one of [said, silent]) {
@@ -233,6 +253,21 @@ describe("why a machine is offered nothing, with a quiet answer", () => {
     expect((await record(one))?.why).toMatchObject({ reason });
     expect(outcomes).toEqual([reason]);
     expect((await led.room.readFleet()).grants.size).toBe(0);
+  });
+
+  it("an older release, unless the group lets machines go back: then that at once, and good is good", async () => {
+    const one = machine(1);
+    one.version = "1.2.0";
+    expect(await one.check()).toEqual(NOTHING);
+    expect((await record(one))?.why?.message).toContain("spec.machines.downgrade");
+    await publish({ downgrade: true, ways: { amd64: [offered("1.0.0"), offered("1.1.0")] } });
+    expect(await one.check()).toMatchObject({ does: "update" });
+    await one.install();
+    one.reboot("1.1.0");
+    expect(await one.check()).toEqual(NOTHING);
+    expect(await tally()).toMatchObject({ good: 1, failed: 0 });
+    expect(await one.check()).toEqual(NOTHING);
+    expect((await record(one))?.why?.reason).toBe("UpToDate");
   });
 
   it("another track, another product, an offer that expired", async () => {

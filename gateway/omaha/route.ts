@@ -267,6 +267,7 @@ async function check(
       ...{ uid, name: app.machineId, group: offer.group, nonce: random.uuid() },
       ...{ release: offered.release, version: offered.version, threshold: offer.threshold, machine },
       ...(offer.resumedAt === undefined ? {} : { resumedAt: offer.resumedAt }),
+      ...(offer.retriedAt === undefined ? {} : { retriedAt: offer.retriedAt }),
       ...(offer.rate === undefined || onDemand ? {} : { rate: offer.rate }),
     }),
   );

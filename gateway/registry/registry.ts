@@ -9,10 +9,11 @@ import type { Address } from "../../ports/address.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
+import type { KubeClient } from "../../runtime/client.ts";
 import type { Route } from "../edge/server.ts";
 import type { SlotLine } from "../slots/line.ts";
 import { registryRoutes } from "./route.ts";
-import { refuseMax } from "./semaphore.ts";
+import { setMaxBy } from "./set-max.ts";
 import { Space } from "./space.ts";
 
 /** Each has a copy in memory, and its secret is compared with what is shown. */
@@ -22,6 +23,8 @@ export interface RegistrySettings {
   etcd: EtcdPort;
   /** Names of the key spaces. */
   spaces: readonly string[];
+  /** Writes what locksmith's clients set. */
+  client: Pick<KubeClient, "get" | "apply">;
   /** A listener of its own that serves the first of them to whoever reaches it. */
   plain?: Address;
 }
@@ -52,14 +55,15 @@ export class Registry {
 
   /** For clients that show a secret, or, with `open`, for all that reach the listener. */
   routes({ secure, open }: { secure: boolean; open: boolean }): Route[] {
-    const { coordination, line, credentials, isOpen, clock, log, spaces } = this.#parts;
+    const { coordination, line, credentials, isOpen, clock, log, spaces, client } = this.#parts;
+    const setMax = setMaxBy({ client, log });
     const [first] = spaces;
     return registryRoutes({
       ...{ spaces: this.#spaces, isOpen, secure, clock, log },
       // No group of Kubernetes has a slash in its name, so that the secret of a space opens none.
       accepts: (space, shown) => credentials.accepts(shown, `registry/${space}`, ""),
       ...(open && first !== undefined ? { open: first } : {}),
-      semaphores: { coordination, line, clock, log, setMax: refuseMax },
+      semaphores: { coordination, line, clock, log, setMax },
     });
   }
 

@@ -18,6 +18,9 @@ interface Semaphore {
   holders: string[] | null;
 }
 
+/** What was asked of Kubernetes, and what it says. */
+let asked: [string, number][];
+let said: string;
 let led: LedRoom;
 let served: Served;
 
@@ -29,7 +32,14 @@ async function gates(group: Partial<GroupGate> = {}, budget: Partial<BudgetGate>
 beforeEach(async () => {
   led = await LedRoom.create();
   await gates();
-  served = await serveRegistry(led.port, { clock: led.clock, coordination: led.room });
+  [asked, said] = [[], "done"];
+  served = await serveRegistry(led.port, {
+    ...{ clock: led.clock, coordination: led.room },
+    setMax: async (group, max) => {
+      asked.push([group, max]);
+      return said;
+    },
+  });
 });
 afterEach(() => served.close());
 
@@ -102,7 +112,7 @@ describe("a semaphore", () => {
     ["a halt", { halted: true }],
   ])("shows 0 in %s, so that clients come again by themselves", async (_, group) => {
     await gates(group);
-    expect(await shown()).toMatchObject({ semaphore: 0, max: 2 });
+    expect(await shown()).toMatchObject({ semaphore: 0, max: "paused" in group ? 0 : 2 });
     expect(await locksmith(lock(ID))).toMatchObject({
       status: 412,
       body: expect.stringContaining('"errorCode":101'),
@@ -118,12 +128,22 @@ describe("a semaphore", () => {
     expect(await shown()).toMatchObject({ holders: null });
   });
 
-  it("keeps its max, with a sentence", async () => {
-    const answer = await locksmith((of) => ({ ...of, max: 5, semaphore: 5 }));
-    expect(answer).toMatchObject({
+  it("has its max set, or a sentence why not", async () => {
+    const raise = (of: Semaphore) => ({ ...of, max: 5, semaphore: 5 });
+    expect(await locksmith(raise)).toMatchObject({ status: 200 });
+    expect(asked).toEqual([["g", 5]]);
+    said = "spec.maxUnavailable of UpdateGroup g belongs to argocd";
+    expect(await locksmith(raise)).toMatchObject({
       status: 403,
-      body: expect.stringContaining("kubectl edit updategroup g"),
+      body: expect.stringContaining("belongs to argocd"),
     });
+  });
+
+  it("shows a max of 0 while its group is paused", async () => {
+    await gates({ paused: true });
+    expect(await shown()).toEqual({ semaphore: 0, max: 0, holders: null });
+    expect((await locksmith((of) => ({ ...of, max: 2, semaphore: 2 }))).status).toBe(200);
+    expect(asked).toEqual([["g", 2]]);
   });
 
   it.each<[string, Omit<Ask, "path">, number, number]>([

@@ -45,12 +45,8 @@ const Semaphore = z.object({
 });
 type Semaphore = z.output<typeof Semaphore>;
 
-/** Changes how many machines of a group may be down: answers `done`, or a sentence that says why not. */
+/** Changes how many machines of a group may be down, 0 for a pause: answers `done`, or a sentence that says why not. */
 export type SetMax = (group: string, max: number) => Promise<"done" | (string & {})>;
-
-/** Gateways write no Kubernetes objects, so a person has to. */
-export const refuseMax: SetMax = async (group) =>
-  `the budget is that of UpdateGroup ${group}: kubectl edit updategroup ${group}, spec.strategy.maxUnavailable`;
 
 export interface SemaphoreOptions {
   coordination: Pick<Coordination, "readForeign" | "identify">;
@@ -179,7 +175,9 @@ function semaphoreOf({ gate, budgets, holders }: ForeignLine, group: string, now
   );
   const question = { uid: "", group, release: "", gate, budgets, needs: gate?.machines?.needs ?? 0 };
   const semaphore = refuseGrant(question, now) === undefined ? Math.max(0, Math.min(...room)) : 0;
-  return { semaphore, max: Math.min(...maxima), holders: names.length === 0 ? null : names };
+  // `set-max 0` pauses the group, and so it says.
+  const max = gate?.paused === true ? 0 : Math.min(...maxima);
+  return { semaphore, max, holders: names.length === 0 ? null : names };
 }
 
 /**

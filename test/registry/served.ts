@@ -5,7 +5,7 @@ import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { startEdge } from "../../gateway/edge/server.ts";
 import { type RegistryOptions, registryRoutes } from "../../gateway/registry/route.ts";
-import { refuseMax } from "../../gateway/registry/semaphore.ts";
+import type { SetMax } from "../../gateway/registry/semaphore.ts";
 import { Space, type SpaceOptions } from "../../gateway/registry/space.ts";
 import { SlotLine } from "../../gateway/slots/line.ts";
 import { type Clock, systemClock } from "../../ports/clock.ts";
@@ -98,6 +98,7 @@ export interface Served {
 export interface ServedOptions extends Partial<Pick<SpaceOptions, "limits" | "firstIndex">> {
   name?: string;
   coordination?: Coordination;
+  setMax?: SetMax;
   clock?: Clock;
   route?: Partial<RegistryOptions>;
 }
@@ -119,7 +120,7 @@ export async function serveRegistry(etcd: EtcdPort, options: ServedOptions = {})
       line: new SlotLine({ coordination, clock, random }),
       clock,
       log,
-      setMax: refuseMax,
+      setMax: options.setMax ?? (() => Promise.resolve("nobody is asked")),
     },
     ...{ secure: false, clock, log },
     ...route,

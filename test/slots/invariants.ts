@@ -291,8 +291,12 @@ export class SlotInvariants {
   #checkCommit(uid: string, grant: Grant, phase: Phase): number {
     if (grant.incarnation !== this.#get(keys.incarnation)?.value)
       this.#breach(`${uid}: committed a dead incarnation`);
-    const session = Session.parse(JSON.parse(this.#get(keys.session(uid))?.value ?? "null"));
-    if (session.session !== phase.committedSession) this.#breach(`${uid}: committed in an older session`);
+    if (grant.requested === undefined) {
+      const session = Session.parse(JSON.parse(this.#get(keys.session(uid))?.value ?? "null"));
+      if (session.session !== phase.committedSession) this.#breach(`${uid}: committed in an older session`);
+    }
+    if ((phase.client === true) !== (grant.requested !== undefined))
+      this.#breach(`${uid}: committed by another than who asked`);
     const gate = this.#checkGroup(uid, grant, "committed");
     const ends = [gate?.validUntil ?? 0, (gate?.openUntil ?? Number.POSITIVE_INFINITY) - grant.bootNeeds];
     for (const budget of grant.budgets) {

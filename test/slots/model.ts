@@ -255,7 +255,8 @@ async function lead(
       nonce: world.random.uuid(),
       needs: act.needs,
       bootNeeds: act.needs / 2,
-      plain: act.plain,
+      plain: act.plain && !act.requested,
+      ...(act.requested ? { requested: { protocol: "FleetLock", boot: "boot0" } } : {}),
       reason: "picked",
     });
     if (result.outcome === "granted") {
@@ -313,6 +314,24 @@ async function speak(world: World, gateway: Coordination, act: "ask" | "back", u
   if (outcome === "none" && holds && !ended) breaches.push(`${uid}: a slot that it has was not given back`);
 }
 
+/** The client of a Node without an agent: yes only where its grant is committed, or another protocol's. */
+async function ownClient(
+  world: World,
+  gateway: Coordination,
+  act: "request" | "home",
+  uid: string,
+): Promise<void> {
+  const { events, breaches } = world.invariants;
+  if (act === "home") {
+    await gateway.endReboot(uid, "g", "FleetLock");
+    return;
+  }
+  const ask = { uid, name: uid, group: "g", protocol: "FleetLock" } as const;
+  const { outcome } = await gateway.requestReboot(ask);
+  const went = events.some((e) => e.uid === uid && e.what === "Committed");
+  if (outcome !== "refused" && !went) breaches.push(`${uid}: ${outcome} was answered without a commit`);
+}
+
 async function answer(
   world: World,
   gateway: Coordination & { lease(): Promise<string> },
@@ -328,6 +347,10 @@ async function answer(
     return;
   }
   const of = UIDS[act.uid] ?? "";
+  if (!("token" in act) && act.do !== "session") {
+    await ownClient(world, gateway, act.do, of);
+    return;
+  }
   if (act.do === "session") {
     world.sessions.set(of, await gateway.openSession(of, "x", await gateway.lease()));
     return;

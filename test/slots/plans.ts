@@ -59,6 +59,8 @@ const managerAct = fc.oneof(
       uid,
       budgets: fc.nat({ max: BUDGETS.length - 1 }),
       plain: fc.boolean(),
+      /** The Node's own client asked. */
+      requested: mostlyFalse,
       needs: fc.constantFrom(1_000, 1_000, 60_000),
     }),
   },
@@ -109,6 +111,13 @@ const gatewayAct = fc.oneof(
     arbitrary: fc.record({
       do: fc.constantFrom("ask" as const, "ask" as const, "back" as const),
       machine: fc.constantFrom(0, 1, 2, 2, 3, 3),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constantFrom("request" as const, "request" as const, "home" as const),
+      uid,
     }),
   },
   {

@@ -18,8 +18,14 @@ export class FleetLockClient {
   readonly #secret: string;
   readonly outages: Outage[] = [];
 
-  constructor(cluster: Cluster, group: string, name: string) {
-    this.id = createHash("sha256").update(name).digest("hex").slice(0, 32);
+  /** `id`: one of its own if absent. */
+  constructor(
+    cluster: Cluster,
+    group: string,
+    name: string,
+    id = createHash("sha256").update(name).digest("hex").slice(0, 32),
+  ) {
+    this.id = id;
     this.#cluster = cluster;
     this.#group = group;
     const keys = parseKeys(readFileSync(cluster.machineKeys, "utf8"));

@@ -1,0 +1,92 @@
+/**
+ * `locksmithctl set-max`: how many machines of a group may be down. It becomes the UpdateGroup's own limit, where the
+ * group lets its machines' secret do that; 0 pauses the group. A field that another manager declares stays as it is.
+ */
+import type { KubeObject } from "../../api/meta.ts";
+import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
+import type { Logger } from "../../ports/log.ts";
+import { ApiError, type KubeClient } from "../../runtime/client.ts";
+import { isByHand, ownersOf } from "../../runtime/field-owners.ts";
+import type { SetMax } from "./semaphore.ts";
+
+/** Server-side apply removes what its manager does not name again, so the pause has one of its own. */
+const MAX_MANAGER = "locksmith";
+const PAUSE_MANAGER = "locksmith-paused";
+
+export interface SetMaxOptions {
+  client: Pick<KubeClient, "get" | "apply">;
+  log: Logger;
+}
+
+export function setMaxBy({ client, log }: SetMaxOptions): SetMax {
+  return async (name, max) => {
+    try {
+      const group = await client.get<UpdateGroup>(updateGroup, { name });
+      const refusal = refuse(group, max);
+      if (refusal !== undefined) return refusal;
+      if (max === 0) {
+        await apply(client, group, { paused: true }, PAUSE_MANAGER);
+      } else {
+        await apply(client, group, { maxUnavailable: max }, MAX_MANAGER);
+        if (group.spec.paused) await apply(client, group, {}, PAUSE_MANAGER);
+      }
+      log.info("a machine set how many of its group may be down", {
+        group: name,
+        max,
+        protocol: "Locksmith",
+      });
+      return "done";
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      log.error("can't set how many machines of a group may be down", error, { group: name, max });
+      return sentenceOf(error, name);
+    }
+  };
+}
+
+function refuse({ metadata, spec }: UpdateGroup, max: number): string | undefined {
+  const { name } = metadata;
+  if (spec.machines?.setMax !== true) {
+    return `UpdateGroup ${name} does not let its machines' secret change its limit: set spec.machines.setMax, or run kubectl slipway locks set-max ${name} ${max}`;
+  }
+  if (max < 0) return `${max} is no number of machines`;
+  if (max === 0 || !spec.paused || ownsPause(metadata)) return undefined;
+  return `UpdateGroup ${name} was paused by somebody else: kubectl slipway rollout resume ${name} lets it go on`;
+}
+
+function ownsPause({ managedFields }: KubeObject["metadata"]): boolean {
+  return managedFields?.some(({ manager }) => manager === PAUSE_MANAGER) === true;
+}
+
+async function apply(
+  client: SetMaxOptions["client"],
+  { apiVersion, kind, metadata: { name, uid } }: UpdateGroup,
+  spec: object,
+  fieldManager: string,
+): Promise<void> {
+  const object = { apiVersion, kind, metadata: { name, ...(uid === undefined ? {} : { uid }) }, spec };
+  try {
+    await client.apply(updateGroup, object, { fieldManager });
+  } catch (error) {
+    const owners = ownersOf(error);
+    if (owners.length === 0 || !owners.every(isByHand)) throw error;
+    await client.apply(updateGroup, object, { fieldManager, force: true });
+  }
+}
+
+/** Clients print it. */
+function sentenceOf(error: ApiError, name: string): string {
+  const owned = ownersOf(error).find((one) => !isByHand(one));
+  if (owned !== undefined)
+    return `${owned.field} of UpdateGroup ${name} belongs to ${owned.owner}: change it there`;
+  switch (error.kind) {
+    case "Forbidden":
+      return `the gateway may not write UpdateGroup ${name}: its service account needs get and patch`;
+    case "NotFound":
+      return `there is no UpdateGroup ${name}`;
+    case "Invalid":
+      return error.message;
+    default:
+      return "the Kubernetes API gives no clear answer: look before you ask again";
+  }
+}
