@@ -15,6 +15,8 @@ export const MACHINES_ANNOTATION = `${GROUP}/machines-confirmed`;
 export const STEAL_MACHINE_ANNOTATION = `${GROUP}/steal-machine`;
 /** On an UpdateGroup: a word that was not used before lifts its halt. */
 export const RESUME_ANNOTATION = `${GROUP}/resume`;
+/** On a Release: a reason, for which a person quarantines it; while it is there nothing more moves to the release. */
+export const QUARANTINE_ANNOTATION = `${GROUP}/quarantine`;
 /** On a NodeUpdate: the release a person allows although it is older than the floor. */
 export const DOWNGRADE_ANNOTATION = `${GROUP}/allow-downgrade`;
 /** On a NodeUpdate: holds deletion back until its slot is free. */

@@ -206,6 +206,8 @@ export interface Coordination {
   readMachine(machineId: string): Promise<MachineRecord | undefined>;
   /** A person's removal, into the journal with `why`: then a new token lets the machine join again. False if it is not known. */
   forgetMachine(machineId: string, why: string): Promise<boolean>;
+  /** A person gives a machine another group. False if it is not known. */
+  moveMachine(machineId: string, group: string): Promise<boolean>;
   /** After a loss: writes the machines that etcd does not know any more. False if the epoch is no longer ours. */
   restoreMachines(
     leader: Leadership,

@@ -11,6 +11,7 @@ import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
 import { compact } from "./history.ts";
 import {
   forgetMachine,
+  moveMachine,
   putJoinToken,
   readMachine,
   readMachines,
@@ -70,6 +71,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     readMachines: () => readMachines(ports, parser),
     readMachine: (machineId) => readMachine(ports, parser, machineId),
     forgetMachine: (machineId, why) => forgetMachine(ports, parser, journal, machineId, why),
+    moveMachine: (machineId, group) => moveMachine(ports, parser, machineId, group),
     restoreMachines: (leader, machines) => restoreMachines(ports, parser, leader, machines),
     takeForeign: (ask) => takeForeign(ports, parser, ask),
     freeForeign: (uid, group, protocol) => freeForeign(ports, parser, uid, group, protocol),

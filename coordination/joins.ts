@@ -136,6 +136,28 @@ export async function forgetMachine(
   });
 }
 
+/** Gives a machine that joined another group, which its token had fixed. False if it is not known. */
+export async function moveMachine(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  machineId: string,
+  group: string,
+): Promise<boolean> {
+  const key = keys.machine(machineId);
+  return transact(etcd, async (): Promise<Step<boolean>> => {
+    const { results } = await etcd.read([{ key }]);
+    const found = results[0]?.[0];
+    const machine = parser.json(Machine, found);
+    if (machine === undefined) return { answer: false };
+    if (machine.group === group) return { answer: true };
+    return {
+      compares: [unchanged(key, found)],
+      operations: [{ put: key, value: JSON.stringify({ ...machine, group } satisfies Machine) }],
+      committed: () => true,
+    };
+  });
+}
+
 /**
  * Writes the machines that etcd does not know, or only from before they joined anew; others
  * that it knows stay as they are. False if the epoch is no longer ours.

@@ -1,6 +1,7 @@
 /** `slipway gateway`: the flags, and the process's own implementations of the ports. */
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { dirname } from "node:path";
 import { Command, Option } from "commander";
 import * as z from "zod";
 import { createCoordination } from "../coordination/create.ts";
@@ -12,9 +13,11 @@ import { parseAddress } from "../ports/address.ts";
 import { systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
+import { createFetcher } from "../runtime/fetch.ts";
 import { loadKubeConfig } from "../runtime/kubeconfig.ts";
 import { observeProcess } from "../runtime/metrics.ts";
 import { createRestClient } from "../runtime/rest-client.ts";
+import { addConsoleFlags, ConsoleFlags, consoleSettings } from "./console/flags.ts";
 import { startGateway } from "./gateway.ts";
 
 /** TokenReviews a second, and at once after a quiet time: when a fleet comes back, there is one for each agent. */
@@ -28,7 +31,7 @@ const list = z.string().transform((text) =>
     .filter((item) => item !== ""),
 );
 
-const Flags = EtcdFlags.and(
+const Flags = EtcdFlags.and(ConsoleFlags).and(
   z.object({
     listen: z.string().transform(parseAddress),
     metrics: z.string().transform(parseAddress).optional(),
@@ -94,7 +97,7 @@ export function gatewayCommand(): Command {
         "host name",
       ),
     );
-  return addEtcdFlags(command).action(async (options: unknown) => {
+  return addConsoleFlags(addEtcdFlags(command)).action(async (options: unknown) => {
     const flags = Flags.safeParse(options);
     if (!flags.success) throw new Error(flags.error.issues.map(({ message }) => message).join("; "));
     await run(flags.data);
@@ -102,17 +105,29 @@ export function gatewayCommand(): Command {
 }
 
 async function run(flags: z.output<typeof Flags>): Promise<void> {
+  if (flags.coreupdate !== undefined && flags.machines === undefined) {
+    throw new Error("--coreupdate: its port is that of --machines, which is missing");
+  }
   const [clock, random] = [systemClock, systemRandom];
   const log = jsonLogger(clock, (line) => process.stdout.write(line), { role: "gateway" });
   const stop = new AbortController();
   for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => stop.abort());
-  const client = createRestClient(loadKubeConfig(flags.kubeconfig, { clock, log }), {
-    clock,
-    random,
-    rate: REVIEW_RATE,
-    burst: REVIEW_BURST,
-    userAgent: "slipway-gateway",
-  });
+  const config = loadKubeConfig(flags.kubeconfig, { clock, log });
+  const rest = { clock, random, rate: REVIEW_RATE, burst: REVIEW_BURST, userAgent: "slipway-gateway" };
+  const client = createRestClient(config, rest);
+  const closing: (() => Promise<void>)[] = [() => client.close()];
+  const forPeople = consoleSettings(
+    flags,
+    (ca) => {
+      const fetcher = createFetcher(ca);
+      closing.push(() => fetcher.close());
+      return fetcher;
+    },
+    dirname(process.argv[1] ?? "."),
+  );
+  const asked = forPeople !== undefined || flags.coreupdate !== undefined;
+  const people = asked ? createRestClient(config, rest) : undefined;
+  if (people !== undefined) closing.push(() => people.close());
   const { etcd, observe } = meterEtcd(openEtcd(flags, { clock, random }), clock);
   const etcdHealth = new EtcdHealth({ etcd, clock, log });
   void etcdHealth.run(stop.signal);
@@ -139,16 +154,14 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
                       ...(flags.registryPlain === undefined ? {} : { plain: flags.registryPlain }),
                     },
                   }),
-              ...(flags.coreupdate === undefined
+              ...(flags.coreupdate === undefined || people === undefined
                 ? {}
-                : {
-                    coreupdate: {
-                      ...{ usersFile: flags.coreupdate, etcd, client },
-                      ...{ access: client.access, watches: client.watches },
-                    },
-                  }),
+                : { coreupdate: { usersFile: flags.coreupdate, etcd, client: people } }),
             },
           }),
+      ...(forPeople === undefined || people === undefined
+        ? {}
+        : { console: { ...forPeople, client: people } }),
       certificateDirectory: flags.certDir,
       hosts: flags.advertise,
       serviceAccounts: flags.serviceAccount,
@@ -173,6 +186,6 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
   } finally {
     stop.abort();
     await etcd.close();
-    await client.close();
+    await Promise.all(closing.map((close) => close()));
   }
 }

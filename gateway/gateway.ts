@@ -10,17 +10,20 @@ import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import { type Check, type HealthServer, startHealth } from "../runtime/health.ts";
+import type { RestClient } from "../runtime/rest-client.ts";
 import { Authenticator } from "./agents/authenticate.ts";
 import { Enrolment } from "./agents/join.ts";
 import { AgentServer, defaultServerLimits, type ServerLimits } from "./agents/server.ts";
 import { defaultSessionLimits, type SessionLimits } from "./agents/session.ts";
 import { SessionTable } from "./agents/session-table.ts";
 import { CertificateFiles } from "./certificate-files.ts";
+import { Console, type ConsoleSettings } from "./console/console.ts";
 import { CoreUpdateApi, type CoreUpdateSettings } from "./coreupdate/coreupdate.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
+import { People } from "./objects/people.ts";
 import { omahaRoute } from "./omaha/route.ts";
 import { Presence } from "./presence.ts";
 import { Registry, type RegistrySettings } from "./registry/registry.ts";
@@ -34,6 +37,8 @@ export interface GatewayOptions {
   listen: Address;
   /** For machines without our agent; none where it is absent. */
   edge?: EdgeSettings;
+  /** For people; none where it is absent. */
+  console?: ConsoleListener;
   /** Health and metrics; none where it is absent. */
   health?: Address;
   /** See `certificate-files.ts`. */
@@ -72,8 +77,20 @@ export interface EdgeSettings {
   limits?: Partial<EdgeLimits>;
 }
 
+export interface ConsoleListener extends ConsoleSettings {
+  listen: Address;
+  /** Whether it has the gateway's certificate. */
+  tls: boolean;
+  /** Another than that of TokenReviews for agents: people must not take their turn. */
+  client: Pick<RestClient, "apply" | "patch" | "get" | "watches" | "access">;
+}
+
+/** People are fewer than machines, and their pages keep a connection each. */
+const CONSOLE_LIMITS: Partial<EdgeLimits> = { connections: 2000, requests: 200 };
+
 export interface Gateway {
   port: number;
+  consolePort: number | undefined;
   edgePort: number | undefined;
   /** Of the key space that is served without a secret. */
   registryPort: number | undefined;
@@ -96,6 +113,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let open: EdgeServer | undefined;
   let registry: Registry | undefined;
   let coreupdate: CoreUpdateApi | undefined;
+  let desk: EdgeServer | undefined;
+  const forPeople = options.console?.client ?? options.edge?.coreupdate?.client;
+  const people = forPeople === undefined ? undefined : new People({ client: forPeople, clock, random, log });
+  const page =
+    options.console === undefined || people === undefined
+      ? undefined
+      : new Console({ ...options.console, people, coordination, clock, random, log });
   let read: FleetRead["fleet"] | undefined;
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
@@ -134,6 +158,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     onRead: (one) => {
       read = one.fleet;
       table.apply(one);
+      page?.onFleet(one.fleet);
     },
   });
   const table = new SessionTable({
@@ -190,9 +215,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const kept = options.edge.registry;
       if (kept !== undefined)
         registry = new Registry({ ...kept, ...door, coordination, line, clock, random });
-      if (options.edge.coreupdate !== undefined) {
+      if (options.edge.coreupdate !== undefined && people !== undefined) {
         coreupdate = await CoreUpdateApi.open({
-          ...{ ...options.edge.coreupdate, gateway: name, clock, random, log },
+          ...{ ...options.edge.coreupdate, people, gateway: name, clock, random, log },
           meter: (call, status) => metrics.coreUpdateAnswered(call, status),
         });
       }
@@ -222,15 +247,24 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         });
       }
     }
+    if (options.console !== undefined && page !== undefined) {
+      const { listen, tls } = options.console;
+      desk = await startEdge({
+        ...{ listen, routes: page.routes, clock, log, meter: metrics, limits: CONSOLE_LIMITS },
+        ...(tls ? { certificates } : {}),
+      });
+    }
   } catch (error) {
     certificates.stop();
     registry?.close();
-    await Promise.all([server?.stop(0), edge?.stop(0), coreupdate?.stop()]);
+    await Promise.all([server?.stop(0), edge?.stop(0), open?.stop(0), coreupdate?.stop()]);
     await health?.close();
     throw error;
   }
   presence.start();
   view.start();
+  people?.objects.start();
+  page?.start();
   coreupdate?.start();
   const listening = server;
   log.info("the gateway listens", { gateway: name, port: listening.port, edge: edge?.port });
@@ -240,10 +274,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     stopping = true;
     const within = options.drainWithin ?? DRAIN_WITHIN;
     registry?.close();
-    await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within)]);
+    await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within), desk?.stop(within)]);
     view.stop();
-    certificates.stop();
+    await page?.stop();
     await coreupdate?.stop();
+    await people?.objects.stop();
+    certificates.stop();
     await presence.stop();
     await health?.close();
     log.info("the gateway stopped", { gateway: name });
@@ -251,6 +287,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   return {
     port: listening.port,
     edgePort: edge?.port,
+    consolePort: desk?.port,
     registryPort: open?.port,
     healthPort: health?.port,
     metrics,

@@ -21,6 +21,7 @@ try {
   run("buf", ["generate", "--output", join(fresh, "proto")], join(root, "proto"));
   run(process.execPath, [join(root, "api/generate.ts"), fresh], root);
   run(process.execPath, [join(root, "cli/generate.ts"), fresh], root);
+  run(process.execPath, [join(root, "console/generate.ts"), fresh], root);
   run(process.execPath, [join(root, "hack/reference/generate.ts"), fresh], root);
   run(process.execPath, [join(root, "hack/chart/generate.ts"), fresh], root);
   if (process.argv.includes("--check")) check();

@@ -1,8 +1,12 @@
 /** What a release's status says: who runs it, where it failed, whether it may be given out. */
+import { QUARANTINE_ANNOTATION } from "../../api/labels.ts";
 import { type ConditionUpdate, setCondition } from "../../api/meta.ts";
 import type { NodeUpdate, NodeUpdateStatus } from "../../api/node-update.ts";
 import type { Release, ReleaseStatus } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
+
+/** Of a person's words, characters: they stand in messages of many objects. */
+const LONGEST = 253;
 
 /** Whether `rootHash` is one of the release's images. */
 export function isImageOf(release: Release, rootHash: string | undefined): boolean {
@@ -36,6 +40,11 @@ export function haltedOn(name: string, groups: readonly UpdateGroup[]): string[]
     .toSorted();
 }
 
+/** Why a person quarantined the release; undefined where nobody did. */
+export function quarantinedBecause({ metadata }: Release): string | undefined {
+  return metadata.annotations?.[QUARANTINE_ANNOTATION]?.slice(0, LONGEST);
+}
+
 /** Names of the releases that the group is halted on: those of its failures that count. */
 export function blamedBy({ status }: UpdateGroup): string[] {
   const halted = status?.conditions?.some(({ type, status: is }) => type === "Halted" && is === "True");
@@ -52,6 +61,7 @@ export function decideRelease(
 ): ReleaseStatus {
   const { name, generation } = release.metadata;
   const halted = haltedOn(name, groups);
+  const said = quarantinedBecause(release);
   const twice = duplicateArchitecture(release);
   const updates: ConditionUpdate[] = [
     twice === undefined
@@ -62,15 +72,18 @@ export function decideRelease(
           reason: "InvalidSpec",
           message: `spec.payloads has two payloads for ${twice}: create a new Release with one.`,
         },
-    halted.length === 0
+    said === undefined && halted.length === 0
       ? { type: "Quarantined", status: "False", reason: "NotQuarantined", message: "No group halted on it." }
       : {
           type: "Quarantined",
           status: "True",
           reason: "ReleaseQuarantined",
-          message: `Nothing more moves to it: nodes failed on it in ${halted.join(", ")}, which stopped for it.`,
+          message:
+            said === undefined
+              ? `Nothing more moves to it: nodes failed on it in ${halted.join(", ")}, which stopped for it.`
+              : `Nothing more moves to it: a person quarantined it: ${said}.`,
         },
-    available(halted.length > 0, twice !== undefined),
+    available(said !== undefined || halted.length > 0, twice !== undefined),
   ];
   const status: ReleaseStatus = {
     running: nodeUpdates.filter((node) => isImageOf(release, node.status?.runningRootHash)).length,

@@ -68,13 +68,13 @@ export function wayOf(
   member: Member,
   target: Target,
   releases: ReadonlyMap<string, Release>,
-  quarantined: (name: string) => boolean,
+  quarantined: (release: Release) => boolean,
 ): Target {
   if (!isRelease(target)) return target;
   const next = nextRelease(member.update?.status?.running, target, releases.values(), member.architecture);
   if (!isRelease(next)) return next;
   if (isImageOf(next, member.update?.status?.runningRootHash)) return next;
-  const barred = [next, target].find(({ metadata }) => quarantined(metadata.name));
+  const barred = [next, target].find(quarantined);
   if (barred === undefined) return next;
   const message = `Release ${barred.metadata.name}, which this node would move to, is quarantined.`;
   return { reason: "ReleaseQuarantined", message };

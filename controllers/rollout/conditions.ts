@@ -18,7 +18,8 @@ export interface Situation {
   invalid: Why | undefined;
   target: Target;
   /** Groups that halted on the target, this one not counted. */
-  quarantinedBy: readonly string[];
+  /** Why nothing moves to the target. */
+  quarantine: string | undefined;
   halted: boolean;
   threshold: number;
   failures: Failures;
@@ -140,11 +141,10 @@ function progressingOf(situation: Situation): Progressing {
       `${where}; ${nodesInWords(situation.failures.count)} failed${underWay}.`,
     );
   }
-  if (situation.quarantinedBy.length > 0) {
-    const by = situation.quarantinedBy.join(", ");
+  if (situation.quarantine !== undefined) {
     return stopped(
       "ReleaseQuarantined",
-      `${where}; the release is quarantined, because it failed in ${by}${underWay}.`,
+      `${where}; the release is quarantined, ${situation.quarantine}${underWay}.`,
     );
   }
   if (left === 0 && inFlight.length === 0) return stopped("UpToDate", `${where}.`);

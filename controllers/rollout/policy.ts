@@ -15,7 +15,7 @@ import type { Release } from "../../api/release.ts";
 import type { UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
 import type { Tally } from "../../coordination/records.ts";
 import { resolveTarget } from "../channel/policy.ts";
-import { haltedOn } from "../release/policy.ts";
+import { haltedOn, quarantinedBecause } from "../release/policy.ts";
 import { type Rivals, rivalCondition } from "../rivals/policy.ts";
 import { groupOpening } from "../window/policy.ts";
 import {
@@ -89,8 +89,14 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
   const opening = groupOpening(group, snapshot.windows, now);
 
   const others = snapshot.groups.filter((other) => other.metadata.name !== metadata.name);
-  const quarantined = (name: string): boolean => haltedOn(name, others).length > 0;
-  const quarantinedBy = isRelease(target) ? haltedOn(target.metadata.name, others) : [];
+  const quarantineOf = (release: Release): string | undefined => {
+    const said = quarantinedBecause(release);
+    if (said !== undefined) return `because a person said so: ${said}`;
+    const halted = haltedOn(release.metadata.name, others);
+    return halted.length === 0 ? undefined : `because it failed in ${halted.join(", ")}`;
+  };
+  const quarantined = (release: Release): boolean => quarantineOf(release) !== undefined;
+  const quarantine = isRelease(target) ? quarantineOf(target) : undefined;
   const plans = new Map(members.map((member) => [member.uid, planOf(member, snapshot, quarantined)]));
 
   const resume = resumeOf(group, metadata.annotations?.[RESUME_ANNOTATION], now);
@@ -122,7 +128,7 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
   const rules = { failureThreshold: spec.failureThreshold, declared };
   const threshold = thresholdOf({ spec, status: remembered });
   const halted = isRelease(target) && failures.count >= threshold;
-  const stopped = halted || quarantinedBy.length > 0 || invalid !== undefined || deleting;
+  const stopped = halted || quarantine !== undefined || invalid !== undefined || deleting;
   const standings = new Map<string, Standing>();
   for (const member of members) {
     const plan = plans.get(member.uid);
@@ -163,7 +169,7 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
     paused: spec.paused,
     invalid,
     target,
-    quarantinedBy,
+    quarantine,
     halted,
     threshold,
     failures,
@@ -242,7 +248,7 @@ interface Plan {
 function planOf(
   member: Member,
   { group, channels, releases }: RolloutSnapshot,
-  quarantined: (name: string) => boolean,
+  quarantined: (release: Release) => boolean,
 ): Plan {
   const target = resolveTarget(group, channels, releases, member.architecture);
   return { target, way: wayOf(member, target, releases, quarantined) };

@@ -49,7 +49,12 @@ export function rolloutWatches(stores: RolloutStores): Watching[] {
         .filter((group) => group.spec.channel === name)
         .map(keyOf);
     }),
-    watching(releases, (change) => (change.type === "updated" ? [] : all())),
+    // A release never changes, but for whether a person quarantined it.
+    watching(releases, (change) =>
+      change.type === "updated" && quarantinedBecause(change.before) === quarantinedBecause(change.object)
+        ? []
+        : all(),
+    ),
     watching(windows, (change) => {
       const { before, after } = sides(change);
       const same =

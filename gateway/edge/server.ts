@@ -74,6 +74,9 @@ const MAX_HEADER = 16 * 1024;
 /** Clients of these protocols ask minutes apart: an idle connection is worth little, ms. */
 const KEEP_ALIVE = 15_000;
 
+/** For a client to take the next piece of an answer, ms. */
+const UNREAD = 60_000;
+
 export interface EdgeMeter {
   answered(route: string, status: number, seconds: number): void;
 }
@@ -184,7 +187,7 @@ class Desk {
     meter.answered(route?.prefix ?? "other", answer.status, (clock.monotonic() - began) / 1000);
     if (answer.pieces === undefined) send(request, response, answer, this.#stopping.signal.aborted);
     else {
-      await sendPieces(response, answer, answer.pieces).catch((error: unknown) => {
+      await sendPieces(response, answer, answer.pieces, clock).catch((error: unknown) => {
         log.error("an answer ended in the middle", error, { route: route?.prefix ?? "" });
         response.destroy();
       });
@@ -235,21 +238,27 @@ export function plain(status: number, body: string): EdgeAnswer {
   return { status, type: "text/plain; charset=utf-8", body };
 }
 
-/** A client that reads slower than pieces come holds them up; one that has gone ends them. */
+/** A client that reads slower than pieces come holds them up; one that has gone, or reads nothing at all, ends them. */
 async function sendPieces(
   response: ServerResponse,
   answer: EdgeAnswer,
   pieces: AsyncIterable<string>,
+  clock: Clock,
 ): Promise<void> {
   response.writeHead(answer.status, headersOf(answer));
   response.flushHeaders();
   if (answer.body.length > 0) response.write(answer.body);
   for await (const piece of pieces) {
     if (response.closed || response.write(piece)) continue;
+    const cancel = clock.after(UNREAD, () => response.destroy());
     await new Promise<void>((resolve) => {
-      response.once("drain", resolve);
-      response.once("close", resolve);
+      const done = (): void => {
+        response.off("drain", done).off("close", done);
+        resolve();
+      };
+      response.once("drain", done).once("close", done);
     });
+    cancel();
   }
   response.end();
 }

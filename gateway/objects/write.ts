@@ -72,6 +72,16 @@ export interface ApplyAs {
   force?: boolean;
 }
 
+type Words = Readonly<Record<string, string | null>>;
+
+export interface PatchAs {
+  fieldManager: string;
+  /** Only the object as it was read. */
+  resourceVersion?: string;
+  /** The caller asked already whether the person may do it to all of the kind. */
+  demanded?: boolean;
+}
+
 export interface ObjectWriterOptions {
   client: Pick<KubeClient, "apply" | "patch">;
   reviewer: Pick<AccessReviewer, "allows">;
@@ -131,16 +141,37 @@ export class ObjectWriter {
     }
   }
 
-  /** Sets annotations; `null` removes one. With a `resourceVersion` only on the object as it was read. Throws `WriteError`. */
+  /** Sets annotations; `null` removes one. Throws `WriteError`. */
   async annotate<T extends KubeObject>(
     person: Person,
     resource: Resource,
     name: string,
-    annotations: Readonly<Record<string, string | null>>,
-    { fieldManager, resourceVersion }: { fieldManager: string; resourceVersion?: string | undefined },
+    annotations: Words,
+    as: PatchAs,
   ): Promise<T> {
-    await this.demand({ person, verb: "patch", resource, name });
-    const metadata = { annotations, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
+    return await this.#patch<T>(person, resource, name, { annotations }, as);
+  }
+
+  /** The same for labels. */
+  async label<T extends KubeObject>(
+    person: Person,
+    resource: Resource,
+    name: string,
+    labels: Words,
+    as: PatchAs,
+  ): Promise<T> {
+    return await this.#patch<T>(person, resource, name, { labels }, as);
+  }
+
+  async #patch<T extends KubeObject>(
+    person: Person,
+    resource: Resource,
+    name: string,
+    words: { annotations: Words } | { labels: Words },
+    { fieldManager, resourceVersion, demanded }: PatchAs,
+  ): Promise<T> {
+    if (demanded !== true) await this.demand({ person, verb: "patch", resource, name });
+    const metadata = { ...words, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
     try {
       const patch = { type: "merge", body: { metadata } } as const;
       const stored = await this.#options.client.patch<T>(resource, { name }, patch, { fieldManager });

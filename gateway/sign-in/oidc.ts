@@ -224,10 +224,19 @@ export function isPath(text: string): boolean {
 
 function checkIssuer(issuer: string): void {
   const url = URL.parse(issuer);
-  const loopback = url !== null && ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
-  if (url === null || (url.protocol !== "https:" && !(url.protocol === "http:" && loopback))) {
-    throw new Error(`${issuer}: the issuer must be an https URL`);
-  }
+  if (url === null || !isProtected(url)) throw new Error(`${issuer}: the issuer must be an https URL`);
+}
+
+/** Whether nobody on the way can read along: by TLS, or because there is no way. */
+function isProtected({ protocol, hostname }: URL): boolean {
+  const loopback = ["localhost", "127.0.0.1", "[::1]"].includes(hostname);
+  return protocol === "https:" || (protocol === "http:" && loopback);
+}
+
+/** Whether `text` is an origin that a sign-in may come back to, without a slash at its end. */
+export function isOrigin(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && url.origin === text && isProtected(url);
 }
 
 function secretOf(server: oauth.AuthorizationServer, secret: string): oauth.ClientAuth {

@@ -19,11 +19,18 @@ export interface TokensOptions {
   clock: Clock;
 }
 
+interface Entry {
+  answer: Promise<PersonReview>;
+  /** Monotonic, ms. */
+  until: number;
+  good: boolean;
+}
+
 export class Tokens {
   readonly #options: TokensOptions;
   readonly #turnstile = new Turnstile(MAX_REVIEWS, MAX_WAITING);
   /** By SHA-256 of the token; least recently used first. */
-  readonly #cache = new Map<string, { answer: Promise<PersonReview>; until: number }>();
+  readonly #cache = new Map<string, Entry>();
 
   constructor(options: TokensOptions) {
     this.#options = options;
@@ -33,11 +40,11 @@ export class Tokens {
   async person(token: string): Promise<Person | undefined> {
     if (token === "" || token.length > MAX_TOKEN) return undefined;
     const { clock } = this.#options;
-    const hash = createHash("sha256").update(token).digest("base64");
+    const hash = hashOf(token);
     const now = clock.monotonic();
     let entry = this.#cache.get(hash);
     if (entry === undefined || entry.until <= now) {
-      entry = { answer: this.#review(token), until: now + LIFE };
+      entry = { answer: this.#review(token), until: now + LIFE, good: false };
     }
     this.#cache.delete(hash);
     this.#cache.set(hash, entry);
@@ -47,6 +54,7 @@ export class Tokens {
     }
     try {
       const answer = await entry.answer;
+      entry.good = answer.authenticated;
       if (answer.authenticated) return answer.person;
       entry.until = Math.min(entry.until, now + REFUSAL_LIFE);
       return undefined;
@@ -54,6 +62,12 @@ export class Tokens {
       if (this.#cache.get(hash) === entry) this.#cache.delete(hash);
       throw error;
     }
+  }
+
+  /** Whether the API server knew it a moment ago. */
+  remembers(token: string): boolean {
+    const entry = this.#cache.get(hashOf(token));
+    return entry?.good === true && entry.until > this.#options.clock.monotonic();
   }
 
   async #review(token: string): Promise<PersonReview> {
@@ -64,4 +78,8 @@ export class Tokens {
       throw error;
     }
   }
+}
+
+function hashOf(token: string): string {
+  return createHash("sha256").update(token).digest("base64");
 }

@@ -23,7 +23,10 @@ write(
     "0 done, or told to end; 1 an error, whose cause stands on standard error.",
   ),
 );
-write("README.md", indexPage(readdirSync(folder).filter((name) => name !== "README.md")));
+write(
+  "README.md",
+  indexPage(readdirSync(folder).filter((name) => name.endsWith(".md") && name !== "README.md")),
+);
 
 /** Every page by its title. */
 function indexPage(names: readonly string[]): string {
@@ -39,6 +42,7 @@ function indexPage(names: readonly string[]): string {
     "Generated from the code.",
     "",
     ...titled.toSorted(),
+    "- [The JSON API, as an OpenAPI document](openapi.json)",
     "- [Values of the chart](../../charts/slipway/README.md#values)",
   ].join("\n")}\n`;
 }

@@ -135,7 +135,6 @@ export class UpdateServiceRoom {
         ...{ listen: LOOP, tls: false, keys: [] },
         coreupdate: {
           ...{ usersFile: join(directory, "users.yaml"), etcd, client: admin },
-          ...{ access: admin.access, watches: admin.watches },
         },
       },
       certificateDirectory: join(directory, "pki"),

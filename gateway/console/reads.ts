@@ -1,0 +1,229 @@
+/** What the JSON API reads: pages of the board, stories, and the stream of changes. */
+import * as z from "zod";
+import { timestamp } from "../../api/meta.ts";
+import type * as view from "../../console/contract.ts";
+import type { Topic } from "../../console/events.ts";
+import { EventsQuery, type MachineFilter, operations } from "../../console/operations.ts";
+import type { Clock } from "../../ports/clock.ts";
+import type { EdgeAnswer } from "../edge/server.ts";
+import type { AccessReviewer } from "../objects/review.ts";
+import type { Objects } from "../objects/view.ts";
+import type { Door } from "../sign-in/door.ts";
+import { type Call, callerOf, type Handlers, mayRead, resourcesOf } from "./api.ts";
+import type { Board } from "./board.ts";
+import { type History, viewActivity } from "./history.ts";
+import { type Asked, filterOf, pageOf } from "./lists.ts";
+import { foreignStoryOf, storyOf } from "./machine-view.ts";
+import { json, Refused } from "./problem.ts";
+import { streamOf } from "./stream.ts";
+import type { VersionSeries } from "./versions.ts";
+
+/** The API server is asked every 5 s, etcd every 15 s at least: what is older than two of these is stale, ms. */
+const STALE = 30_000;
+/** Streams at once, and of one person: a page has one. */
+const MAX_STREAMS = 500;
+const MAX_OWN_STREAMS = 20;
+
+export interface ReadsOptions {
+  board: Board;
+  history: History;
+  versions: VersionSeries;
+  objects: Objects;
+  /** Wall clock, ms: of the last read of etcd's fleet. */
+  fleetAsOf: () => number | undefined;
+  door: Door;
+  reviewer: Pick<AccessReviewer, "allowsReading">;
+  /** Of this process, for positions in its stream. */
+  epoch: string;
+  clock: Clock;
+}
+
+type Reads = Pick<
+  Handlers,
+  | "listGroups"
+  | "listChannels"
+  | "listReleases"
+  | "listWindows"
+  | "listOpenings"
+  | "listBudgets"
+  | "fleet"
+  | "listMachines"
+  | "readMachine"
+  | "versions"
+  | "listActivity"
+  | "events"
+>;
+
+const LISTS = {
+  groups: "kubectl get updategroups",
+  channels: "kubectl get channels",
+  releases: "kubectl get releases",
+  windows: "kubectl get rebootwindows",
+  openings: "kubectl slipway windows next",
+  budgets: "kubectl slipway locks list",
+} as const satisfies Partial<Record<Topic, string>>;
+
+export class ReadHandlers {
+  readonly #options: ReadsOptions;
+  /** By user name. */
+  readonly #streams = new Map<string, number>();
+
+  constructor(options: ReadsOptions) {
+    this.#options = options;
+  }
+
+  get handlers(): Reads {
+    return {
+      listGroups: async (call) => this.#list(call, "groups"),
+      listChannels: async (call) => this.#list(call, "channels"),
+      listReleases: async (call) => this.#list(call, "releases"),
+      listWindows: async (call) => this.#list(call, "windows"),
+      listOpenings: async (call) => this.#list(call, "openings"),
+      listBudgets: async (call) => this.#list(call, "budgets"),
+      fleet: async () => {
+        const freshness = this.freshness();
+        return json({ ...(this.#options.board.changes.get("fleet", "fleet") as view.Fleet), ...freshness });
+      },
+      listMachines: async (call) => this.#machines(call),
+      readMachine: async (call) => this.#story(call),
+      versions: async (call) => this.#versions(call),
+      listActivity: async (call) => this.#activity(call),
+      events: async (call) => this.#events(call),
+    };
+  }
+
+  /** How old everything here is. Throws `Refused` while nothing is known yet. */
+  freshness(): view.Freshness {
+    const { objects, board, clock, fleetAsOf } = this.#options;
+    if (!objects.synced || board.changes.get("fleet", "fleet") === undefined) {
+      throw new Refused("Unavailable", "The gateway has not read everything yet: try again in a moment.", {
+        "retry-after": "1",
+      });
+    }
+    const now = clock.now();
+    const api = objects.asOf ?? 0;
+    const etcd = fleetAsOf() ?? 0;
+    const asOf = timestamp(Math.min(api, etcd));
+    const away = [
+      ...(now - api > STALE ? ["the Kubernetes API"] : []),
+      ...(now - etcd > STALE ? ["etcd"] : []),
+    ];
+    if (away.length === 0) return { asOf };
+    const verb = away.length === 1 ? "gives" : "give";
+    return { asOf, stale: `No answer: ${away.join(" and ")} ${verb} none; this is the last known state.` };
+  }
+
+  #list({ query }: Call, topic: keyof typeof LISTS): EdgeAnswer {
+    const freshness = this.freshness();
+    const items = this.#options.board.changes.items(topic);
+    const page = pageOf(items, ([key]) => key, query as unknown as Asked);
+    return answerOf(page && { ...page, items: page.items.map(([, item]) => item) }, LISTS[topic], freshness);
+  }
+
+  #machines({ query }: Call): EdgeAnswer {
+    const freshness = this.freshness();
+    const asked = query as z.output<typeof operations.listMachines.query>;
+    const passes = filterOf(asked);
+    const found = this.#options.board.machines.values().filter(passes);
+    const page = pageOf(found, ({ name, uid }) => `${name} ${uid}`, asked);
+    const only = asked.group === undefined ? "" : ` -l slipway.dev/group=${asked.group}`;
+    return answerOf(page, `kubectl get nodeupdates${only}`, freshness);
+  }
+
+  async #story({ part }: Call): Promise<EdgeAnswer> {
+    const { board, history } = this.#options;
+    const freshness = this.freshness();
+    const uid = part("uid");
+    const machine = board.machines.get(uid);
+    const foreign = board.foreign.get(uid);
+    if (machine === undefined) throw new Refused("NotFound", "There is no such machine.");
+    const journal = history.of(uid);
+    if (machine.kind === "foreign" && foreign !== undefined) {
+      return json({ ...foreignStoryOf(foreign, journal), ...freshness } satisfies view.Story);
+    }
+    const update = board.updateOf(uid);
+    if (update === undefined) throw new Refused("NotFound", "There is no such machine any more.");
+    return json({ ...storyOf(update, journal), ...freshness } satisfies view.Story);
+  }
+
+  async #versions({ query }: Call): Promise<EdgeAnswer> {
+    const freshness = this.freshness();
+    const { group = "", hours } = query as z.output<typeof operations.versions.query>;
+    const series = await this.#options.versions.read(group, hours);
+    return json({ ...series, group, kubectl: "kubectl get releases", ...freshness } satisfies view.Versions);
+  }
+
+  #activity({ query }: Call): EdgeAnswer {
+    const freshness = this.freshness();
+    const asked = query as z.output<typeof operations.listActivity.query>;
+    const entries = this.#options.history.entries.filter(
+      ({ group, uid }) =>
+        (asked.group === undefined || asked.group === group) &&
+        (asked.uid === undefined || asked.uid === uid),
+    );
+    const page = pageOf(entries.map(viewActivity), ({ time, id }) => `${time} ${id}`, asked, true);
+    return answerOf(
+      page,
+      "kubectl get events --field-selector reportingComponent=slipway.dev/manager",
+      freshness,
+    );
+  }
+
+  async #events({ request, query, caller }: Call): Promise<EdgeAnswer> {
+    const { board, reviewer, epoch, clock, door } = this.#options;
+    this.freshness();
+    const { topics, ...filter } = query as z.output<typeof EventsQuery>;
+    if (caller === undefined) throw new Refused("SignInNeeded", "Sign in first.");
+    const { person } = caller;
+    const needed = resourcesOf(topics);
+    await mayRead(reviewer, person, needed);
+    const headers = { "x-accel-buffering": "no" };
+    const type = "text/event-stream";
+    if (request.method === "HEAD") return { status: 200, type, headers, body: "" };
+    const own = this.#streams.get(person.username) ?? 0;
+    const all = [...this.#streams.values()].reduce((sum, count) => sum + count, 0);
+    if (own >= MAX_OWN_STREAMS || all >= MAX_STREAMS) {
+      throw new Refused("TooMany", "Too many pages are open: close some.", { "retry-after": "30" });
+    }
+    const pieces = streamOf({
+      ...{ changes: board.changes, epoch, topics, passes: filterOf(filter as MachineFilter) },
+      lastEventId: request.header("last-event-id"),
+      freshness: () => this.freshness(),
+      ends: async () => {
+        try {
+          callerOf(await door.enter(request));
+          await mayRead(reviewer, person, needed);
+          return undefined;
+        } catch (error) {
+          // What can't be asked now is asked again: the last answer still holds.
+          return error instanceof Refused ? error.message : undefined;
+        }
+      },
+      onChange: (listener) => board.onChange(listener),
+      ...{ clock, signal: request.gone },
+    });
+    return {
+      status: 200,
+      type,
+      headers,
+      body: "retry: 2000\n\n",
+      pieces: this.#counted(pieces, person.username),
+    };
+  }
+
+  async *#counted(pieces: AsyncIterable<string>, user: string): AsyncGenerator<string, void, undefined> {
+    this.#streams.set(user, (this.#streams.get(user) ?? 0) + 1);
+    try {
+      yield* pieces;
+    } finally {
+      const left = (this.#streams.get(user) ?? 1) - 1;
+      if (left > 0) this.#streams.set(user, left);
+      else this.#streams.delete(user);
+    }
+  }
+}
+
+function answerOf(page: object | undefined, kubectl: string, freshness: view.Freshness): EdgeAnswer {
+  if (page === undefined) throw new Refused("Invalid", "continue: it is not one that a page gave.");
+  return json({ ...page, kubectl, ...freshness });
+}
