@@ -1,6 +1,6 @@
 /** Which release is to blame for a halt (rule 8). */
 import { expect, test } from "vitest";
-import { RESUME_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
+import { QUARANTINE_ANNOTATION, RESUME_ANNOTATION, WITHHELD_ANNOTATION } from "../../api/labels.ts";
 import { decideRelease } from "../release/policy.ts";
 import { failuresOf } from "./failure.ts";
 import type { Member } from "./member.ts";
@@ -118,4 +118,23 @@ test("where both failed, both are; and a status that can't show all failures sho
   expect(list).toHaveLength(50);
   expect(list[0]?.node).toBe("n59");
   expect(new Set(list.map(({ release }) => release))).toEqual(new Set(["os-2", "os-3"]));
+});
+
+test("a person's word is enough: nothing is given until it is taken back", () => {
+  const fleet = new Fleet(groupOf("web"), 2);
+  const target = fleet.releases.find(({ metadata }) => metadata.name === "os-2");
+  if (target === undefined) throw new Error("the fleet has no os-2");
+  target.metadata.annotations = { [QUARANTINE_ANNOTATION]: "it eats disks (by alice)" };
+  fleet.reconcile();
+  expect(quarantined(fleet)).toEqual(["os-2"]);
+  expect(fleet.given("os-2")).toEqual([]);
+  const conditions = fleet.group("web").status?.conditions;
+  expect(conditions?.find(({ type }) => type === "Progressing")).toMatchObject({
+    reason: "ReleaseQuarantined",
+    message: expect.stringContaining("because a person said so: it eats disks (by alice)") as string,
+  });
+  target.metadata.annotations = {};
+  fleet.reconcile();
+  expect(quarantined(fleet)).toEqual([]);
+  expect(fleet.given("os-2")).toEqual(["n1", "n2"]);
 });

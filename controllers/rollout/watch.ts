@@ -4,7 +4,7 @@ import type { UpdateGroup } from "../../api/update-group.ts";
 import { sameJson } from "../../runtime/apply-status.ts";
 import { objectOf, type Watching, watching } from "../../runtime/manager.ts";
 import { type Change, keyOf } from "../../runtime/store.ts";
-import { blamedBy } from "../release/policy.ts";
+import { blamedBy, quarantinedBecause } from "../release/policy.ts";
 import { nodeFacts, type RolloutStores } from "./controller.ts";
 
 /** What makes the rollout controller look at a group. */

@@ -2,11 +2,15 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "../../ports/clock.ts";
 import type { AccessClient, AccessQuestion } from "../../runtime/access.ts";
+import { ApiError } from "../../runtime/client.ts";
+import { startDeadline } from "../../runtime/deadline.ts";
 
 /** An answer is used for so long, ms: a right that was taken away ends as soon. */
 const LIFE = 10_000;
 /** While the API server is away the last answer lets a person go on reading for so long, ms. */
 const READING_LIFE = 3_600_000;
+/** For an answer, ms: a person waits for it. */
+const DEADLINE = 5000;
 /** People times what they ask about. */
 const MAX_ANSWERS = 5000;
 
@@ -59,8 +63,13 @@ export class AccessReviewer {
       this.#answers.set(key, known);
       return known;
     }
+    const late = (): ApiError => new ApiError("Timeout", "The API server says nothing of a person's rights");
+    const deadline = startDeadline(clock, DEADLINE, late);
     const answer: Answer = {
-      allowed: access.reviewAccess(question).then(({ allowed }) => allowed),
+      allowed: access
+        .reviewAccess(question, { signal: deadline.signal })
+        .then(({ allowed }) => allowed)
+        .finally(() => deadline.cancel()),
       until: now + LIFE,
       last: known?.last,
     };

@@ -5,6 +5,7 @@
  */
 import * as z from "zod";
 import { agent } from "./agent-values.ts";
+import { consoleValues } from "./console-values.ts";
 import { etcd } from "./etcd-values.ts";
 import { mapOf, object, passed } from "./schema.ts";
 import { digest, dnsName, duration, placed, port, pullPolicy, resources } from "./workload.ts";
@@ -135,6 +136,7 @@ const gateway = object(
       },
       "Machines that don't run our agent",
     ),
+    console: consoleValues,
     ingress: object(
       {
         enabled: z

@@ -72,6 +72,22 @@ export const badValues: readonly { sets: readonly string[]; message: RegExp }[] 
   },
   { sets: ["agent.host.kind=hook"], message: /agent\.host\.hook: the host kind hook needs the executable/ },
   {
+    sets: ["gateway.console.enabled=true"],
+    message: /gateway\.console\.keysSecret: sessions are sealed with a key/,
+  },
+  {
+    sets: [
+      "gateway.console.enabled=true",
+      "gateway.console.keysSecret=x",
+      "gateway.console.oidc.issuer=https://id.example.org",
+    ],
+    message: /gateway\.console: oidc\.issuer needs oidc\.clientId and url/,
+  },
+  {
+    sets: ["gateway.console.url=http://slipway.example.org"],
+    message: /\/gateway\/console\/url.*does not match pattern/,
+  },
+  {
     sets: ["gateway.ingress.enabled=true"],
     message: /gateway\.ingress\.host: the name that machines ask for/,
   },

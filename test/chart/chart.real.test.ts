@@ -219,6 +219,14 @@ describe("what must not drift", () => {
         "agent.driver=fastpatch",
         "agent.fastpatch.disk=/dev/sda",
         "manager.webhookKeysSecret=keys",
+        ...[
+          "enabled=true",
+          "keysSecret=x",
+          "url=https://x.example.org",
+          "oidc.issuer=https://id.example.org",
+        ].map((set) => `gateway.console.${set}`),
+        "gateway.console.oidc.clientId=x",
+        "gateway.console.oidc.clientSecret=x",
       ),
     )) {
       const [role = "", ...flags] = args[0]?.startsWith("--") ? ["agent", ...args] : args;

@@ -75,6 +75,7 @@ export class Desk {
     options: {
       kubeconfig?: (here: RealNamespace) => Promise<string>;
       settings?: Partial<ConsoleSettings>;
+      port?: number;
     } = {},
   ): Promise<Desk> {
     const here = await RealNamespace.open();
@@ -89,7 +90,7 @@ export class Desk {
       coordination: createCoordination({ etcd, ...ports }),
       listen: { host: "127.0.0.1", port: 0 },
       console: {
-        ...{ listen: { host: "127.0.0.1", port: 0 }, tls: false, secure: false, client },
+        ...{ listen: { host: "127.0.0.1", port: options.port ?? 0 }, tls: false, secure: false, client },
         keys: [Buffer.alloc(32, 7)],
         files: new Map([["/index.html", { type: "text/html", bytes: Buffer.from("<p>the page</p>") }]]),
         ...options.settings,
@@ -163,17 +164,19 @@ export class Desk {
     await admin.create(core("ServiceAccount", "serviceaccounts"), {
       ...{ apiVersion: "v1", kind: "ServiceAccount", metadata },
     });
-    if (rules.length > 0) await this.#bind(name, rules);
+    if (rules.length > 0) await this.bind(name, { kind: "ServiceAccount", name, namespace }, rules);
     const request = { apiVersion: "authentication.k8s.io/v1", kind: "TokenRequest", metadata, spec: {} };
     const made = await admin.create(core("TokenRequest", `serviceaccounts/${name}/token`), request);
     return (made as unknown as { status: { token: string } }).status.token;
   }
 
-  async #bind(
+  /** Lets `subject` do `rules`; `name` is that of the role. */
+  async bind(
     name: string,
+    subject: object,
     rules: readonly { resources: string[]; verbs: string[]; group?: string }[],
   ): Promise<void> {
-    const { admin, name: namespace } = this.here;
+    const { admin } = this.here;
     const full = this.name(name);
     await admin.create(ROLE, {
       ...{ apiVersion: `${RBAC}/v1`, kind: "ClusterRole", metadata: { name: full } },
@@ -183,7 +186,7 @@ export class Desk {
     await admin.create(BINDING, {
       ...{ apiVersion: `${RBAC}/v1`, kind: "ClusterRoleBinding", metadata: { name: full } },
       roleRef: { apiGroup: RBAC, kind: "ClusterRole", name: full },
-      subjects: [{ kind: "ServiceAccount", name, namespace }],
+      subjects: [subject],
     } as never);
     this.#made.push({ resource: BINDING, name: full });
   }

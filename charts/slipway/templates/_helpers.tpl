@@ -379,6 +379,14 @@ subjects:
 {{- end }}
 {{- end }}
 {{- end }}
+{{- with $v.gateway.console }}
+{{- if and .enabled (not .keysSecret) }}
+{{- fail "gateway.console.keysSecret: sessions are sealed with a key that all gateways share" }}
+{{- end }}
+{{- if and .enabled .oidc.issuer (or (not .oidc.clientId) (not .url)) }}
+{{- fail "gateway.console: oidc.issuer needs oidc.clientId and url, to which people come back" }}
+{{- end }}
+{{- end }}
 {{- if and $v.gateway.ingress.enabled (not $v.gateway.ingress.host) }}
 {{- fail "gateway.ingress.host: the name that machines ask for, by which TLS is passed through" }}
 {{- end }}
