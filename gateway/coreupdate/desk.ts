@@ -130,9 +130,9 @@ export class Desk {
   #storeOf({ plural }: Resource): Store<KubeObject> {
     const { objects } = this.options;
     const stores: Readonly<Record<string, Store<KubeObject>>> = {
-      [releaseKind.plural]: objects.releases as Store<Release>,
-      [channelKind.plural]: objects.channels as Store<Channel>,
-      [groupKind.plural]: objects.groups as Store<UpdateGroup>,
+      [releaseKind.plural]: objects.releases,
+      [channelKind.plural]: objects.channels,
+      [groupKind.plural]: objects.groups,
     };
     const store = stores[plural];
     if (store === undefined) throw new Error(`${plural} are not shown here`);

@@ -2,10 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
-import { release } from "../../api/release.ts";
 import { ports } from "../../runtime/test-namespace.ts";
 import { now, refusal, UpdateServiceRoom, WAIT } from "../../test/coreupdate/service.ts";
-import { ClientHistoryResp } from "../../test/coreupdate/wire.ts";
+import { ClientCountResp, ClientHistoryResp } from "../../test/coreupdate/wire.ts";
 import { OmahaMachine } from "../../test/omaha/machine.ts";
 
 let room: UpdateServiceRoom;
@@ -38,7 +37,7 @@ describe("instance, and the graphs", () => {
     await room.create(nodeUpdate, {
       ...{ apiVersion: API_VERSION, kind: "NodeUpdate", metadata: { name } },
       ...{ spec: { nodeName: name, group: id, release: `${room.app}-1.2.0` } },
-    } as KubeObject);
+    });
     const transitions = [
       { step: "Idle", time: "2027-01-15T08:00:00Z", reason: "Updated", message: "" },
       { step: "Staging", time: "2027-01-15T07:50:00Z", reason: "Staging", message: "" },
@@ -59,6 +58,9 @@ describe("instance, and the graphs", () => {
       { appId: room.app, groupId: id, version: "1.0.0", count: 1 },
       { appId: room.app, groupId: id, version: "1.2.0", count: 2 },
     ]);
+    expect(
+      (await room.bob.call(ClientCountResp, "GET", "clientupdatecount", { query: { groupId: id } })).count,
+    ).toBe(3);
     const later = { groupId: id, dateStart: String(now() + 600) };
     expect((await room.bob.instanceListUpdates(later)).items).toEqual([]);
 
