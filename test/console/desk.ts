@@ -90,7 +90,13 @@ export class Desk {
       coordination: createCoordination({ etcd, ...ports }),
       listen: { host: "127.0.0.1", port: 0 },
       console: {
-        ...{ listen: { host: "127.0.0.1", port: options.port ?? 0 }, tls: false, secure: false, client },
+        ...{
+          listen: { host: "127.0.0.1", port: options.port ?? 0 },
+          tls: false,
+          secure: false,
+          client,
+          etcd,
+        },
         keys: [Buffer.alloc(32, 7)],
         files: new Map([["/index.html", { type: "text/html", bytes: Buffer.from("<p>the page</p>") }]]),
         ...options.settings,
