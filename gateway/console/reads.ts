@@ -3,7 +3,7 @@ import * as z from "zod";
 import { timestamp } from "../../api/meta.ts";
 import type * as view from "../../console/contract.ts";
 import type { Topic } from "../../console/events.ts";
-import { EventsQuery, type MachineFilter, operations } from "../../console/operations.ts";
+import { EventsQuery, operations } from "../../console/operations.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { EdgeAnswer } from "../edge/server.ts";
 import type { AccessReviewer } from "../objects/review.ts";
@@ -188,7 +188,7 @@ export class ReadHandlers {
       throw new Refused("TooMany", "Too many pages are open: close some.", { "retry-after": "30" });
     }
     const pieces = streamOf({
-      ...{ changes: board.changes, epoch, topics, passes: filterOf(filter as MachineFilter) },
+      ...{ changes: board.changes, epoch, topics, passes: filterOf(filter) },
       lastEventId: request.header("last-event-id"),
       freshness: () => this.freshness(),
       ends: async () => {
