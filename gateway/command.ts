@@ -143,6 +143,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
         ? {}
         : {
             edge: {
+              etcd,
               listen: flags.machines,
               tls: flags.machinesTls ?? false,
               keys: flags.machinesKey === undefined ? [] : parseKeys(readFileSync(flags.machinesKey, "utf8")),
@@ -156,12 +157,12 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
                   }),
               ...(flags.coreupdate === undefined || people === undefined
                 ? {}
-                : { coreupdate: { usersFile: flags.coreupdate, etcd, client: people } }),
+                : { coreupdate: { usersFile: flags.coreupdate, client: people } }),
             },
           }),
       ...(forPeople === undefined || people === undefined
         ? {}
-        : { console: { ...forPeople, client: people } }),
+        : { console: { ...forPeople, client: people, etcd } }),
       certificateDirectory: flags.certDir,
       hosts: flags.advertise,
       serviceAccounts: flags.serviceAccount,

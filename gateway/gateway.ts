@@ -2,6 +2,7 @@
 import * as prom from "prom-client";
 import type { Coordination } from "../coordination/coordination.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
+import { MachineView } from "../coordination/machine-view.ts";
 import { type NamedCertificate, observeCertificates } from "../pki/certificate-expiry.ts";
 import { MachineCredentials } from "../pki/machine-credentials.ts";
 import type { Address } from "../ports/address.ts";
@@ -65,6 +66,8 @@ export interface GatewayOptions {
 }
 
 export interface EdgeSettings {
+  /** For the view of machines without our agent. */
+  etcd: EtcdPort;
   listen: Address;
   /** Whether it has the gateway's certificate; else what lies in front must protect the secrets. */
   tls: boolean;
@@ -79,6 +82,8 @@ export interface EdgeSettings {
 
 export interface ConsoleListener extends ConsoleSettings {
   listen: Address;
+  /** For the view of machines without our agent. */
+  etcd: EtcdPort;
   /** Whether it has the gateway's certificate. */
   tls: boolean;
   /** Another than that of TokenReviews for agents: people must not take their turn. */
@@ -116,11 +121,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let desk: EdgeServer | undefined;
   const forPeople = options.console?.client ?? options.edge?.coreupdate?.client;
   const people = forPeople === undefined ? undefined : new People({ client: forPeople, clock, random, log });
-  const page =
-    options.console === undefined || people === undefined
-      ? undefined
-      : new Console({ ...options.console, people, coordination, clock, random, log });
   let read: FleetRead["fleet"] | undefined;
+  const followed = options.edge?.etcd ?? options.console?.etcd;
+  const machines = followed === undefined ? undefined : new MachineView({ etcd: followed, clock, log });
+  const page =
+    options.console === undefined || people === undefined || machines === undefined
+      ? undefined
+      : new Console({ ...options.console, people, machines, coordination, clock, random, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -180,7 +187,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         live: new Map(),
         // Not etcd: an agent's boot check needs our TLS handshake, whether etcd answers or not.
         ready: new Map([["serving", () => (server === undefined || stopping ? "not serving" : undefined)]]),
-        ...(options.told === undefined ? {} : { told: options.told }),
+        told: new Map([...(options.told ?? []), ["machines", () => machines?.wrong] as const]),
         registry: metrics.registry,
       });
     }
@@ -215,9 +222,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const kept = options.edge.registry;
       if (kept !== undefined)
         registry = new Registry({ ...kept, ...door, coordination, line, clock, random });
-      if (options.edge.coreupdate !== undefined && people !== undefined) {
+      if (options.edge.coreupdate !== undefined && people !== undefined && machines !== undefined) {
+        const { etcd: store, coreupdate: asked } = options.edge;
         coreupdate = await CoreUpdateApi.open({
-          ...{ ...options.edge.coreupdate, people, gateway: name, clock, random, log },
+          ...{ ...asked, etcd: store, coordination, people, machines, gateway: name, clock, random, log },
           meter: (call, status) => metrics.coreUpdateAnswered(call, status),
         });
       }
@@ -266,6 +274,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   people?.objects.start();
   page?.start();
   coreupdate?.start();
+  machines?.start();
   const listening = server;
   log.info("the gateway listens", { gateway: name, port: listening.port, edge: edge?.port });
 
@@ -279,6 +288,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     await page?.stop();
     await coreupdate?.stop();
     await people?.objects.stop();
+    machines?.stop();
     certificates.stop();
     await presence.stop();
     await health?.close();

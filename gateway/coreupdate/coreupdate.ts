@@ -1,5 +1,8 @@
 /** CoreUpdate's API of one gateway, put together: its users, its calls, and the counts behind its graphs. */
+
+import type { Coordination } from "../../coordination/coordination.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
+import type { ForeignMachine } from "../../coordination/records.ts";
 import { createUpdateService, type UpdateService } from "../../coordination/update-service.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
@@ -14,14 +17,16 @@ import { UserFile } from "./users.ts";
 export interface CoreUpdateSettings {
   /** See `users.ts`. */
   usersFile: string;
-  etcd: EtcdPort;
   /** Not the one of TokenReviews for agents. */
   client: Pick<RestClient, "get" | "apply" | "patch" | "delete" | "watches" | "access">;
 }
 
 export interface CoreUpdateParts extends Omit<CoreUpdateSettings, "client"> {
   client: Pick<RestClient, "get" | "delete">;
+  etcd: EtcdPort;
+  coordination: Pick<Coordination, "readForeignMachine">;
   people: Pick<People, "objects" | "writer">;
+  machines: Iterable<[uid: string, machine: ForeignMachine]>;
   /** Unique to this process. */
   gateway: string;
   clock: Clock;
@@ -53,10 +58,11 @@ export class CoreUpdateApi {
   }
 
   routes(): Route[] {
-    const { client, people, clock, random, log, meter } = this.#parts;
+    const { client, people, machines, coordination, clock, random, log, meter } = this.#parts;
     const { objects, writer } = people;
     return coreUpdateRoutes({
-      ...{ objects, writer, client, service: this.#service, clock, random, log, meter },
+      ...{ objects, writer, machines, coordination, client, service: this.#service },
+      ...{ clock, random, log, meter },
       users: () => this.#users.users,
     });
   }

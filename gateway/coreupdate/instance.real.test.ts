@@ -32,7 +32,7 @@ describe("instance, and the graphs", () => {
     one.reboot("1.2.0");
     await one.check();
     await two.check();
-    await two.fail(37);
+    await two.install();
     const name = room.own("node");
     await room.create(nodeUpdate, {
       ...{ apiVersion: API_VERSION, kind: "NodeUpdate", metadata: { name } },
@@ -51,9 +51,11 @@ describe("instance, and the graphs", () => {
       (await list()).map(({ clientId, version }) => `${clientId} ${version}`).toSorted();
     const all = [`${one.id} 1.2.0`, `${two.id} 1.0.0`, `${"f".repeat(32)} 1.2.0`];
     await expect.poll(found, WAIT).toEqual(all.toSorted());
-    const failed = (await list()).find(({ clientId }) => clientId === two.id);
-    expect(failed).toMatchObject({ eventType: "3", eventResult: "0", errorCode: "37", oem: "qemu" });
-    expect(Math.abs(Date.parse(failed?.lastSeen ?? "") - ports.clock.now())).toBeLessThan(60_000);
+    const staged = async () => (await list()).find(({ clientId }) => clientId === two.id);
+    await expect.poll(async () => (await staged())?.eventType, WAIT).toBe("3");
+    const shown = await staged();
+    expect(shown).toMatchObject({ eventResult: "1", errorCode: "0", oem: "qemu" });
+    expect(Math.abs(Date.parse(shown?.lastSeen ?? "") - ports.clock.now())).toBeLessThan(60_000);
     expect((await room.bob.instanceListAppVersions({ groupId: id })).items).toEqual([
       { appId: room.app, groupId: id, version: "1.0.0", count: 1 },
       { appId: room.app, groupId: id, version: "1.2.0", count: 2 },
@@ -70,6 +72,14 @@ describe("instance, and the graphs", () => {
     expect(history.items.map(({ eventType, eventResult }) => `${eventType}:${eventResult}`)).toEqual([
       ...["3:2", "3:1", "14:1", "13:1"],
     ]);
+    await two.fail(37);
+    const failed = await room.bob.call(ClientHistoryResp, "GET", "client/history", {
+      query: { clientId: two.id },
+    });
+    expect(failed.items[0]).toMatchObject({
+      ...{ eventType: "3", eventResult: "0", errorCode: "37", version: "1.0.0", groupId: id },
+      installSource: "scheduler",
+    });
     const node = await room.bob.call(ClientHistoryResp, "GET", "client/history", {
       query: { clientId: name },
     });

@@ -132,10 +132,8 @@ export class UpdateServiceRoom {
       coordination: createCoordination({ etcd, ...ports, log: silentLogger }),
       listen: LOOP,
       edge: {
-        ...{ listen: LOOP, tls: false, keys: [] },
-        coreupdate: {
-          ...{ usersFile: join(directory, "users.yaml"), etcd, client: admin },
-        },
+        ...{ listen: LOOP, tls: false, keys: [], etcd },
+        coreupdate: { usersFile: join(directory, "users.yaml"), client: admin },
       },
       certificateDirectory: join(directory, "pki"),
       ...{ hosts: ["localhost"], serviceAccounts: ["a:b"], audience: "slipway", name },
