@@ -2,12 +2,12 @@
  * Between CoreUpdate's API and our objects: the catalogue as it is now, rights asked of RBAC, and writes that are seen
  * in the view before they are answered, because the next command of a script reads it.
  */
-import { type Channel, channel as channelKind } from "../../api/channel.ts";
+import { channel as channelKind } from "../../api/channel.ts";
 import type { Resource } from "../../api/kind.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
-import { type Release, release as releaseKind } from "../../api/release.ts";
-import { updateGroup as groupKind, type UpdateGroup } from "../../api/update-group.ts";
+import { release as releaseKind } from "../../api/release.ts";
+import { updateGroup as groupKind } from "../../api/update-group.ts";
 import type { Coordination } from "../../coordination/coordination.ts";
 import type { ForeignMachine } from "../../coordination/records.ts";
 import type { UpdateService } from "../../coordination/update-service.ts";

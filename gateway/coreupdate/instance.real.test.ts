@@ -1,6 +1,6 @@
 /** `updateservicectl instance`, and `group versions` and `group events`, by protocol suite. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { API_VERSION, type KubeObject } from "../../api/meta.ts";
+import { API_VERSION } from "../../api/meta.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
 import { ports } from "../../runtime/test-namespace.ts";
 import { now, refusal, UpdateServiceRoom, WAIT } from "../../test/coreupdate/service.ts";
