@@ -32,7 +32,7 @@ describe("a nonce", () => {
 
   it("of two that ask at once has one winner", async () => {
     const won = await Promise.all([one.spendNonce("n", 121), other.spendNonce("n", 121)]);
-    expect(won.toSorted()).toEqual([false, true]);
+    expect(won.filter((one) => one)).toHaveLength(1);
   });
 
   it("whose answer was lost is still its own", async () => {

@@ -1,12 +1,10 @@
 /**
  * What CoreUpdate's API keeps in etcd, because Kubernetes has no place for it: names of applications, requests that were
- * made, and the machines that speak Omaha as they were seen last.
+ * made, and how often machines asked.
  */
 import { createHash } from "node:crypto";
 import * as z from "zod";
-import { keys } from "./keys.ts";
 import { Parser } from "./parse.ts";
-import { ForeignMachine } from "./records.ts";
 import { CountStore } from "./request-counts.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
@@ -29,7 +27,6 @@ export interface UpdateService {
   deleteApp(id: string): Promise<void>;
   /** True once for each `nonce`, over all gateways, within `seconds`. */
   spendNonce(nonce: string, seconds: number): Promise<boolean>;
-  readMachines(): Promise<ForeignMachine[]>;
   readonly counts: CountStore;
 }
 
@@ -87,11 +84,6 @@ export function createUpdateService(ports: Ports): UpdateService {
           committed: () => true,
         };
       });
-    },
-
-    async readMachines() {
-      const { results } = await etcd.read([{ prefix: keys.foreignMachines }]);
-      return (results[0] ?? []).flatMap((kv) => parser.json(ForeignMachine, kv) ?? []);
     },
   };
 }

@@ -118,6 +118,9 @@ export function gatewayCommand(): Command {
 }
 
 async function run(flags: z.output<typeof Flags>): Promise<void> {
+  if (flags.coreupdate !== undefined && flags.machines === undefined) {
+    throw new Error("--coreupdate: its port is that of --machines, which is missing");
+  }
   const [clock, random] = [systemClock, systemRandom];
   const log = jsonLogger(clock, (line) => process.stdout.write(line), { role: "gateway" });
   const stop = new AbortController();
@@ -135,7 +138,8 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
     },
     dirname(process.argv[1] ?? "."),
   );
-  const people = forPeople === undefined ? undefined : createRestClient(config, rest);
+  const asked = forPeople !== undefined || flags.coreupdate !== undefined;
+  const people = asked ? createRestClient(config, rest) : undefined;
   if (people !== undefined) closing.push(() => people.close());
   const { etcd, observe } = meterEtcd(openEtcd(flags, { clock, random }), clock);
   const etcdHealth = new EtcdHealth({ etcd, clock, log });
@@ -166,19 +170,14 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
                       ...(flags.registryPlain === undefined ? {} : { plain: flags.registryPlain }),
                     },
                   }),
-              ...(flags.coreupdate === undefined
+              ...(flags.coreupdate === undefined || people === undefined
                 ? {}
-                : {
-                    coreupdate: {
-                      ...{ usersFile: flags.coreupdate, etcd, client },
-                      ...{ access: client.access, watches: client.watches },
-                    },
-                  }),
+                : { coreupdate: { usersFile: flags.coreupdate, client: people } }),
             },
           }),
       ...(forPeople === undefined || people === undefined
         ? {}
-        : { console: { ...forPeople, client: people } }),
+        : { console: { ...forPeople, client: people, etcd } }),
       certificateDirectory: flags.certDir,
       hosts: flags.advertise,
       serviceAccounts: flags.serviceAccount,

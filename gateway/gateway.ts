@@ -18,8 +18,8 @@ import { AgentServer, defaultServerLimits, type ServerLimits } from "./agents/se
 import { defaultSessionLimits, type SessionLimits } from "./agents/session.ts";
 import { SessionTable } from "./agents/session-table.ts";
 import { CertificateFiles } from "./certificate-files.ts";
-import { CoreUpdateApi, type CoreUpdateSettings } from "./coreupdate/coreupdate.ts";
 import { Console, type ConsoleSettings } from "./console/console.ts";
+import { CoreUpdateApi, type CoreUpdateSettings } from "./coreupdate/coreupdate.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
@@ -89,6 +89,8 @@ export interface EdgeSettings {
 
 export interface ConsoleListener extends ConsoleSettings {
   listen: Address;
+  /** For the view of machines without our agent. */
+  etcd: EtcdPort;
   /** Whether it has the gateway's certificate. */
   tls: boolean;
   /** Another than that of TokenReviews for agents: people must not take their turn. */
@@ -124,18 +126,16 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let registry: Registry | undefined;
   let coreupdate: CoreUpdateApi | undefined;
   let desk: EdgeServer | undefined;
-  const people =
-    options.console === undefined
-      ? undefined
-      : new People({ client: options.console.client, clock, random, log });
-  const page =
-    options.console === undefined || people === undefined
-      ? undefined
-      : new Console({ ...options.console, people, coordination, clock, random, log });
+  const forPeople = options.console?.client ?? options.edge?.coreupdate?.client;
+  const people = forPeople === undefined ? undefined : new People({ client: forPeople, clock, random, log });
   let read: FleetRead["fleet"] | undefined;
-  const machines =
-    options.edge === undefined ? undefined : new MachineView({ etcd: options.edge.etcd, clock, log });
+  const followed = options.edge?.etcd ?? options.console?.etcd;
+  const machines = followed === undefined ? undefined : new MachineView({ etcd: followed, clock, log });
   const sightings = new Sightings({ coordination, clock, log });
+  const page =
+    options.console === undefined || people === undefined || machines === undefined
+      ? undefined
+      : new Console({ ...options.console, people, machines, coordination, clock, random, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -231,9 +231,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const kept = options.edge.registry;
       if (kept !== undefined)
         registry = new Registry({ ...kept, ...door, coordination, line, clock, random });
-      if (options.edge.coreupdate !== undefined) {
+      if (options.edge.coreupdate !== undefined && people !== undefined && machines !== undefined) {
+        const { etcd: store, coreupdate: asked } = options.edge;
         coreupdate = await CoreUpdateApi.open({
-          ...{ ...options.edge.coreupdate, gateway: name, clock, random, log },
+          ...{ ...asked, etcd: store, coordination, people, machines, gateway: name, clock, random, log },
           meter: (call, status) => metrics.coreUpdateAnswered(call, status),
         });
       }
@@ -283,10 +284,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   }
   presence.start();
   view.start();
-  machines?.start();
-  coreupdate?.start();
   people?.objects.start();
   page?.start();
+  coreupdate?.start();
+  machines?.start();
   const listening = server;
   log.info("the gateway listens", { gateway: name, port: listening.port, edge: edge?.port });
 
@@ -297,12 +298,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     registry?.close();
     await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within), desk?.stop(within)]);
     view.stop();
-    machines?.stop();
     sightings.stop();
     await page?.stop();
-    await people?.objects.stop();
-    certificates.stop();
     await coreupdate?.stop();
+    await people?.objects.stop();
+    machines?.stop();
+    certificates.stop();
     await presence.stop();
     await health?.close();
     log.info("the gateway stopped", { gateway: name });

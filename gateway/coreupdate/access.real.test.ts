@@ -1,10 +1,9 @@
 /** Who may do what through CoreUpdate's API, and how a request shows who made it; by protocol suite. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Channel } from "../../api/channel.ts";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
-import { release } from "../../api/release.ts";
 import { UpdateServiceClient } from "../../test/coreupdate/client.ts";
 import { file, now, refusal, UpdateServiceRoom } from "../../test/coreupdate/service.ts";
+import { GenerateUuidResp } from "../../test/coreupdate/wire.ts";
 
 let room: UpdateServiceRoom;
 beforeAll(async () => {
@@ -144,6 +143,11 @@ describe("signatures", () => {
     const old = room.client(room.gateway, "alice", { wholeUrl: true });
     expect((await old.appList()).items.length).toBeGreaterThan(0);
     expect(await old.adminUserDelete("a@b").catch((error: unknown) => String(error))).toContain("Secret");
+  });
+
+  test("an id is made where a client asks for one", async () => {
+    const { uuid } = await room.bob.call(GenerateUuidResp, "GET", "util/uuid");
+    expect(uuid).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4/);
   });
 
   test("what is no call of the API is 404, and asks for a signature first", async () => {

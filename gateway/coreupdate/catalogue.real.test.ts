@@ -6,6 +6,7 @@ import { PACKAGE_ANNOTATION, PRODUCT_ANNOTATION } from "../../api/labels.ts";
 import { type Release, release } from "../../api/release.ts";
 import { updateGroup } from "../../api/update-group.ts";
 import { file, refusal, UpdateServiceRoom, WAIT } from "../../test/coreupdate/service.ts";
+import { ChannelListResp, PublicPackageList } from "../../test/coreupdate/wire.ts";
 
 let room: UpdateServiceRoom;
 beforeAll(async () => {
@@ -134,14 +135,14 @@ describe("channel", () => {
 
   test("what is published is told to whoever asks, and nothing else", async () => {
     const label = await room.follow("public", "1.10.0", true);
-    const answer = await fetch(`${room.url}/_ah/api/update/v1/public/packages`);
-    const { items } = (await answer.json()) as {
-      items: { AppId: string; packages: { version: string }[] }[];
-    };
+    const read = async (what: string) => (await fetch(`${room.url}/_ah/api/update/v1/public/${what}`)).json();
+    const { items } = PublicPackageList.parse(await read("packages"));
     const mine = items.filter(({ AppId }) => AppId === room.app);
-    expect(mine.map(({ packages }) => packages.map(({ version }) => version))).toEqual([["1.10.0"]]);
-    const channels = await fetch(`${room.url}/_ah/api/update/v1/public/channels`);
-    const listed = ((await channels.json()) as { items: { label: string; appId: string }[] }).items;
+    // What `package download` compares with the file.
+    const { url, size, sha1Sum } = file("payload 1.10.0", "https://files.test/1.10.0/update.gz");
+    expect(mine).toMatchObject([{ packages: [{ version: "1.10.0", url, size, sha1Sum, appId: room.app }] }]);
+    expect(mine[0]?.packages).toHaveLength(1);
+    const listed = ChannelListResp.parse(await read("channels")).items;
     expect(listed.filter(({ appId }) => appId === room.app).map((one) => one.label)).toEqual([label]);
   });
 });
@@ -205,7 +206,7 @@ describe("group", () => {
   test("the rate of the first clients is the group's rate", async () => {
     const id = await room.group("rated", room.own("stable"));
     const body = { id, updateCount: "2", updateInterval: "60", updatePooling: true };
-    await room.alice.groupChange(room.app, id, body as never);
+    await room.alice.groupChange(room.app, id, body);
     expect((await room.groupNow(id)).spec.rate).toEqual({ updates: 2, period: "1m" });
     // A later client does not know these fields, and takes nothing away.
     await room.alice.groupPause(room.app, id);

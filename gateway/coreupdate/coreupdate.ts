@@ -1,16 +1,15 @@
-/** CoreUpdate's API of one gateway, put together: its users, the view, the writes, and the counts behind its graphs. */
+/** CoreUpdate's API of one gateway, put together: its users, its calls, and the counts behind its graphs. */
+
+import type { Coordination } from "../../coordination/coordination.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
+import type { ForeignMachine } from "../../coordination/records.ts";
 import { createUpdateService, type UpdateService } from "../../coordination/update-service.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
-import type { AccessClient } from "../../runtime/access.ts";
-import type { KubeClient } from "../../runtime/client.ts";
-import type { WatchSources } from "../../runtime/watch-source.ts";
+import type { RestClient } from "../../runtime/rest-client.ts";
 import type { Route } from "../edge/server.ts";
-import { AccessReviewer } from "../objects/review.ts";
-import { ObjectView } from "../objects/view.ts";
-import { ObjectWriter } from "../objects/write.ts";
+import type { People } from "../objects/people.ts";
 import { RequestCounts } from "../omaha/counts.ts";
 import { coreUpdateRoutes } from "./route.ts";
 import { UserFile } from "./users.ts";
@@ -18,13 +17,16 @@ import { UserFile } from "./users.ts";
 export interface CoreUpdateSettings {
   /** See `users.ts`. */
   usersFile: string;
-  etcd: EtcdPort;
-  client: Pick<KubeClient, "get" | "apply" | "patch" | "delete">;
-  access: Pick<AccessClient, "reviewAccess">;
-  watches: WatchSources;
+  /** Not the one of TokenReviews for agents. */
+  client: Pick<RestClient, "get" | "apply" | "patch" | "delete" | "watches" | "access">;
 }
 
-export interface CoreUpdateParts extends CoreUpdateSettings {
+export interface CoreUpdateParts extends Omit<CoreUpdateSettings, "client"> {
+  client: Pick<RestClient, "get" | "delete">;
+  etcd: EtcdPort;
+  coordination: Pick<Coordination, "readForeignMachine">;
+  people: Pick<People, "objects" | "writer">;
+  machines: Iterable<[uid: string, machine: ForeignMachine]>;
   /** Unique to this process. */
   gateway: string;
   clock: Clock;
@@ -38,14 +40,12 @@ export class CoreUpdateApi {
   readonly counts: RequestCounts;
   readonly #parts: CoreUpdateParts;
   readonly #users: UserFile;
-  readonly #view: ObjectView;
   readonly #service: UpdateService;
 
   private constructor(parts: CoreUpdateParts, users: UserFile) {
-    const { clock, random, log, etcd, watches, gateway } = parts;
+    const { clock, random, log, etcd, gateway } = parts;
     this.#parts = parts;
     this.#users = users;
-    this.#view = new ObjectView({ watches, clock, random, log });
     this.#service = createUpdateService({ etcd, clock, random, log });
     this.counts = new RequestCounts({ store: this.#service.counts, gateway, clock, log });
   }
@@ -58,22 +58,21 @@ export class CoreUpdateApi {
   }
 
   routes(): Route[] {
-    const { client, access, clock, random, log, meter } = this.#parts;
-    const reviewer = new AccessReviewer({ access, clock });
+    const { client, people, machines, coordination, clock, random, log, meter } = this.#parts;
+    const { objects, writer } = people;
     return coreUpdateRoutes({
-      ...{ objects: this.#view, client, service: this.#service, clock, random, log, meter },
-      writer: new ObjectWriter({ client, reviewer, log }),
+      ...{ objects, writer, machines, coordination, client, service: this.#service },
+      ...{ clock, random, log, meter },
       users: () => this.#users.users,
     });
   }
 
   start(): void {
-    this.#view.start();
     this.counts.start();
   }
 
   async stop(): Promise<void> {
     this.#users.stop();
-    await Promise.all([this.#view.stop(), this.counts.stop()]);
+    await this.counts.stop();
   }
 }

@@ -2,12 +2,14 @@
  * Between CoreUpdate's API and our objects: the catalogue as it is now, rights asked of RBAC, and writes that are seen
  * in the view before they are answered, because the next command of a script reads it.
  */
-import { type Channel, channel as channelKind } from "../../api/channel.ts";
+import { channel as channelKind } from "../../api/channel.ts";
 import type { Resource } from "../../api/kind.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
-import { type Release, release as releaseKind } from "../../api/release.ts";
-import { updateGroup as groupKind, type UpdateGroup } from "../../api/update-group.ts";
+import { release as releaseKind } from "../../api/release.ts";
+import { updateGroup as groupKind } from "../../api/update-group.ts";
+import type { Coordination } from "../../coordination/coordination.ts";
+import type { ForeignMachine } from "../../coordination/records.ts";
 import type { UpdateService } from "../../coordination/update-service.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
@@ -25,13 +27,14 @@ import { Problem } from "./problem.ts";
 
 /** For the view to show what was written, ms; it is answered all the same. */
 const SEEN_WITHIN = 2000;
-/** Machines are read from etcd at most so often, ms: a list is for people. */
-const MACHINES_LIFE = 5000;
 
 export interface DeskOptions {
   objects: Objects;
   writer: Pick<ObjectWriter, "apply" | "demand">;
   client: Pick<KubeClient, "get" | "delete">;
+  /** Those without our agent, as they were seen last. */
+  machines: Iterable<[uid: string, machine: ForeignMachine]>;
+  coordination: Pick<Coordination, "readForeignMachine">;
   service: UpdateService;
   clock: Clock;
   random: Random;
@@ -40,7 +43,6 @@ export interface DeskOptions {
 
 export class Desk {
   readonly options: DeskOptions;
-  #machines: { until: number; read: Promise<Seen["machines"]> } | undefined;
 
   constructor(options: DeskOptions) {
     this.options = options;
@@ -58,15 +60,8 @@ export class Desk {
     };
   }
 
-  async seen(): Promise<Seen> {
-    const { objects, service, clock } = this.options;
-    const now = clock.monotonic();
-    if (this.#machines === undefined || this.#machines.until <= now) {
-      const read = service.readMachines();
-      this.#machines = { until: now + MACHINES_LIFE, read };
-      read.catch(() => (this.#machines = undefined));
-    }
-    const machines = await this.#machines.read;
+  seen(): Seen {
+    const { objects, machines, clock } = this.options;
     return { machines, nodeUpdates: objects.nodeUpdates.list(), asOf: objects.asOf ?? clock.now() };
   }
 
@@ -130,9 +125,9 @@ export class Desk {
   #storeOf({ plural }: Resource): Store<KubeObject> {
     const { objects } = this.options;
     const stores: Readonly<Record<string, Store<KubeObject>>> = {
-      [releaseKind.plural]: objects.releases as Store<Release>,
-      [channelKind.plural]: objects.channels as Store<Channel>,
-      [groupKind.plural]: objects.groups as Store<UpdateGroup>,
+      [releaseKind.plural]: objects.releases,
+      [channelKind.plural]: objects.channels,
+      [groupKind.plural]: objects.groups,
     };
     const store = stores[plural];
     if (store === undefined) throw new Error(`${plural} are not shown here`);

@@ -1,11 +1,10 @@
 /** `updateservicectl instance`, and `group versions` and `group events`, by protocol suite. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { API_VERSION, type KubeObject } from "../../api/meta.ts";
+import { API_VERSION } from "../../api/meta.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
-import { release } from "../../api/release.ts";
 import { ports } from "../../runtime/test-namespace.ts";
 import { now, refusal, UpdateServiceRoom, WAIT } from "../../test/coreupdate/service.ts";
-import { ClientHistoryResp } from "../../test/coreupdate/wire.ts";
+import { ClientCountResp, ClientHistoryResp } from "../../test/coreupdate/wire.ts";
 import { OmahaMachine } from "../../test/omaha/machine.ts";
 
 let room: UpdateServiceRoom;
@@ -33,12 +32,12 @@ describe("instance, and the graphs", () => {
     one.reboot("1.2.0");
     await one.check();
     await two.check();
-    await two.fail(37);
+    await two.install();
     const name = room.own("node");
     await room.create(nodeUpdate, {
       ...{ apiVersion: API_VERSION, kind: "NodeUpdate", metadata: { name } },
       ...{ spec: { nodeName: name, group: id, release: `${room.app}-1.2.0` } },
-    } as KubeObject);
+    });
     const transitions = [
       { step: "Idle", time: "2027-01-15T08:00:00Z", reason: "Updated", message: "" },
       { step: "Staging", time: "2027-01-15T07:50:00Z", reason: "Staging", message: "" },
@@ -52,13 +51,18 @@ describe("instance, and the graphs", () => {
       (await list()).map(({ clientId, version }) => `${clientId} ${version}`).toSorted();
     const all = [`${one.id} 1.2.0`, `${two.id} 1.0.0`, `${"f".repeat(32)} 1.2.0`];
     await expect.poll(found, WAIT).toEqual(all.toSorted());
-    const failed = (await list()).find(({ clientId }) => clientId === two.id);
-    expect(failed).toMatchObject({ eventType: "3", eventResult: "0", errorCode: "37", oem: "qemu" });
-    expect(Math.abs(Date.parse(failed?.lastSeen ?? "") - ports.clock.now())).toBeLessThan(60_000);
+    const staged = async () => (await list()).find(({ clientId }) => clientId === two.id);
+    await expect.poll(async () => (await staged())?.eventType, WAIT).toBe("3");
+    const shown = await staged();
+    expect(shown).toMatchObject({ eventResult: "1", errorCode: "0", oem: "qemu" });
+    expect(Math.abs(Date.parse(shown?.lastSeen ?? "") - ports.clock.now())).toBeLessThan(60_000);
     expect((await room.bob.instanceListAppVersions({ groupId: id })).items).toEqual([
       { appId: room.app, groupId: id, version: "1.0.0", count: 1 },
       { appId: room.app, groupId: id, version: "1.2.0", count: 2 },
     ]);
+    expect(
+      (await room.bob.call(ClientCountResp, "GET", "clientupdatecount", { query: { groupId: id } })).count,
+    ).toBe(3);
     const later = { groupId: id, dateStart: String(now() + 600) };
     expect((await room.bob.instanceListUpdates(later)).items).toEqual([]);
 
@@ -68,6 +72,14 @@ describe("instance, and the graphs", () => {
     expect(history.items.map(({ eventType, eventResult }) => `${eventType}:${eventResult}`)).toEqual([
       ...["3:2", "3:1", "14:1", "13:1"],
     ]);
+    await two.fail(37);
+    const failed = await room.bob.call(ClientHistoryResp, "GET", "client/history", {
+      query: { clientId: two.id },
+    });
+    expect(failed.items[0]).toMatchObject({
+      ...{ eventType: "3", eventResult: "0", errorCode: "37", version: "1.0.0", groupId: id },
+      installSource: "scheduler",
+    });
     const node = await room.bob.call(ClientHistoryResp, "GET", "client/history", {
       query: { clientId: name },
     });

@@ -12,7 +12,7 @@ const LIMIT = 1000;
 const MAX_LIMIT = 10_000;
 
 export interface Seen {
-  machines: readonly ForeignMachine[];
+  machines: Iterable<[uid: string, machine: ForeignMachine]>;
   nodeUpdates: readonly NodeUpdate[];
   /** Wall clock, ms, up to which `nodeUpdates` are known. */
   asOf: number;
@@ -58,7 +58,7 @@ export function instancesOf(catalogue: Catalogue, seen: Seen, filter: Filter): C
   const ours = new Set(seen.nodeUpdates.flatMap(({ status }) => status?.machineId ?? []));
   const all = [
     ...seen.nodeUpdates.map((one) => instanceOfNode(catalogue, one, seen.asOf)),
-    ...seen.machines.filter(({ id }) => !ours.has(id)).map(instanceOfMachine),
+    ...[...seen.machines].flatMap(([uid, machine]) => (ours.has(uid) ? [] : [instanceOfMachine(machine)])),
   ];
   return all
     .filter((one) => matches(one, filter))
@@ -67,22 +67,35 @@ export function instancesOf(catalogue: Catalogue, seen: Seen, filter: Filter): C
     );
 }
 
-function instanceOfMachine({
-  id,
-  product,
-  group,
-  version,
-  oem,
-  lastSeen,
-  history,
-}: ForeignMachine): ClientUpdate {
-  const last = history?.[0];
+function instanceOfMachine(machine: ForeignMachine): ClientUpdate {
+  const { id, product, group, version, oem, lastSeen } = machine;
+  const [eventType, eventResult, errorCode] = lastEvent(machine) ?? [];
   return {
     ...{ appId: product, clientId: id, groupId: group, version, oem, lastSeen: timeText(lastSeen) },
-    ...(last === undefined
+    ...(eventType === undefined
       ? {}
-      : { eventType: String(last.type), eventResult: String(last.result), errorCode: String(last.code) }),
+      : { eventType, eventResult: eventResult ?? "", errorCode: errorCode ?? "" }),
   };
+}
+
+/** As far as the state of its update tells; the events themselves are in its history. */
+function lastEvent({ update, why, failed }: ForeignMachine): [string, string, string] | undefined {
+  switch (update?.state) {
+    case "Downloading":
+      return ["13", "1", "0"];
+    case "Downloaded":
+      return ["14", "1", "0"];
+    case "Staged":
+      return ["3", "1", "0"];
+    case "Held":
+      return ["800", "1", "0"];
+    default: {
+      const [failure] = failed;
+      return why?.reason === "NeverAgain" && failure !== undefined
+        ? ["3", "0", String(failure.code)]
+        : undefined;
+    }
+  }
 }
 
 function instanceOfNode(catalogue: Catalogue, update: NodeUpdate, asOf: number): ClientUpdate {
@@ -144,11 +157,19 @@ export function versionsOf(
   return [...counts].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
 }
 
-/** Newest first; of a machine that is not known, nothing. */
-export function historyOf(seen: Seen, clientId: string): ClientHistoryItem[] {
-  const node = seen.nodeUpdates.find((one) => clientIdOf(one) === clientId || one.spec.nodeName === clientId);
+/** Machines are known by their id without braces, as they send it. */
+export function machineIdOf(clientId: string): string {
+  return clientId.replaceAll(/[{}]/g, "").toLowerCase();
+}
+
+/** Newest first, of a node or of `machine`; of one that is not known, nothing. */
+export function historyOf(
+  { nodeUpdates }: Pick<Seen, "nodeUpdates">,
+  machine: ForeignMachine | undefined,
+  clientId: string,
+): ClientHistoryItem[] {
+  const node = nodeUpdates.find((one) => clientIdOf(one) === clientId || one.spec.nodeName === clientId);
   if (node !== undefined) return historyOfNode(node);
-  const machine = seen.machines.find(({ id }) => id === clientId.replaceAll(/[{}]/g, "").toLowerCase());
   return (machine?.history ?? []).map(({ at, type, result, code, version, onDemand }) => ({
     ...{ dateTime: String(Math.floor(at / 1000)), eventType: String(type), eventResult: String(result) },
     ...{ errorCode: String(code), version, groupId: machine?.group ?? "" },

@@ -1,32 +1,44 @@
 /** Calls of CoreUpdate's API about machines and users, and those that are answered with what to do instead. */
 import { SPANS } from "../../coordination/request-counts.ts";
+import { uidOf } from "../../coordination/identity.ts";
 import type { Answer } from "./calls.ts";
 import { groupOf } from "./catalogue.ts";
 import type { Desk } from "./desk.ts";
-import { type Counted, filterOf, historyOf, instancesOf, rollupOf, versionsOf } from "./instance.ts";
+import {
+  type Counted,
+  filterOf,
+  historyOf,
+  instancesOf,
+  machineIdOf,
+  rollupOf,
+  versionsOf,
+} from "./instance.ts";
 import { Problem } from "./problem.ts";
 import type { User } from "./users.ts";
 
 export const listInstances: Answer = async (desk, { person, query }) => {
   await desk.demandList(person, "nodes");
   const filter = filterOf(query);
-  const all = instancesOf(await desk.catalogue(), await desk.seen(), filter);
+  const all = instancesOf(await desk.catalogue(), desk.seen(), filter);
   return { items: all.slice(filter.skip, filter.skip + filter.limit) };
 };
 
 export const countInstances: Answer = async (desk, { person, query }) => {
   await desk.demandList(person, "nodes");
-  return { count: instancesOf(await desk.catalogue(), await desk.seen(), filterOf(query)).length };
+  return { count: instancesOf(await desk.catalogue(), desk.seen(), filterOf(query)).length };
 };
 
 export const listVersions: Answer = async (desk, { person, query }) => {
   await desk.demandList(person, "nodes");
-  return { items: versionsOf(instancesOf(await desk.catalogue(), await desk.seen(), filterOf(query))) };
+  return { items: versionsOf(instancesOf(await desk.catalogue(), desk.seen(), filterOf(query))) };
 };
 
 export const getHistory: Answer = async (desk, { person, query }) => {
   await desk.demandList(person, "nodes");
-  return { items: historyOf(await desk.seen(), query.get("clientId") ?? "") };
+  const clientId = query.get("clientId") ?? "";
+  // The view has not the events of each.
+  const machine = await desk.options.coordination.readForeignMachine(uidOf(machineIdOf(clientId)));
+  return { items: historyOf(desk.seen(), machine, clientId) };
 };
 
 const RESOLUTIONS = { 60: "minutes", 3600: "hours", 86400: "hours" } as const;

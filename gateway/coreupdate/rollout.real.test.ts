@@ -1,6 +1,5 @@
 /** `updateservicectl rollout`, by protocol suite, and what GitOps declares. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { channel } from "../../api/channel.ts";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { updateGroup } from "../../api/update-group.ts";
 import { ports } from "../../runtime/test-namespace.ts";

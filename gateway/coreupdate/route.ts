@@ -207,7 +207,9 @@ function unauthorized({ message, challenge }: Refused): EdgeAnswer {
   return { ...answer, headers: { "www-authenticate": challenge } };
 }
 
-function hawkRequest({ method, path, search, header, body }: EdgeRequest): HawkRequest {
+function hawkRequest(request: EdgeRequest): HawkRequest {
+  const { method, path, search, body } = request;
+  const header = (name: string): string | undefined => request.header(name);
   return {
     ...{ method, body, target: search === "" ? path : `${path}?${search}` },
     ...{ host: header("host") ?? "", contentType: header("content-type") ?? "" },

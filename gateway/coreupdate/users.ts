@@ -114,7 +114,7 @@ export class UserFile {
     try {
       return new UserFile(options, text);
     } catch (error) {
-      throw new Error(`${options.path}: ${(error as Error).message}`);
+      throw new Error(`${options.path}: ${(error as Error).message}`, { cause: error });
     }
   }
 

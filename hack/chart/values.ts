@@ -132,6 +132,12 @@ const gateway = object(
           .describe(
             "Secret of yours, whose `keys` has a base64 key of 32 bytes in each line, newest first: the groups' secrets are made of it. Without one only groups are served that ask for none",
           ),
+        coreupdateSecret: z
+          .string()
+          .default("")
+          .describe(
+            "Secret of yours, whose `users.yaml` names who may use CoreUpdate's API (docs/coreupdate.md), on the same port; without one it is not served",
+          ),
         port: port.default(7444).describe("Port of the Service"),
         publicUrl: z
           .string()

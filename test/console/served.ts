@@ -94,7 +94,7 @@ export async function serveConsole(plane: Plane, endpoints: readonly string[]): 
       listen: { host: "127.0.0.1", port: 0 },
       console: {
         ...{ listen: { host: "127.0.0.1", port }, tls: false, secure: false, client: forPeople, files },
-        keys: [Buffer.alloc(32, "console")],
+        ...{ keys: [Buffer.alloc(32, "console")], etcd },
       },
       ...{ certificateDirectory: directory, hosts: ["localhost"], name: "served", drainWithin: 100 },
       ...{ serviceAccounts: ["slipway-system:slipway-agent"], audience: "slipway", ...ports },

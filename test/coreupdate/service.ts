@@ -133,10 +133,7 @@ export class UpdateServiceRoom {
       listen: LOOP,
       edge: {
         ...{ listen: LOOP, tls: false, keys: [], etcd },
-        coreupdate: {
-          ...{ usersFile: join(directory, "users.yaml"), etcd, client: admin },
-          ...{ access: admin.access, watches: admin.watches },
-        },
+        coreupdate: { usersFile: join(directory, "users.yaml"), client: admin },
       },
       certificateDirectory: join(directory, "pki"),
       ...{ hosts: ["localhost"], serviceAccounts: ["a:b"], audience: "slipway", name },
