@@ -21,8 +21,8 @@ import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { omahaRoute } from "./omaha/route.ts";
-import { PayloadFolder } from "./payloads/folder.ts";
 import { payloadRoute } from "./payloads/route.ts";
+import type { PayloadSource } from "./payloads/source.ts";
 import { Presence } from "./presence.ts";
 import { Registry, type RegistrySettings } from "./registry/registry.ts";
 import { SlotLine } from "./slots/line.ts";
@@ -68,8 +68,8 @@ export interface EdgeSettings {
   keys: readonly Buffer[];
   /** etcd's v2 API; not served where it is absent. */
   registry?: RegistrySettings;
-  /** Directory of the payloads that are served; none where it is absent. */
-  payloads?: string;
+  /** Where the payloads lie that are served; none are where it is absent. */
+  payloads?: readonly PayloadSource[];
   /** Base of the URLs under which machines reach this port, without a slash at its end. */
   publicUrl?: string;
   limits?: Partial<EdgeLimits>;
@@ -204,7 +204,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
           fleet: () => read,
           meter: (outcome) => metrics.omahaAnswered(outcome),
         }),
-        ...(payloads === undefined ? [] : [payloadRoute({ folder: new PayloadFolder(payloads) })]),
+        ...(payloads === undefined ? [] : [payloadRoute({ sources: payloads })]),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
       ];
       const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };

@@ -37,7 +37,7 @@ afterEach(async () => {
 afterAll(() => rm(directory, { recursive: true }));
 
 async function serve(limits: Partial<EdgeLimits> = {}, own: Partial<PayloadLimits> = {}): Promise<number> {
-  const payloads = payloadRoute({ folder: new PayloadFolder(join(directory, "served")), limits: own });
+  const payloads = payloadRoute({ sources: [new PayloadFolder(join(directory, "served"))], limits: own });
   route.downloads = () => payloads.downloads;
   edge = await startEdge({
     ...{ listen: { host: "127.0.0.1", port: 0 }, routes: [payloads], clock: systemClock, log: silentLogger },
