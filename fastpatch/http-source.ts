@@ -9,8 +9,8 @@ import { type ByteRange, type Source, SourceError } from "./source.ts";
 
 /** Redirects followed per request. */
 const MAX_REDIRECTS = 5;
-/** Per server and source; one install fetches from one at a time, and gives up at most a few. */
-const MAX_CONNECTIONS = 4;
+/** One install fetches from one server at a time, and gives up at most a few. */
+const CONNECTIONS = 4;
 /** A server must send this much in each period of waiting for it, or it counts as stalled. */
 const MIN_PROGRESS = 32 * 1024;
 
@@ -18,6 +18,8 @@ export interface HttpSourceOptions {
   clock?: Clock;
   /** More headers of the request to `url`, which may be one that a server redirected to. */
   headers?: (url: string) => Readonly<Record<string, string>>;
+  /** At once to one server; more wait, and their waiting counts as the server's. */
+  connections?: number;
   /** PEM of the issuers to trust in place of the system's. */
   ca?: string;
   /** Longest wait for an answer, and for each 32 KiB of it. Milliseconds. */
@@ -35,10 +37,11 @@ export function httpSource(options: HttpSourceOptions = {}): HttpSource {
     clock = systemClock,
     ca,
     headers = () => ({}),
+    connections = CONNECTIONS,
     stallTimeout = 30_000,
     idleTimeout = 10_000,
   } = options;
-  const kept = { keepAlive: true, maxSockets: MAX_CONNECTIONS, timeout: idleTimeout };
+  const kept = { keepAlive: true, maxSockets: connections, timeout: idleTimeout };
   const plain = new Agent(kept);
   const secure = new SecureAgent({ ...kept, ...(ca === undefined ? {} : { ca }) });
   const send = (url: string, options: RequestOptions): Promise<IncomingMessage> =>

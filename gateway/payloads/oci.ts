@@ -8,6 +8,7 @@ import { get as getSecure } from "node:https";
 import * as z from "zod";
 import { type HttpSource, httpSource } from "../../fastpatch/http-source.ts";
 import type { Clock } from "../../ports/clock.ts";
+import { defaultPayloadLimits } from "./limits.ts";
 import { NAME, NotNow, type OpenPayload, type PayloadSource } from "./source.ts";
 
 /** Manifests remembered, and how long, ms: a tag may be moved. */
@@ -71,6 +72,7 @@ export class OciRepository implements PayloadSource {
     this.#base = `${origin}/v2${pathname.replace(/\/+$/, "")}`;
     this.#source = httpSource({
       clock: options.clock,
+      connections: defaultPayloadLimits.downloads,
       headers: (url) => this.#headers(url),
     });
   }

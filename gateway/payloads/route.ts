@@ -4,20 +4,11 @@
  */
 import { networkOf } from "../agents/address-buckets.ts";
 import { type EdgeAnswer, type EdgeRequest, plain, type Route } from "../edge/server.ts";
+import { defaultPayloadLimits, type PayloadLimits } from "./limits.ts";
 import { decideRange } from "./range.ts";
 import { NotNow, type OpenPayload, type PayloadSource } from "./source.ts";
 
 const PREFIX = "/payloads";
-
-export interface PayloadLimits {
-  /** Downloads at once. */
-  downloads: number;
-  /** Of them, those of one network (an IPv4 address, a /64). */
-  perNetwork: number;
-}
-
-/** A machine fetches while it holds a slot, so that budgets bound them long before; behind a proxy all have one address. */
-export const defaultPayloadLimits: PayloadLimits = { downloads: 256, perNetwork: 64 };
 
 export interface PayloadOptions {
   /** Asked in their order; the first that has a payload serves it. */
