@@ -9,13 +9,17 @@ import { type ByteRange, type Source, SourceError } from "./source.ts";
 
 /** Redirects followed per request. */
 const MAX_REDIRECTS = 5;
-/** Per server and source; one install fetches from one at a time, and gives up at most a few. */
-const MAX_CONNECTIONS = 4;
+/** One install fetches from one server at a time, and gives up at most a few. */
+const CONNECTIONS = 4;
 /** A server must send this much in each period of waiting for it, or it counts as stalled. */
 const MIN_PROGRESS = 32 * 1024;
 
 export interface HttpSourceOptions {
   clock?: Clock;
+  /** More headers of the request to `url`, which may be one that a server redirected to. */
+  headers?: (url: string) => Readonly<Record<string, string>>;
+  /** At once to one server; more wait, and their waiting counts as the server's. */
+  connections?: number;
   /** PEM of the issuers to trust in place of the system's. */
   ca?: string;
   /** Longest wait for an answer, and for each 32 KiB of it. Milliseconds. */
@@ -29,8 +33,15 @@ export interface HttpSource extends Source {
 }
 
 export function httpSource(options: HttpSourceOptions = {}): HttpSource {
-  const { clock = systemClock, ca, stallTimeout = 30_000, idleTimeout = 10_000 } = options;
-  const kept = { keepAlive: true, maxSockets: MAX_CONNECTIONS, timeout: idleTimeout };
+  const {
+    clock = systemClock,
+    ca,
+    headers = () => ({}),
+    connections = CONNECTIONS,
+    stallTimeout = 30_000,
+    idleTimeout = 10_000,
+  } = options;
+  const kept = { keepAlive: true, maxSockets: connections, timeout: idleTimeout };
   const plain = new Agent(kept);
   const secure = new SecureAgent({ ...kept, ...(ca === undefined ? {} : { ca }) });
   const send = (url: string, options: RequestOptions): Promise<IncomingMessage> =>
@@ -40,7 +51,7 @@ export function httpSource(options: HttpSourceOptions = {}): HttpSource {
         : get(url, { ...options, agent: plain }, onAnswer),
     );
   return {
-    fetch: (url, range, signal) => fetchRange({ send, clock, stallTimeout }, url, range, signal),
+    fetch: (url, range, signal) => fetchRange({ send, clock, headers, stallTimeout }, url, range, signal),
     close: () => {
       plain.destroy();
       secure.destroy();
@@ -66,6 +77,7 @@ async function answerOf(begin: Get): Promise<IncomingMessage> {
 interface Context {
   send: (url: string, options: RequestOptions) => Promise<IncomingMessage>;
   clock: Clock;
+  headers: (url: string) => Readonly<Record<string, string>>;
   stallTimeout: number;
 }
 
@@ -83,7 +95,7 @@ async function* fetchRange(
     abort.abort(new SourceError("stalled", `no progress for ${context.stallTimeout / 1000} s`));
   });
   try {
-    const response = await patience.during(() => follow(context.send, url, range, abort.signal));
+    const response = await patience.during(() => follow(context, url, range, abort.signal));
     const chunks = response[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
     let left = range.length;
     for (;;) {
@@ -124,7 +136,7 @@ function networkError(error: unknown): SourceError {
 }
 
 async function follow(
-  send: Context["send"],
+  { send, headers }: Context,
   url: string,
   range: ByteRange,
   signal: AbortSignal,
@@ -137,6 +149,7 @@ async function follow(
       signal,
       headers: {
         "accept-encoding": "identity",
+        ...headers(at),
         ...(whole ? {} : { range: `bytes=${range.offset}-${last}` }),
       },
     });

@@ -10,7 +10,7 @@ import { EtcdHealth } from "../coordination/etcd-health.ts";
 import { meterEtcd } from "../coordination/etcd-metrics.ts";
 import { parseKeys } from "../pki/machine-credentials.ts";
 import { parseAddress } from "../ports/address.ts";
-import { systemClock } from "../ports/clock.ts";
+import { type Clock, systemClock } from "../ports/clock.ts";
 import { jsonLogger } from "../ports/log.ts";
 import { systemRandom } from "../ports/random.ts";
 import { createFetcher } from "../runtime/fetch.ts";
@@ -19,6 +19,9 @@ import { observeProcess } from "../runtime/metrics.ts";
 import { createRestClient } from "../runtime/rest-client.ts";
 import { addConsoleFlags, ConsoleFlags, consoleSettings } from "./console/flags.ts";
 import { startGateway } from "./gateway.ts";
+import { PayloadFolder } from "./payloads/folder.ts";
+import { OciRepository } from "./payloads/oci.ts";
+import type { PayloadSource } from "./payloads/source.ts";
 
 /** TokenReviews a second, and at once after a quiet time: when a fleet comes back, there is one for each agent. */
 const REVIEW_RATE = 100;
@@ -45,6 +48,14 @@ const Flags = EtcdFlags.and(ConsoleFlags).and(
       .optional(),
     registryPlain: z.string().transform(parseAddress).optional(),
     payloads: z.string().optional(),
+    payloadsOci: z
+      .string()
+      .regex(/^https?:\/\/[^\s?#@]+\/[^\s?#@]+$/, {
+        error:
+          "--payloads-oci: the URL of a repository expected, such as https://registry.example.org/flatcar",
+      })
+      .optional(),
+    payloadsOciAuth: z.string().optional(),
     publicUrl: z
       .string()
       .regex(/^https?:\/\/[^\s?#]+$/, {
@@ -87,6 +98,11 @@ export function gatewayCommand(): Command {
       "[HOST]:PORT that serves the first of them to all that reach it, without a secret",
     )
     .option("--payloads <dir>", "directory that --machines serves under /payloads/ to all that reach it")
+    .option(
+      "--payloads-oci <url>",
+      "repository of an OCI registry that --machines serves under /payloads/, too: RELEASE/ARCHITECTURE/FILE is the layer titled FILE of the tag RELEASE-ARCHITECTURE",
+    )
+    .option("--payloads-oci-auth <file>", "user:password for that registry; anonymous without")
     .option(
       "--public-url <url>",
       "base of the URLs under which machines reach --machines: what {gateway} stands for in a Release",
@@ -145,6 +161,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
   const etcdHealth = new EtcdHealth({ etcd, clock, log });
   void etcdHealth.run(stop.signal);
   const { etcdCert } = flags;
+  const payloads = payloadSources(flags, clock);
   try {
     const gateway = await startGateway({
       client,
@@ -160,7 +177,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
               listen: flags.machines,
               tls: flags.machinesTls ?? false,
               keys: flags.machinesKey === undefined ? [] : parseKeys(readFileSync(flags.machinesKey, "utf8")),
-              ...(flags.payloads === undefined ? {} : { payloads: flags.payloads }),
+              ...(payloads.length === 0 ? {} : { payloads }),
               ...(flags.publicUrl === undefined ? {} : { publicUrl: flags.publicUrl }),
               ...(flags.registry === undefined
                 ? {}
@@ -204,4 +221,20 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
     await etcd.close();
     await Promise.all(closing.map((close) => close()));
   }
+}
+
+function payloadSources(
+  { payloads, payloadsOci, payloadsOciAuth }: z.output<typeof Flags>,
+  clock: Clock,
+): PayloadSource[] {
+  const credentials =
+    payloadsOciAuth === undefined
+      ? {}
+      : { credentials: () => readFileSync(payloadsOciAuth, "utf8").trimEnd() };
+  return [
+    ...(payloads === undefined ? [] : [new PayloadFolder(payloads)]),
+    ...(payloadsOci === undefined
+      ? []
+      : [new OciRepository({ repository: payloadsOci, clock, ...credentials })]),
+  ];
 }

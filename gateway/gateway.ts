@@ -27,8 +27,8 @@ import { Sightings } from "./machines/sightings.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { People } from "./objects/people.ts";
 import { omahaRoute } from "./omaha/route.ts";
-import { PayloadFolder } from "./payloads/folder.ts";
 import { payloadRoute } from "./payloads/route.ts";
+import type { PayloadSource } from "./payloads/source.ts";
 import { Presence } from "./presence.ts";
 import { Registry, type RegistrySettings } from "./registry/registry.ts";
 import { SlotLine } from "./slots/line.ts";
@@ -78,8 +78,8 @@ export interface EdgeSettings {
   keys: readonly Buffer[];
   /** etcd's v2 API; not served where it is absent. */
   registry?: RegistrySettings;
-  /** Directory of the payloads that are served; none where it is absent. */
-  payloads?: string;
+  /** Where the payloads lie that are served; none are where it is absent. */
+  payloads?: readonly PayloadSource[];
   /** Base of the URLs under which machines reach this port, without a slash at its end. */
   publicUrl?: string;
   /** CoreUpdate's API; not served where it is absent. */
@@ -253,7 +253,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
           meter: (outcome) => metrics.omahaAnswered(outcome),
           ...(coreupdate === undefined ? {} : { counts: coreupdate.counts }),
         }),
-        ...(payloads === undefined ? [] : [payloadRoute({ folder: new PayloadFolder(payloads) })]),
+        ...(payloads === undefined ? [] : [payloadRoute({ sources: payloads })]),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
         ...(coreupdate?.routes() ?? []),
       ];

@@ -32,6 +32,7 @@ async function makeTools(): Promise<void> {
   const wanted: readonly [Tool[], string][] = [
     [["sgdisk", "cgpt"], "disks"],
     [["etcd-3.4", "etcdctl-3.4"], "etcd's v2 API"],
+    [["docker-registry"], "payloads in a registry"],
     [["promtool"], "metrics and rules"],
     [["helm"], "the chart"],
     ...(values.long ? ([[["kube-apiserver-1.36"], "another API server"]] as [Tool[], string][]) : []),

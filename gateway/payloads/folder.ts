@@ -5,27 +5,13 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import { NAME, NotNow, type OpenPayload, type PayloadSource } from "./source.ts";
 
-/** As the names of packages are in a Release. */
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._+-]{0,254}$/;
 const MAX_DEPTH = 8;
 /** Files whose hash is remembered: 500 releases with both architectures. */
 const MAX_HASHES = 1024;
 /** Bytes read at once. */
 const PIECE = 128 * 1024;
-
-export interface OpenFile {
-  handle: FileHandle;
-  /** Bytes. */
-  size: number;
-  /** Of its content, lower-case hex. */
-  sha256: string;
-}
-
-/** The file was written to while its hash was counted. */
-export class StillChanging extends Error {
-  override readonly name = "StillChanging";
-}
 
 interface Hashed {
   /** What changes when the file does. */
@@ -33,7 +19,7 @@ interface Hashed {
   sha256: Promise<string>;
 }
 
-export class PayloadFolder {
+export class PayloadFolder implements PayloadSource {
   readonly #root: string;
   /** By device and inode, those asked for last at the end. */
   readonly #hashes = new Map<string, Hashed>();
@@ -44,8 +30,7 @@ export class PayloadFolder {
     this.#root = root;
   }
 
-  /** The file at `path`, names with slashes between; undefined where there is none. Whoever gets it closes it. */
-  async open(path: string): Promise<OpenFile | undefined> {
+  async open(path: string): Promise<OpenPayload | undefined> {
     const handle = await this.#walk(path.split("/"));
     if (handle === undefined) return undefined;
     try {
@@ -55,7 +40,10 @@ export class PayloadFolder {
         return undefined;
       }
       const sha256 = await this.#sha256(handle, `${stat.dev}:${stat.ino}`, stampOf(stat));
-      return { handle, size: Number(stat.size), sha256 };
+      return {
+        ...{ size: Number(stat.size), sha256, close: () => handle.close() },
+        pieces: (first, length) => piecesOf(handle, first, length),
+      };
     } catch (error) {
       await handle.close();
       throw error;
@@ -117,12 +105,12 @@ async function hashOf(handle: FileHandle, stamp: string): Promise<string> {
     hash.update(piece.subarray(0, bytesRead));
     at += bytesRead;
   }
-  if (stampOf(await handle.stat({ bigint: true })) !== stamp) throw new StillChanging("the file changes");
+  if (stampOf(await handle.stat({ bigint: true })) !== stamp) throw new NotNow("It is being written.");
   return hash.digest("hex");
 }
 
 /** `length` bytes from `first` on, in pieces; throws where the file has become shorter. */
-export async function* piecesOf(handle: FileHandle, first: number, length: number): AsyncGenerator<Buffer> {
+async function* piecesOf(handle: FileHandle, first: number, length: number): AsyncGenerator<Buffer> {
   for (let done = 0; done < length; ) {
     const most = Math.min(PIECE, length - done);
     // Each piece is memory of its own: the one before may not have left yet.

@@ -11,7 +11,8 @@ import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "../edge/server.ts";
 import { PayloadFolder } from "./folder.ts";
-import { type PayloadLimits, payloadRoute } from "./route.ts";
+import type { PayloadLimits } from "./limits.ts";
+import { payloadRoute } from "./route.ts";
 
 const data = Buffer.from(Array.from({ length: 300_000 }, (_, at) => (at * 7919) >> 3));
 const etag = `"${createHash("sha256").update(data).digest("hex")}"`;
@@ -37,7 +38,7 @@ afterEach(async () => {
 afterAll(() => rm(directory, { recursive: true }));
 
 async function serve(limits: Partial<EdgeLimits> = {}, own: Partial<PayloadLimits> = {}): Promise<number> {
-  const payloads = payloadRoute({ folder: new PayloadFolder(join(directory, "served")), limits: own });
+  const payloads = payloadRoute({ sources: [new PayloadFolder(join(directory, "served"))], limits: own });
   route.downloads = () => payloads.downloads;
   edge = await startEdge({
     ...{ listen: { host: "127.0.0.1", port: 0 }, routes: [payloads], clock: systemClock, log: silentLogger },

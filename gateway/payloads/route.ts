@@ -4,27 +4,19 @@
  */
 import { networkOf } from "../agents/address-buckets.ts";
 import { type EdgeAnswer, type EdgeRequest, plain, type Route } from "../edge/server.ts";
-import { type OpenFile, type PayloadFolder, piecesOf, StillChanging } from "./folder.ts";
+import { defaultPayloadLimits, type PayloadLimits } from "./limits.ts";
 import { decideRange } from "./range.ts";
+import { NotNow, type OpenPayload, type PayloadSource } from "./source.ts";
 
 const PREFIX = "/payloads";
 
-export interface PayloadLimits {
-  /** Downloads at once. */
-  downloads: number;
-  /** Of them, those of one network (an IPv4 address, a /64). */
-  perNetwork: number;
-}
-
-/** A machine fetches while it holds a slot, so that budgets bound them long before; behind a proxy all have one address. */
-export const defaultPayloadLimits: PayloadLimits = { downloads: 256, perNetwork: 64 };
-
 export interface PayloadOptions {
-  folder: Pick<PayloadFolder, "open">;
+  /** Asked in their order; the first that has a payload serves it. */
+  sources: readonly PayloadSource[];
   limits?: Partial<PayloadLimits>;
 }
 
-export function payloadRoute({ folder, limits }: PayloadOptions): Route & { readonly downloads: number } {
+export function payloadRoute({ sources, limits }: PayloadOptions): Route & { readonly downloads: number } {
   const places = new Places({ ...defaultPayloadLimits, ...limits });
   return {
     prefix: PREFIX,
@@ -42,23 +34,28 @@ export function payloadRoute({ folder, limits }: PayloadOptions): Route & { read
           headers: { "retry-after": "60" },
         };
       try {
-        const file = await folder.open(request.path.slice(PREFIX.length + 1));
-        if (file === undefined) {
-          free();
-          return plain(404, "There is no such payload.\n");
+        const path = request.path.slice(PREFIX.length + 1);
+        for (const source of sources) {
+          const payload = await source.open(path);
+          if (payload !== undefined) return await answerPayload(request, payload, free);
         }
-        return await answerFile(request, file, free);
+        free();
+        return plain(404, "There is no such payload.\n");
       } catch (error) {
         free();
-        if (!(error instanceof StillChanging)) throw error;
-        return { ...plain(503, "It is being written: go on later.\n"), headers: { "retry-after": "60" } };
+        if (!(error instanceof NotNow)) throw error;
+        return { ...plain(503, `${error.message} Go on later.\n`), headers: { "retry-after": "60" } };
       }
     },
   };
 }
 
-async function answerFile(request: EdgeRequest, file: OpenFile, free: () => void): Promise<EdgeAnswer> {
-  const { handle, size, sha256 } = file;
+async function answerPayload(
+  request: EdgeRequest,
+  payload: OpenPayload,
+  free: () => void,
+): Promise<EdgeAnswer> {
+  const { size, sha256 } = payload;
   const etag = `"${sha256}"`;
   const wanted = decideRange(
     {
@@ -72,7 +69,7 @@ async function answerFile(request: EdgeRequest, file: OpenFile, free: () => void
   const headers = { etag, "accept-ranges": "bytes", "cache-control": "no-cache" };
   const close = async (): Promise<void> => {
     free();
-    await handle.close();
+    await payload.close();
   };
   if (!("first" in wanted)) {
     await close();
@@ -102,7 +99,7 @@ async function answerFile(request: EdgeRequest, file: OpenFile, free: () => void
   const end = (): void => void close().catch(() => {});
   if (gone.aborted) end();
   gone.addEventListener("abort", end, { once: true });
-  return { ...answer, pieces: piecesOf(handle, first, length) };
+  return { ...answer, pieces: payload.pieces(first, length, gone) };
 }
 
 class Places {

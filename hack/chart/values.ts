@@ -160,8 +160,18 @@ const gateway = object(
               .describe(
                 "In place of it a directory of the nodes, which namespaces with Pod Security `baseline` refuse",
               ),
+            repository: z
+              .string()
+              .regex(/^(https?:\/\/[^\s?#@]+\/[^\s?#@]+)?$/)
+              .default("")
+              .describe("Besides, or in place of both, a repository of an OCI registry, as a URL"),
+            credentialsSecret: z
+              .string()
+              .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
+              .default("")
+              .describe("Secret whose `credentials` is the registry's user:password; anonymous without"),
           },
-          "Payloads that are served under /payloads/, to all that reach the port; none where both are empty",
+          "Payloads that are served under /payloads/, to all that reach the port; none where all are empty",
         ),
       },
       "Machines that don't run our agent",

@@ -21,12 +21,13 @@ export type DebianTool = keyof typeof DEBIAN_TOOLS;
 
 /**
  * Packages of each tool (libpopt0 is sgdisk's only library that a minimal system lacks) and the program in them. Debian
- * 12 has the last etcd with a v2 API, and its client.
+ * 12 has the last etcd with a v2 API, and its client, and the registry that most registries are made of.
  */
 export const DEBIAN_TOOLS = {
   sgdisk: { packages: ["gdisk", "libpopt0"], program: ["usr/sbin/sgdisk", "sbin/sgdisk"] },
   cgpt: { packages: ["cgpt"], program: ["usr/bin/cgpt"] },
   "etcd-3.4": { packages: ["etcd-server"], program: ["usr/bin/etcd"] },
+  "docker-registry": { packages: ["docker-registry"], program: ["usr/bin/docker-registry"] },
   "etcdctl-3.4": { packages: ["etcd-client"], program: ["usr/bin/etcdctl"] },
 } as const;
 

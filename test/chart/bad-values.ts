@@ -25,6 +25,10 @@ export const badValues: readonly { sets: readonly string[]; message: RegExp }[] 
     sets: ["gateway.machines.payloads.hostPath=payloads"],
     message: /\/gateway\/machines\/payloads\/hostPath.*does not match pattern/,
   },
+  {
+    sets: ["gateway.machines.payloads.repository=registry.example.org/os"],
+    message: /\/gateway\/machines\/payloads\/repository.*does not match pattern/,
+  },
   { sets: ["etcd.replicas=2"], message: /\/etcd\/replicas.*1, 3, 5/ },
   { sets: ["etcd.quotaBytes=1"], message: /\/etcd\/quotaBytes.*minimum/ },
   { sets: ["etcd.logLevel=loud"], message: /\/etcd\/logLevel.*'debug', 'info', 'warn', 'error'/ },
