@@ -25,6 +25,7 @@ import type {
   Tally,
   Token,
 } from "./records.ts";
+import type { Sighting } from "./updates.ts";
 
 export interface LiveGrant {
   grant: Grant;
@@ -225,6 +226,8 @@ export interface Coordination {
   endUpdate(end: UpdateEnd): Promise<boolean>;
   readForeignMachine(uid: string): Promise<ForeignMachine | undefined>;
   putForeignMachine(uid: string, machine: ForeignMachine): Promise<void>;
+  /** By uid, at most 100: that machines were here, and why they were offered nothing. Throws `EtcdUnavailable`. */
+  putSightings(sightings: ReadonlyMap<string, Sighting>): Promise<void>;
   /** Calls `hint` when a place in any budget may have been taken or freed. */
   watchBudgets(hint: () => void): { close(): void };
   /** A group's slots as its machines see them. */

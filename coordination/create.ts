@@ -26,7 +26,7 @@ import { guardRewind } from "./rewind.ts";
 import { Samples } from "./samples.ts";
 import { closeSession, openSession, putObserved } from "./sessions.ts";
 import type { Ports } from "./transact.ts";
-import { endUpdate, putForeignMachine, readForeignMachine, takeUpdate } from "./updates.ts";
+import { endUpdate, putForeignMachine, putSightings, readForeignMachine, takeUpdate } from "./updates.ts";
 
 /** Days after which a machine without our agent that asks no more is forgotten: half a year, as Nebraska counts its dead. */
 const FORGET_MACHINES = 180;
@@ -79,6 +79,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     endUpdate: (end) => endUpdate(ports, parser, leases, end),
     readForeignMachine: (uid) => readForeignMachine(ports, parser, uid),
     putForeignMachine: (uid, machine) => putForeignMachine(ports, parser, leases, uid, machine),
+    putSightings: (sightings) => putSightings(ports, parser, leases, sightings),
     watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
     readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),

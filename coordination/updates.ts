@@ -6,6 +6,7 @@
 import type { Why } from "../api/reasons.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
+import type { KeyValue } from "./etcd.ts";
 import { endForeign, type ForeignExtra, takeWith } from "./foreign.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
@@ -52,6 +53,19 @@ export function refuseUpdate(
   };
 }
 
+/** Rule 8: a machine never gets again what failed on it. */
+export function refuseFailed(
+  machine: Pick<ForeignMachine, "failed"> | undefined,
+  release: string,
+): Why | undefined {
+  const failed = machine?.failed.find((one) => one.release === release);
+  if (failed === undefined) return undefined;
+  return {
+    reason: "NeverAgain",
+    message: `Release ${release} failed on it with code ${failed.code}; it is not offered again.`,
+  };
+}
+
 /** A grant more: at most `PARTS` entries, and one for a rate that is gone. */
 function counted(tally: Tally, rate: UpdateAsk["rate"], now: number): Tally {
   const granted = tally.granted + 1;
@@ -79,7 +93,9 @@ export async function takeUpdate(
   const extra: ForeignExtra = {
     release,
     ranges: [{ key: tallyKey }, { key: machineKey }],
-    refuse: ([tally], now) => refuseUpdate(parser.json(Tally, tally) ?? emptyTally(), ask, now),
+    refuse: ([tally, known], now) =>
+      refuseFailed(parser.json(ForeignMachine, known), release) ??
+      refuseUpdate(parser.json(Tally, tally) ?? emptyTally(), ask, now),
     write: ([tally, known], now) => {
       const before = parser.json(ForeignMachine, known);
       const tried = before?.tried?.release === release ? before.tried.times : 0;
@@ -163,7 +179,34 @@ export async function endUpdate(
         },
       };
     });
-  return await renewing(leases, end);
+  return (
+    (await renewing(leases, end)) ||
+    (await renewing(leases, () => forgetUpdate(ports, parser, lease, uid, machine)))
+  );
+}
+
+/** An update whose slot a person freed is over as well; how it went nobody counts. Always false. */
+function forgetUpdate(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  lease: string,
+  uid: string,
+  machine: ForeignMachine,
+): Promise<boolean> {
+  const key = keys.foreignMachine(uid);
+  return transact(etcd, async (): Promise<Step<boolean>> => {
+    const { results } = await etcd.read([{ key }, { key: keys.grant(uid) }]);
+    const [known, grant] = results.map((kvs): KeyValue | undefined => kvs[0]);
+    const before = parser.json(ForeignMachine, known);
+    if (before?.update === undefined || grant !== undefined) return { answer: false };
+    return {
+      compares: [unchanged(key, known), unchanged(keys.grant(uid), undefined)],
+      operations: [
+        { put: key, value: JSON.stringify({ ...machine, ...kept(before), update: undefined }), lease },
+      ],
+      committed: () => false,
+    };
+  });
 }
 
 /** Where nothing could be written the day's lease may be what was refused: the next try has another. */
@@ -211,6 +254,44 @@ export async function putForeignMachine(
       return {
         compares: [unchanged(key, found)],
         operations: [{ put: key, value, lease }],
+        committed: () => undefined,
+      };
+    });
+  return await renewing(leases, put);
+}
+
+/** That a machine was here, and why it was offered nothing. */
+export interface Sighting {
+  /** Wall clock, ms. */
+  lastSeen: number;
+  why: ForeignMachine["why"];
+}
+
+/**
+ * Writes them into the records, by uid; each takes one compare and one operation of etcd's 128. A record that is gone,
+ * or knows of a later one, stays as it is, and so does all else in it. Throws `EtcdUnavailable`.
+ */
+export async function putSightings(
+  { etcd }: Pick<Ports, "etcd">,
+  parser: Parser,
+  leases: DayLease,
+  sightings: ReadonlyMap<string, Sighting>,
+): Promise<void> {
+  const lease = await leases.id();
+  const ranges = [...sightings.keys()].map((uid) => ({ key: keys.foreignMachine(uid) }));
+  const put = () =>
+    transact(etcd, async (): Promise<Step<void>> => {
+      const { results } = await etcd.read(ranges);
+      const found = [...sightings.values()].flatMap((sighting, i) => {
+        const kv = results[i]?.[0];
+        const before = parser.json(ForeignMachine, kv);
+        if (kv === undefined || before === undefined || before.lastSeen >= sighting.lastSeen) return [];
+        return [{ kv, value: JSON.stringify({ ...before, ...sighting }) }];
+      });
+      if (found.length === 0) return { answer: undefined };
+      return {
+        compares: found.map(({ kv }) => unchanged(kv.key, kv)),
+        operations: found.map(({ kv, value }) => ({ put: kv.key, value, lease })),
         committed: () => undefined,
       };
     });

@@ -26,6 +26,7 @@ export interface FleetRead {
     | "budgetGates"
     | "budgets"
     | "offers"
+    | "tallies"
     | "desired"
     | "grants"
     | "sessions"

@@ -22,6 +22,7 @@ import { Console, type ConsoleSettings } from "./console/console.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
+import { Sightings } from "./machines/sightings.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { People } from "./objects/people.ts";
 import { omahaRoute } from "./omaha/route.ts";
@@ -126,6 +127,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     options.console === undefined || people === undefined || machines === undefined
       ? undefined
       : new Console({ ...options.console, people, machines, coordination, clock, random, log });
+  const sightings = new Sightings({ coordination, clock, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -141,6 +143,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     connections: () => server?.connections ?? 0,
     hasLease: () => presence.lease !== undefined,
     waiting: () => line.waiting,
+    machines: () => machines?.counts ?? new Map(),
   });
   observeCertificates(prom, metrics.registry, () => [
     ["server", certificates.current.server.certificate],
@@ -209,7 +212,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       metrics,
       limits: { ...defaultServerLimits, ...options.serverLimits },
     });
-    if (options.edge !== undefined) {
+    if (options.edge !== undefined && machines !== undefined) {
       const { listen, tls, keys, limits } = options.edge;
       const credentials = new MachineCredentials(keys);
       const isOpen = (group: string): boolean => {
@@ -228,7 +231,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         }),
         omahaRoute({
           ...{ ...door, coordination, line, clock, random },
-          fleet: () => read,
+          ...{ fleet: () => read, machines, sightings },
           meter: (outcome) => metrics.omahaAnswered(outcome),
         }),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
@@ -276,6 +279,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     await page?.stop();
     await people?.objects.stop();
     machines?.stop();
+    sightings.stop();
     certificates.stop();
     await presence.stop();
     await health?.close();

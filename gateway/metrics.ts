@@ -1,5 +1,6 @@
 /** What a gateway tells Prometheus. */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { MachineCounts, MachineState, StateCounts } from "../coordination/machine-counts.ts";
 import type { Protocol } from "../coordination/records.ts";
 import type { SessionMeter } from "./agents/session.ts";
 import type { EdgeMeter } from "./edge/server.ts";
@@ -27,6 +28,8 @@ export function createGatewayMetrics(read: {
   hasLease: () => boolean;
   /** Machines without our agent that wait for an answer. */
   waiting: () => number;
+  /** Machines without our agent, by group, version and state. */
+  machines: () => MachineCounts["groups"];
 }): GatewayMetrics {
   const registry = new Registry();
   const registers = [registry];
@@ -61,6 +64,18 @@ export function createGatewayMetrics(read: {
     "Machines without our agent that wait here for a slot.",
     read.waiting,
   );
+  const machines: Gauge = new Gauge({
+    name: "slipway_gateway_machines",
+    help: "Machines without our agent that are known: idle, updating, or failed (idle, with a release that it is not offered again). Each gateway tells of all.",
+    labelNames: ["group", "version", "state"],
+    registers,
+    collect() {
+      machines.reset();
+      for (const [group, versions] of read.machines()) {
+        for (const [labels, count] of machineSeries(versions)) machines.set({ group, ...labels }, count);
+      }
+    },
+  });
   const messages = counter("slipway_gateway_messages_total", "Messages of sessions.", ["direction", "kind"]);
   const commits = counter("slipway_gateway_commits_total", "Commits that were answered.", [
     "answer",
@@ -103,6 +118,15 @@ export function createGatewayMetrics(read: {
     registers,
   });
 
+  // Looked up by the labels' text otherwise, which costs more than many an answer.
+  const children = new Map<string, ReturnType<typeof requests.labels>>();
+  const answered = (route: string, code: string): ReturnType<typeof requests.labels> => {
+    const key = `${route} ${code}`;
+    const known = children.get(key) ?? requests.labels({ route, code });
+    children.set(key, known);
+    return known;
+  };
+
   return {
     registry,
     received: (kind) => messages.inc({ direction: "received", kind }),
@@ -115,9 +139,32 @@ export function createGatewayMetrics(read: {
     enrolled: (call, outcome) => enrolled.inc({ call, outcome }),
     slotAsked: (protocol, call, outcome) => slots.inc({ protocol, call, outcome }),
     omahaAnswered: (outcome) => omaha.inc({ outcome }),
-    answered: (route, status, seconds) =>
-      requests.observe({ route, code: `${Math.floor(status / 100)}xx` }, seconds),
+    answered: (route, status, seconds) => answered(route, `${Math.floor(status / 100)}xx`).observe(seconds),
   };
+}
+
+/** Of one group: its most common versions by name. */
+export function machineSeries(
+  versions: ReadonlyMap<string, StateCounts>,
+): [labels: { version: string; state: string }, count: number][] {
+  const sizes = new Map(
+    [...versions].map(
+      ([version, { Idle, Updating, Failed }]) => [version, Idle + Updating + Failed] as const,
+    ),
+  );
+  const common = commonVersions(sizes);
+  const told = new Map<string, Record<MachineState, number>>();
+  for (const [version, counts] of versions) {
+    const name = common.has(version) ? version : "other";
+    const sum = told.get(name) ?? { Idle: 0, Updating: 0, Failed: 0 };
+    for (const state of ["Idle", "Updating", "Failed"] as const) sum[state] += counts[state];
+    told.set(name, sum);
+  }
+  return [...told].flatMap(([version, { Idle, Updating, Failed }]) => [
+    [{ version, state: "idle" }, Idle],
+    [{ version, state: "updating" }, Updating],
+    [{ version, state: "failed" }, Failed],
+  ]);
 }
 
 /** At least one series, so that a gateway without agents is told from none. An agent says its version itself: what is no version is "other". */

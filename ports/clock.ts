@@ -41,6 +41,14 @@ export function sleep(clock: Clock, milliseconds: number, signal?: AbortSignal):
   });
 }
 
+/**
+ * Milliseconds, finer than the 10 of `monotonic` and cheap to ask, but standing still in suspend: for how long something
+ * took, where only a metric tells of it.
+ */
+export function stopwatch(): number {
+  return performance.now();
+}
+
 /** The machine's own clock. `monotonic` reads /proc/uptime, which is CLOCK_BOOTTIME (proc(5)). */
 export const systemClock: Clock = {
   now: () => Date.now(),

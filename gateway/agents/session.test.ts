@@ -94,6 +94,7 @@ describe("opening", () => {
         budgetGates: new Map(),
         budgets: new Map(),
         offers: new Map(),
+        tallies: new Map(),
         desired: new Map(),
         grants: new Map(),
         sessions: new Map(),

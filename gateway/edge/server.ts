@@ -13,7 +13,7 @@ import {
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { Address } from "../../ports/address.ts";
-import type { Clock } from "../../ports/clock.ts";
+import { type Clock, stopwatch } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { CertificateFiles } from "../certificate-files.ts";
 
@@ -156,10 +156,11 @@ class Desk {
   }
 
   async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { clock, log, meter, routes } = this.#options;
-    const began = clock.monotonic();
-    const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
+    const { log, meter, routes } = this.#options;
+    const began = stopwatch();
+    const [path, search] = split(request.url ?? "/");
     const route = routes.find(({ prefix }) => path === prefix || path.startsWith(`${prefix}/`));
+    const stopping = this.#stopping.signal;
     let answer: EdgeAnswer;
     this.#busy += 1;
     try {
@@ -168,14 +169,14 @@ class Desk {
           404,
           `Nothing is served here. There are ${routes.map(({ prefix }) => prefix).join(", ")}.\n`,
         );
-      } else if (this.#busy > this.#limits.requests || this.#stopping.signal.aborted) {
+      } else if (this.#busy > this.#limits.requests || stopping.aborted) {
         answer = { ...plain(503, "Too many requests: ask again later.\n"), headers: { "retry-after": "60" } };
       } else {
         const body = await readBody(request, route.maxBody);
         answer =
           body === undefined
             ? plain(413, `At most ${route.maxBody} bytes are read.\n`)
-            : await route.answer(this.#request(request, response, path, body));
+            : await route.answer(new Asked({ request, response, path, search, body, stopping }));
       }
     } catch (error) {
       if (request.destroyed && !request.complete) return;
@@ -184,49 +185,102 @@ class Desk {
     } finally {
       this.#busy -= 1;
     }
-    meter.answered(route?.prefix ?? "other", answer.status, (clock.monotonic() - began) / 1000);
-    if (answer.pieces === undefined) send(request, response, answer, this.#stopping.signal.aborted);
+    meter.answered(route?.prefix ?? "other", answer.status, (stopwatch() - began) / 1000);
+    if (answer.pieces === undefined) send(request, response, answer, stopping.aborted);
     else {
-      await sendPieces(response, answer, answer.pieces, clock).catch((error: unknown) => {
+      await sendPieces(response, answer, answer.pieces, this.#options.clock).catch((error: unknown) => {
         log.error("an answer ended in the middle", error, { route: route?.prefix ?? "" });
         response.destroy();
       });
     }
   }
+}
 
-  #request(request: IncomingMessage, response: ServerResponse, path: string, body: Buffer): EdgeRequest {
-    const gone = new AbortController();
-    response.once("close", () => gone.abort());
-    const target = request.url ?? "/";
-    const mark = target.indexOf("?");
-    const search = mark < 0 ? "" : target.slice(mark + 1);
-    return {
-      method: request.method ?? "GET",
-      path,
-      query: new URLSearchParams(search),
-      search,
-      header: (name) => {
-        const value = request.headers[name];
-        return Array.isArray(value) ? value[0] : value;
-      },
-      body,
-      peer: request.socket.remoteAddress ?? "",
-      gone: AbortSignal.any([gone.signal, this.#stopping.signal]),
-    };
+interface Arrived {
+  request: IncomingMessage;
+  response: ServerResponse;
+  path: string;
+  search: string;
+  body: Buffer;
+  stopping: AbortSignal;
+}
+
+/** What few routes ask for is made when it is. */
+class Asked implements EdgeRequest {
+  readonly #arrived: Arrived;
+  #gone: AbortSignal | undefined;
+
+  constructor(arrived: Arrived) {
+    this.#arrived = arrived;
+  }
+
+  get method(): string {
+    return this.#arrived.request.method ?? "GET";
+  }
+
+  get path(): string {
+    return this.#arrived.path;
+  }
+
+  get search(): string {
+    return this.#arrived.search;
+  }
+
+  get query(): URLSearchParams {
+    return new URLSearchParams(this.#arrived.search);
+  }
+
+  get body(): Buffer {
+    return this.#arrived.body;
+  }
+
+  get peer(): string {
+    return this.#arrived.request.socket.remoteAddress ?? "";
+  }
+
+  get gone(): AbortSignal {
+    if (this.#gone === undefined) {
+      const { response, stopping } = this.#arrived;
+      const gone = new AbortController();
+      if (response.closed) gone.abort();
+      else response.once("close", () => gone.abort());
+      this.#gone = AbortSignal.any([gone.signal, stopping]);
+    }
+    return this.#gone;
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#arrived.request.headers[name];
+    return Array.isArray(value) ? value[0] : value;
   }
 }
 
-/** Undefined where it is longer than `most`; the rest is not read. */
+/** Path and query. */
+function split(target: string): [path: string, search: string] {
+  const mark = target.indexOf("?");
+  return mark < 0 ? [target, ""] : [target.slice(0, mark), target.slice(mark + 1)];
+}
+
+/** Undefined where it is longer than `most`; the rest is not read. Rejects where the client goes before it is whole. */
 async function readBody(request: IncomingMessage, most: number): Promise<Buffer | undefined> {
   if (Number(request.headers["content-length"] ?? 0) > most) return undefined;
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > most) return undefined;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+  return await new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    request.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      if (length <= most) chunks.push(chunk);
+      else {
+        request.pause();
+        resolve(undefined);
+      }
+    });
+    request.once("end", () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
+    request.once("error", reject);
+    request.once("close", () => {
+      if (!request.complete) reject(new Error("the connection ended within a request"));
+    });
+  });
 }
 
 export function plain(status: number, body: string): EdgeAnswer {
@@ -261,14 +315,11 @@ async function sendPieces(
 function send(request: IncomingMessage, response: ServerResponse, answer: EdgeAnswer, last: boolean): void {
   // What was not read of a request would be taken for the next one.
   const close = last || !request.complete;
-  response.writeHead(answer.status, {
-    ...(hasNoBody(answer) ? {} : { "content-length": Buffer.byteLength(answer.body) }),
-    ...(close ? { connection: "close" } : {}),
-    ...headersOf(answer),
-  });
-  response.end(request.method === "HEAD" ? "" : answer.body, () => {
-    if (close) request.destroy();
-  });
+  const headers = headersOf(answer);
+  if (!hasNoBody(answer)) headers["content-length"] = Buffer.byteLength(answer.body);
+  if (close) headers["connection"] = "close";
+  response.writeHead(answer.status, headers);
+  response.end(request.method === "HEAD" ? "" : answer.body, close ? () => request.destroy() : undefined);
 }
 
 /** RFC 9110 sections 15.3.5 and 15.4.5. */
@@ -277,11 +328,9 @@ function hasNoBody({ status }: EdgeAnswer): boolean {
 }
 
 function headersOf(answer: EdgeAnswer): OutgoingHttpHeaders {
-  const own = Object.entries(answer.headers ?? {});
-  return {
-    ...(hasNoBody(answer) ? {} : { "content-type": answer.type ?? "text/plain; charset=utf-8" }),
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
-    ...Object.fromEntries(own.map(([name, value]) => [name, typeof value === "string" ? value : [...value]])),
-  };
+  const headers: OutgoingHttpHeaders = { "x-content-type-options": "nosniff", "cache-control": "no-store" };
+  if (!hasNoBody(answer)) headers["content-type"] = answer.type ?? "text/plain; charset=utf-8";
+  for (const [name, value] of Object.entries(answer.headers ?? {}))
+    headers[name] = typeof value === "string" ? value : [...value];
+  return headers;
 }

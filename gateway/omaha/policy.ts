@@ -6,6 +6,7 @@ import { shareOf } from "../../api/cohort.ts";
 import type { Why } from "../../api/reasons.ts";
 import { compareVersions } from "../../api/version.ts";
 import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
+import { refuseFailed } from "../../coordination/updates.ts";
 import { type Meaning, meaningOf } from "./event.ts";
 import type { OmahaApp } from "./request.ts";
 
@@ -43,6 +44,20 @@ export function describe(
   };
 }
 
+/** Whether a machine says nothing of itself that its record does not know. */
+export function isAsKnown(app: OmahaApp, group: string, known: ForeignMachine): boolean {
+  return (
+    known.bootId === app.bootId &&
+    known.version === app.version &&
+    known.group === group &&
+    known.product === app.id &&
+    known.track === app.track &&
+    known.board === app.board &&
+    known.oem === app.oem &&
+    known.alias === app.alias
+  );
+}
+
 type Ending = { how: "good" | "failed" | "withdrawn"; code: number };
 
 /** How the machine's update ends by what it says now; undefined where it goes on, or there is none. */
@@ -75,16 +90,6 @@ export function stateOf(app: OmahaApp): NonNullable<ForeignMachine["update"]>["s
   return app.events.map((event) => states[meaningOf(event).is]).findLast((state) => state !== undefined);
 }
 
-/** The offer that the machine's track and product name; of several the first by the group's name. */
-export function offerFor(app: OmahaApp, offers: Iterable<Offer>): Offer | undefined {
-  return [...offers]
-    .filter(
-      ({ tracks, product }) =>
-        tracks.includes(app.track) && product.replaceAll(/[{}]/g, "").toLowerCase() === app.id,
-    )
-    .toSorted((a, b) => (a.group < b.group ? -1 : 1))[0];
-}
-
 /**
  * The release that the machine may be offered next. `onDemand`: a person asked on the machine, so that its stage is
  * not waited for. An older version is never offered.
@@ -108,14 +113,9 @@ export function decideCheck(
   }
   const next = nextOf(running, way);
   if ("reason" in next) return next;
-  const failed = machine.failed.find(({ release }) => release === next.release);
-  if (failed !== undefined) {
-    return {
-      reason: "NeverAgain",
-      message: `Release ${next.release} failed on it with code ${failed.code}; it is not offered again.`,
-    };
-  }
-  if (!onDemand && shareOf(uid, target.version) >= offer.share) {
+  const failed = refuseFailed(machine, next.release);
+  if (failed !== undefined) return failed;
+  if (!onDemand && offer.share < 1 && shareOf(uid, target.version) >= offer.share) {
     return {
       reason: "WaitingForStage",
       message: `The open stages let in ${Math.round(offer.share * 100)} % of the machines, and not yet this one.`,

@@ -2,6 +2,7 @@
  * An Omaha v3 request as update_engine and its relatives send it (google/omaha doc/ServerProtocolV3.md; the dialect of
  * CoreOS and Flatcar). Attributes and elements that we don't know are allowed by the protocol: they are counted.
  */
+import { isUtf8 } from "node:buffer";
 import { XMLParser } from "fast-xml-parser";
 
 /** Of update_engine one `<app>` and an event or two; others may send more. */
@@ -158,12 +159,8 @@ function appOf(app: Element, counted: { unknown: number }): OmahaApp {
 }
 
 function textOf(body: Buffer): string {
-  let xml: string;
-  try {
-    xml = new TextDecoder("utf-8", { fatal: true }).decode(body);
-  } catch {
-    throw new OmahaError("NotXml", "the request is not in UTF-8");
-  }
+  if (!isUtf8(body)) throw new OmahaError("NotXml", "the request is not in UTF-8");
+  const xml = body.toString().replace(/^\ufeff/, "");
   // What a document type declares is never needed, and may grow without end.
   if (xml.includes("<!"))
     throw new OmahaError("NotXml", "declarations, comments and CDATA are not read here");
@@ -231,6 +228,8 @@ function strange(kind: string, { $: attributes = {} }: Element): number {
 
 const ENTITIES: Readonly<Record<string, string>> = { lt: "<", gt: ">", amp: "&", quot: '"', apos: "'" };
 
+const CONTROL = /\p{Cc}/u;
+
 /** Of an attribute: its entities read, control characters and what is too long left out. */
 function text(value: string | undefined): string {
   if (value === undefined) return "";
@@ -241,7 +240,7 @@ function text(value: string | undefined): string {
         return point <= 0x10_ff_ff ? String.fromCodePoint(point) : "";
       })
     : value;
-  return read.replaceAll(/\p{Cc}/gu, "").slice(0, MAX_TEXT);
+  return (CONTROL.test(read) ? read.replaceAll(/\p{Cc}/gu, "") : read).slice(0, MAX_TEXT);
 }
 
 /** Signed or not, of 32 bits; 0 where it is no number, as update_engine itself reads it. */

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import { keys } from "../../coordination/keys.ts";
+import { MachineView } from "../../coordination/machine-view.ts";
 import type { BudgetGate, GroupGate, Offer } from "../../coordination/records.ts";
 import { MachineCredentials } from "../../pki/machine-credentials.ts";
 import { systemClock } from "../../ports/clock.ts";
@@ -12,6 +13,7 @@ import { readAsUpdateEngine } from "../../test/omaha/update-engine.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
 import { LedRoom } from "../../test/slots/led-room.ts";
 import { type EdgeServer, startEdge } from "../edge/server.ts";
+import { Sightings } from "../machines/sightings.ts";
 import { SlotLine } from "../slots/line.ts";
 import { omahaRoute } from "./route.ts";
 
@@ -26,6 +28,8 @@ const NOTHING = { does: "nothing", pollInterval: undefined };
 let led: LedRoom;
 let edge: EdgeServer;
 let fleet: FleetSnapshot;
+let view: MachineView;
+let sightings: Sightings;
 let open = true;
 const outcomes: string[] = [];
 
@@ -61,7 +65,10 @@ beforeEach(async () => {
   open = true;
   outcomes.length = 0;
   await publish();
+  view = new MachineView({ etcd: led.port, clock: led.clock, log: silentLogger });
+  sightings = new Sightings({ coordination: led.room, clock: led.clock, log: silentLogger });
   const route = omahaRoute({
+    ...{ machines: view, sightings },
     coordination: led.room,
     line: new SlotLine({ coordination: led.room, clock: led.clock, random: new SeededRandom(6) }),
     fleet: () => fleet,
@@ -75,7 +82,11 @@ beforeEach(async () => {
     meter: { answered: () => {} },
   });
 });
-afterEach(() => edge.stop(1000));
+afterEach(async () => {
+  view.stop();
+  sightings.stop();
+  await edge.stop(1000);
+});
 
 async function send(xml: string, path = "/v1/update/"): Promise<Response> {
   return await fetch(`http://127.0.0.1:${edge.port}${path}`, {

@@ -4,18 +4,21 @@
  * offered, and what an event would have ended is found by the version at a later check.
  */
 import type { Why } from "../../api/reasons.ts";
-import { refuseGrant } from "../../coordination/admission.ts";
-import type { Coordination, FleetSnapshot } from "../../coordination/coordination.ts";
+import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
-import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
+import type { MachineView } from "../../coordination/machine-view.ts";
+import type { ForeignMachine, Offer } from "../../coordination/records.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
+import type { Sightings } from "../machines/sightings.ts";
 import { uidOf } from "../slots/identity.ts";
 import type { SlotLine } from "../slots/line.ts";
-import { decideCheck, describe, endingOf, offerFor, stateOf } from "./policy.ts";
+import { meaningOf } from "./event.ts";
+import { Look, type Seen } from "./look.ts";
+import { decideCheck, describe, endingOf, isAsKnown, stateOf } from "./policy.ts";
 import { type OmahaApp, OmahaError, type OmahaRequest, parseRequest } from "./request.ts";
 import { type AppAnswer, type OmahaUpdate, renderResponse } from "./response.ts";
 
@@ -27,8 +30,11 @@ const LAST_SEEN = 300_000;
 
 export interface OmahaOptions {
   coordination: Pick<Coordination, "takeUpdate" | "endUpdate" | "readForeignMachine" | "putForeignMachine">;
-  /** As it was read last. */
+  /** As it was read last: another object after each look. */
   fleet: () => Seen | undefined;
+  /** What etcd knows of the machines, some seconds late at most while it is fresh. */
+  machines: Pick<MachineView, "fresh" | "get">;
+  sightings: Pick<Sightings, "has" | "note">;
   /** What changes a group's counts, one at a time. */
   line: Pick<SlotLine, "alone">;
   credentials: MachineCredentials;
@@ -41,10 +47,16 @@ export interface OmahaOptions {
   meter: (outcome: string) => void;
 }
 
-type Seen = Pick<FleetSnapshot, "offers" | "groupGates" | "budgetGates" | "budgets">;
-
 /** `/v1/update`, `/v1/update/` and `/v1/update/SECRET`, as people write either into SERVER=. */
 export function omahaRoute(options: OmahaOptions): Route {
+  let seen: Seen | undefined;
+  let desk: Desk = { ...options, look: new Look(seen) };
+  const current = (): Desk => {
+    const newest = options.fleet();
+    if (newest !== seen) desk = { ...options, look: new Look(newest) };
+    seen = newest;
+    return desk;
+  };
   return {
     prefix: PREFIX,
     maxBody: MAX_BODY,
@@ -60,22 +72,25 @@ export function omahaRoute(options: OmahaOptions): Route {
         options.meter("refused");
         return plain(400, `${error.code}: ${error.message}\n`);
       }
-      return await answerAll(options, parsed, secret);
+      return await answerAll(current(), parsed, secret);
     },
   };
 }
 
+interface Desk extends OmahaOptions {
+  look: Look;
+}
+
 async function answerAll(
-  options: OmahaOptions,
+  options: Desk,
   request: OmahaRequest,
   secret: string | undefined,
 ): Promise<EdgeAnswer> {
-  const { clock, fleet, credentials, isOpen, meter } = options;
+  const { clock, look, credentials, isOpen, meter } = options;
   const now = clock.now();
-  const living = [...(fleet()?.offers.values() ?? [])].filter(({ validUntil }) => validUntil > now);
   const apps: AppAnswer[] = [];
   for (const app of request.apps) {
-    const offer = offerFor(app, living);
+    const offer = look.offerFor(app, now);
     if (
       offer !== undefined &&
       !credentials.accepts(secret, offer.group, app.machineId) &&
@@ -95,7 +110,7 @@ async function answerAll(
 
 /** What is offered; undefined for nothing. Never fails: a machine that gets an error would report one, and ask twice. */
 async function answerApp(
-  options: OmahaOptions,
+  options: Desk,
   app: OmahaApp,
   offer: Offer | undefined,
   onDemand: boolean,
@@ -107,6 +122,7 @@ async function answerApp(
     return undefined;
   }
   const uid = uidOf(app.machineId);
+  if (answeredFromMemory(options, app, offer, onDemand, uid, now)) return undefined;
   try {
     const before = await coordination.readForeignMachine(uid);
     const machine = await settle(options, app, offer, uid, before, now);
@@ -131,6 +147,37 @@ async function answerApp(
   }
 }
 
+/**
+ * Whether nothing is offered, nothing ends and nothing but the time is new, by what is in memory: etcd is not asked
+ * then. Where the view lags behind a machine that has just got an update keeps it, and its slot, until a later check;
+ * what reports events, has an update, or might get one, goes by etcd.
+ */
+function answeredFromMemory(
+  { machines, sightings, look, meter }: Desk,
+  app: OmahaApp,
+  offer: Offer,
+  onDemand: boolean,
+  uid: string,
+  now: number,
+): boolean {
+  const known = machines.fresh ? machines.get(uid) : undefined;
+  if (known === undefined || known.update !== undefined || !isAsKnown(app, offer.group, known)) return false;
+  // With each ordinary check comes an event that says that there is none.
+  if (!app.events.every((event) => meaningOf(event).is === "idle")) return false;
+  let why = known.why;
+  if (app.check) {
+    const decided = decideCheck(app, uid, known, offer, onDemand);
+    const refusal =
+      "reason" in decided ? decided : look.refusalOf(uid, offer, decided.offered.release, onDemand, now);
+    if (refusal === undefined) return false;
+    why = refusal;
+  }
+  meter(app.check ? (why?.reason ?? "") : app.events.length > 0 ? "event" : "ping");
+  const isNews = now - known.lastSeen >= LAST_SEEN || why?.reason !== known.why?.reason;
+  if (isNews && !sightings.has(uid)) sightings.note(uid, { lastSeen: now, why });
+  return true;
+}
+
 /** What its events, its version and its boot say of the update that it has. */
 async function settle(
   { coordination, line, log }: OmahaOptions,
@@ -149,21 +196,23 @@ async function settle(
     return state === undefined ? machine : { ...machine, update: { ...update, state } };
   }
   // In the group that gave the slot: a machine may have moved since.
-  await line.alone(before.group, () =>
+  const ended = await line.alone(before.group, () =>
     coordination.endUpdate({ uid, group: before.group, machine, ...ending }),
   );
-  const { release } = update;
-  log.info("the update of a machine ended", {
-    machine: app.machineId,
-    group: before.group,
-    release,
-    ...ending,
-  });
+  if (ended) {
+    const { release } = update;
+    log.info("the update of a machine ended", {
+      machine: app.machineId,
+      group: before.group,
+      release,
+      ...ending,
+    });
+  }
   return (await coordination.readForeignMachine(uid)) ?? { ...machine, update: undefined };
 }
 
 async function check(
-  { coordination, line, fleet, clock, random, log }: OmahaOptions,
+  { coordination, line, look, clock, random, log }: Desk,
   app: OmahaApp,
   offer: Offer,
   onDemand: boolean,
@@ -182,7 +231,8 @@ async function check(
   if ("reason" in decided) return decided;
   const { offered } = decided;
   // A machine in a fleet that waits would otherwise cost etcd as much as one that updates.
-  const shut = update === undefined ? refusedBy(fleet(), uid, offer, offered, clock.now()) : undefined;
+  const shut =
+    update === undefined ? look.refusalOf(uid, offer, offered.release, onDemand, clock.now()) : undefined;
   if (shut !== undefined) return shut;
   const result = await line.alone(offer.group, () =>
     coordination.takeUpdate({
@@ -203,24 +253,6 @@ async function check(
   const [first = "", ...others] = offered.codebases;
   const { version, payload, extras } = offered;
   return { version, codebases: [first, ...others], payload, extras };
-}
-
-/** What the gates and budgets forbid by the last look; etcd is not asked, and has the last word on what they allow. */
-function refusedBy(
-  seen: Seen | undefined,
-  uid: string,
-  { group }: Offer,
-  { release }: Offered,
-  now: number,
-): Why | undefined {
-  const gate = seen?.groupGates.get(group);
-  if (seen === undefined || gate?.machines === undefined) return undefined;
-  const budgets = gate.machines.budgets.map((budget) => ({
-    budget,
-    gate: seen.budgetGates.get(budget),
-    holders: new Set(seen.budgets.get(budget)?.holders.keys()),
-  }));
-  return refuseGrant({ uid, group, release, gate, budgets, needs: gate.machines.needs }, now);
 }
 
 /** Writes what is new, and otherwise now and then that it was here. */

@@ -37,6 +37,7 @@ export async function registries(etcd: EtcdPort): Promise<Registries> {
     connections: () => 0,
     hasLease: () => true,
     waiting: () => 0,
+    machines: () => new Map(),
   });
   ends.push(observeProcess(gateway.registry, { role: "gateway", version: "1.0.0" }));
   for (const registry of [runtime.registry, gateway.registry]) {

@@ -11,6 +11,7 @@ const benchmarks: Record<string, () => Promise<{ run: Benchmark }>> = {
   install: () => import("./install.ts"),
   locks: () => import("./locks.ts"),
   memory: () => import("./memory.ts"),
+  omaha: () => import("./omaha.ts"),
 };
 
 const name = process.argv[2] ?? "";

@@ -1,0 +1,79 @@
+/**
+ * That a machine was here, and why it was offered nothing, written for many machines at once. One that is lost is told
+ * again at the machine's next check.
+ */
+import type { Coordination } from "../../coordination/coordination.ts";
+import type { Sighting } from "../../coordination/updates.ts";
+import type { Cancel, Clock } from "../../ports/clock.ts";
+import type { Logger } from "../../ports/log.ts";
+
+/** In one transaction, which reads, compares and puts each record: etcd allows 128. */
+const AT_ONCE = 100;
+/** Those of so long are written together, ms. */
+const GATHER = 1000;
+/** After a write that failed, ms. */
+const PAUSE = 5000;
+/** Machines that wait to be written: more is lost. 100,000 machines that ask every 45 min are 37 a second. */
+const MOST = 20_000;
+
+export interface SightingsOptions {
+  coordination: Pick<Coordination, "putSightings">;
+  clock: Clock;
+  log: Logger;
+}
+
+export class Sightings {
+  readonly #options: SightingsOptions;
+  readonly #waiting = new Map<string, Sighting>();
+  #timer: Cancel | undefined;
+  #writing = false;
+  #stopped = false;
+
+  constructor(options: SightingsOptions) {
+    this.#options = options;
+  }
+
+  /** Whether the machine's is written soon. */
+  has(uid: string): boolean {
+    return this.#waiting.has(uid);
+  }
+
+  note(uid: string, sighting: Sighting): void {
+    if (this.#stopped || (this.#waiting.size >= MOST && !this.#waiting.has(uid))) return;
+    this.#waiting.set(uid, sighting);
+    if (!this.#writing) this.#later(GATHER);
+  }
+
+  /** What waits is lost. */
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.();
+  }
+
+  #later(wait: number): void {
+    this.#timer ??= this.#options.clock.after(wait, () => {
+      this.#timer = undefined;
+      void this.#write();
+    });
+  }
+
+  async #write(): Promise<void> {
+    const { coordination, log } = this.#options;
+    this.#writing = true;
+    let wait = GATHER;
+    while (this.#waiting.size > 0 && !this.#stopped) {
+      const batch = new Map(this.#waiting.entries().take(AT_ONCE));
+      try {
+        await coordination.putSightings(batch);
+      } catch (error) {
+        log.error("can't write which machines were here", error, { machines: this.#waiting.size });
+        wait = PAUSE;
+        break;
+      }
+      // What was told of a machine meanwhile is written next.
+      for (const [uid, sighting] of batch) if (this.#waiting.get(uid) === sighting) this.#waiting.delete(uid);
+    }
+    this.#writing = false;
+    if (this.#waiting.size > 0 && !this.#stopped) this.#later(wait);
+  }
+}
