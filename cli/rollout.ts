@@ -1,7 +1,7 @@
 /** `kubectl slipway rollout`: what a person decides about a group or a channel. */
 import { Command } from "commander";
 import { type Channel, channel } from "../api/channel.ts";
-import { DOWNGRADE_ANNOTATION, RESUME_ANNOTATION } from "../api/labels.ts";
+import { DOWNGRADE_ANNOTATION, QUARANTINE_ANNOTATION, RESUME_ANNOTATION } from "../api/labels.ts";
 import { type KubeObject, timestamp } from "../api/meta.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type Release, release } from "../api/release.ts";
@@ -148,8 +148,12 @@ async function promote(
     throw new Failure(`Release ${to} can't be given out: ${accepted.message}`);
   const quarantined = conditionOf(target, "Quarantined");
   if (quarantined?.status === "True") {
+    const byPerson = target.metadata.annotations?.[QUARANTINE_ANNOTATION] !== undefined;
+    const lift = byPerson
+      ? `kubectl annotate release ${to} ${QUARANTINE_ANNOTATION}-`
+      : "kubectl slipway rollout retry GROUP";
     throw new Failure(
-      `Release ${to} is quarantined: ${quarantined.message} Publish a corrected one, or \`kubectl slipway rollout retry GROUP\` first`,
+      `Release ${to} is quarantined: ${quarantined.message} Publish a corrected one, or \`${lift}\` first`,
     );
   }
   if (found.spec.release === to) {

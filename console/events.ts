@@ -1,7 +1,8 @@
 /**
  * Server-sent events of `GET /api/v1/events`. First a `snapshot` for each topic (in parts, the last with `end`), then
- * `change` at most four times a second. The id of an event is a position: a client that comes back with it gets what
- * changed since, or snapshots again where that is too long ago. A comment comes every 15 s; silence of 45 s is a loss.
+ * `change` at most four times a second; `freshness` (contract.ts) at the start, whenever it turns stale or fresh, and
+ * every 15 s; `end` with a `message` where the session or the right is over. The id of an event is a position: a client that comes back with it gets what
+ * changed since, or snapshots again where that is too long ago. Silence of 45 s is a loss.
  */
 import * as z from "zod";
 import {
@@ -9,7 +10,6 @@ import {
   Budget,
   Channel,
   Fleet,
-  Freshness,
   Group,
   GroupOpenings,
   Machine,
@@ -62,6 +62,3 @@ export const ChangeEvent = z.object({
   changes: z.partialRecord(Topic, z.object({ put: z.array(z.unknown()), gone: z.array(z.string()) })),
 });
 export type ChangeEvent = z.output<typeof ChangeEvent>;
-
-/** Event `freshness`: at the start, whenever it turns stale or fresh, and every 15 s. */
-export const FreshnessEvent = Freshness;

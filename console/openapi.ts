@@ -1,42 +1,61 @@
 /** The OpenAPI document of the JSON API (OpenAPI 3.1, whose schemas are JSON Schema 2020-12), from the same table that is served. */
 import * as z from "zod";
-import * as contract from "./contract.ts";
+import {
+  Activity,
+  Budget,
+  Channel,
+  Done,
+  Fleet,
+  Group,
+  GroupOpenings,
+  Machine,
+  Me,
+  Problem,
+  Reason,
+  Release,
+  SignInWays,
+  Slot,
+  Stage,
+  Story,
+  Versions,
+  Window,
+} from "./contract.ts";
 import { type Operation, operations } from "./operations.ts";
 
 type Json = Record<string, unknown>;
 
 /** Views that are named in the document, and referred to. */
-const COMPONENTS = [
-  "Problem",
-  "Reason",
-  "Stage",
-  "Group",
-  "Channel",
-  "Release",
-  "Slot",
-  "Machine",
-  "Story",
-  "Window",
-  "GroupOpenings",
-  "Budget",
-  "Fleet",
-  "Versions",
-  "Activity",
-  "Me",
-  "SignInWays",
-  "Done",
-] as const;
+const COMPONENTS = {
+  Problem,
+  Reason,
+  Stage,
+  Group,
+  Channel,
+  Release,
+  Slot,
+  Machine,
+  Story,
+  Window,
+  GroupOpenings,
+  Budget,
+  Fleet,
+  Versions,
+  Activity,
+  Me,
+  SignInWays,
+  Done,
+};
 
 export function openApi(): Json {
   const metadata = z.registry<{ id: string }>();
-  for (const name of COMPONENTS) metadata.add(contract[name], { id: name });
+  for (const [id, view] of Object.entries(COMPONENTS)) metadata.add(view, { id });
   const schemas: Record<string, unknown> = {};
   const schemaOf: SchemaOf = (schema, io) => {
     const { $schema: _, $defs = {}, ...made } = z.toJSONSchema(schema, { io, metadata });
     for (const [name, definition] of Object.entries($defs)) schemas[name] = written(definition);
     return written(made) as Json;
   };
-  schemaOf(contract.Problem, "output");
+  schemaOf(Problem, "output");
   const paths: Record<string, Json> = {};
   for (const [id, operation] of Object.entries(operations) as [string, Operation][]) {
     const path = paths[operation.path] ?? {};

@@ -53,6 +53,7 @@ export function meterEtcd(
       compact: (revision) => timed("compact", () => etcd.compact(revision), ok),
       leaseOnce: (seconds) => timed("lease", () => etcd.leaseOnce(seconds), ok),
       watch: (prefix, hint) => etcd.watch(prefix, hint),
+      follow: (prefix, revision, follower) => etcd.follow(prefix, revision, follower),
       close: () => etcd.close(),
     },
     observe: (registry) => registry.registerMetric(durations),

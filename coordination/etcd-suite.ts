@@ -3,7 +3,7 @@
  * simulated one. A factory gives each test a port and a prefix that nobody else uses.
  */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type EtcdPort, type KeyValue, MAX_OPERATIONS, type TxnResult } from "./etcd.ts";
+import { type Change, type EtcdPort, type KeyValue, MAX_OPERATIONS, type TxnResult } from "./etcd.ts";
 
 export interface EtcdUnderTest {
   port: EtcdPort;
@@ -75,6 +75,19 @@ export function etcdSuite(name: string, create: () => Promise<EtcdUnderTest>): v
         [],
       ]);
       expect((await port.read([])).results).toEqual([]);
+    });
+
+    it("reads a prefix in pages, each after the last key of the one before", async () => {
+      for (const key of ["p/1", "p/10", "p/2", "p/3"]) await put(key, key);
+      const page = async (after?: string) => {
+        const range = { prefix: at("p/"), limit: 2, ...(after === undefined ? {} : { after: at(after) }) };
+        const { results } = await port.read([range]);
+        return results[0]?.map((kv) => kv.value);
+      };
+      expect(await page()).toEqual(["p/1", "p/10"]);
+      expect(await page("p/10")).toEqual(["p/2", "p/3"]);
+      expect(await page("p/1")).toEqual(["p/10", "p/2"]);
+      expect(await page("p/3")).toEqual([]);
     });
 
     it("commits all operations of a transaction at one revision", async () => {
@@ -225,6 +238,47 @@ export function etcdSuite(name: string, create: () => Promise<EtcdUnderTest>): v
       expect((await under.other.txn(compares, [{ put: key, value: "3" }])).outcome).toBe("committed");
       await under.until(() => hints > before);
       expect((await get("w/a"))?.createRevision).toBe(created);
+    });
+
+    it("tells each change under a prefix after a revision, and how far that is", async () => {
+      const first = await put("f/a", "1");
+      const told: Change[] = [];
+      let reached = 0;
+      const follow = port.follow(at("f/"), first, {
+        changed: (changes) => told.push(...changes),
+        reached: (revision) => (reached = revision),
+        lost: () => told.push({ key: "lost", revision: 0, value: undefined }),
+      });
+      const second = await put("f/a", "2");
+      await put("other", "x");
+      const third = revisionOf(
+        await under.other.txn([], [{ put: at("f/b"), value: "3" }, { delete: at("f/a") }]),
+      );
+      const fourth = await put("other", "y");
+      await under.until(() => {
+        follow.ask();
+        return reached >= fourth;
+      });
+      expect(told[0]).toEqual({ key: at("f/a"), revision: second, value: "2" });
+      expect(told.slice(1).toSorted((a, b) => (a.key < b.key ? -1 : 1))).toEqual([
+        { key: at("f/a"), revision: third, value: undefined },
+        { key: at("f/b"), revision: third, value: "3" },
+      ]);
+      follow.close();
+      follow.close();
+      await put("f/a", "5");
+      expect((await get("f/a"))?.value).toBe("5");
+      expect(told).toHaveLength(3);
+    });
+
+    it("says so where the changes to be told are forgotten", async () => {
+      const first = await put("f/a", "1");
+      await put("f/a", "2");
+      await port.compact(await put("f/a", "3"));
+      let lost = 0;
+      port.follow(at("f/"), first, { changed: () => {}, reached: () => {}, lost: () => lost++ });
+      await under.until(() => lost > 0);
+      expect(lost).toBe(1);
     });
 
     it("hints no more after close", async () => {

@@ -12,8 +12,25 @@ export interface KeyValue {
   lease: string | undefined;
 }
 
-/** One key, or every key that starts with `prefix`. */
-export type Range = { key: string } | { prefix: string };
+/** One key, or every key that starts with `prefix`; with a `limit` the first of those that come after the key `after`. */
+export type Range = { key: string } | { prefix: string; after?: string; limit?: number };
+
+/** A key was written, or removed: then it has no value. */
+export interface Change {
+  key: string;
+  revision: number;
+  value: string | undefined;
+}
+
+/** Who is told of changes. */
+export interface Follower {
+  /** In the order of revisions. One may be told twice, and none is left out before `lost`. */
+  changed(changes: readonly Change[]): void;
+  /** All up to `revision` was told, by the member that is asked. */
+  reached(revision: number): void;
+  /** What came next is forgotten: read everything, and follow anew. Nothing more is told. */
+  lost(): void;
+}
 
 export type Compare =
   | { key: string; target: "mod" | "create"; is: "equal" | "greater" | "less"; revision: number }
@@ -91,6 +108,8 @@ export interface EtcdPort {
    * and after each change, possibly more often, never less. Reads tell what changed.
    */
   watch(prefix: string, hint: () => void): { close(): void };
+  /** Tells every change under `prefix` after `revision`. After `ask` it tells how far that is, unless the stream is dead. */
+  follow(prefix: string, revision: number, follower: Follower): { ask(): void; close(): void };
   /**
    * Forgets what keys were before `revision`; what they are stays, and a watch that lags behind
    * begins anew. Nothing happens where that was done already, or the store is not so far.

@@ -6,7 +6,12 @@ import { prefixEnd } from "./etcd3-watch.ts";
 export function rangeRequest(range: Range): IRangeRequest {
   if ("key" in range) return { key: Buffer.from(range.key) };
   const key = Buffer.from(range.prefix);
-  return { key, range_end: prefixEnd(key) };
+  return {
+    // The first key that comes after another is that with a zero byte more.
+    key: range.after === undefined ? key : Buffer.from(`${range.after}\0`),
+    range_end: prefixEnd(key),
+    ...(range.limit !== undefined && { limit: range.limit }),
+  };
 }
 
 export function compareRequest(compare: Compare): ICompare {

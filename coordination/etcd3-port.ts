@@ -21,6 +21,7 @@ import {
   type Compare,
   type EtcdPort,
   EtcdUnavailable,
+  type Follower,
   type LeaseSession,
   MAX_OPERATIONS,
   type Operation,
@@ -29,6 +30,7 @@ import {
   type TxnResult,
 } from "./etcd.ts";
 import { causeInWords } from "./etcd-cause.ts";
+import { FollowWatch } from "./etcd3-follow.ts";
 import { KeptLease } from "./etcd3-lease.ts";
 import { compareRequest, keyValue, operationRequest, rangeRequest } from "./etcd3-messages.ts";
 import { HintWatch } from "./etcd3-watch.ts";
@@ -171,7 +173,7 @@ class Etcd3Port implements EtcdPort {
   readonly #members: Member[];
   #current: number;
   #closed = false;
-  readonly #watches = new Set<HintWatch>();
+  readonly #watches = new Set<HintWatch | FollowWatch>();
   readonly #leases = new Set<KeptLease>();
   readonly #calls = new Set<(error: Error) => void>();
 
@@ -256,12 +258,28 @@ class Etcd3Port implements EtcdPort {
       this.#clock,
       hint,
     );
+    return { close: this.#keep(watch) };
+  }
+
+  follow(prefix: string, revision: number, follower: Follower): { ask(): void; close(): void } {
+    if (this.#closed) throw new EtcdUnavailable("the etcd client is closed");
+    const watch = new FollowWatch(
+      async () => this.#member().client.watchClient.watch(),
+      () => this.#rotate(),
+      prefix,
+      revision,
+      this.#clock,
+      follower,
+    );
+    return { ask: () => watch.ask(), close: this.#keep(watch) };
+  }
+
+  /** Gives what closes it. */
+  #keep(watch: HintWatch | FollowWatch): () => void {
     this.#watches.add(watch);
-    return {
-      close: () => {
-        this.#watches.delete(watch);
-        watch.close();
-      },
+    return () => {
+      this.#watches.delete(watch);
+      watch.close();
     };
   }
 

@@ -7,22 +7,31 @@ import type { Cancel, Clock } from "../ports/clock.ts";
 
 /** What is used of etcd's bidirectional Watch stream. */
 export interface WatchStream {
-  write(request: { create_request: { key: Buffer; range_end: Buffer; progress_notify: boolean } }): unknown;
+  write(request: {
+    create_request?: { key: Buffer; range_end: Buffer; progress_notify?: boolean; start_revision?: number };
+    progress_request?: object;
+  }): unknown;
   cancel(): void;
-  on(
-    event: "data",
-    fn: (response: { created: boolean; canceled: boolean; events: unknown[] }) => void,
-  ): unknown;
+  on(event: "data", fn: (response: WatchResponse) => void): unknown;
   on(event: "error", fn: (error: Error) => void): unknown;
   on(event: "end", fn: () => void): unknown;
+}
+
+export interface WatchResponse {
+  header: { revision: string };
+  created: boolean;
+  canceled: boolean;
+  /** Of a watch that began at what was forgotten; else "0". */
+  compact_revision: string;
+  events: { type: number | string; kv: { key: Buffer; value: Buffer; mod_revision: string } }[];
 }
 
 /** A hint comes at least this often: a stream that hangs on a cut-off member says nothing. Ms. */
 const NET = 30_000;
 /** A stream that was not confirmed by then is given up, ms. */
-const CONFIRM_WITHIN = 5_000;
+export const CONFIRM_WITHIN = 5_000;
 /** Wait before the next stream, ms: doubles up to the second. */
-const [FIRST_BACKOFF, LAST_BACKOFF] = [100, 5_000];
+export const [FIRST_BACKOFF, LAST_BACKOFF] = [100, 5_000];
 
 export class HintWatch {
   readonly #open: () => Promise<WatchStream>;

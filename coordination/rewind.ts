@@ -30,6 +30,7 @@ export function guardRewind(etcd: EtcdPort): EtcdPort {
     lease: (ttlSeconds) => etcd.lease(ttlSeconds),
     leaseOnce: (ttlSeconds) => etcd.leaseOnce(ttlSeconds),
     watch: (prefix, hint) => etcd.watch(prefix, hint),
+    follow: (prefix, revision, follower) => etcd.follow(prefix, revision, follower),
     compact: (revision) => etcd.compact(revision),
     close: () => etcd.close(),
   };

@@ -134,6 +134,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
         ? {}
         : {
             edge: {
+              etcd,
               listen: flags.machines,
               tls: flags.machinesTls ?? false,
               keys: flags.machinesKey === undefined ? [] : parseKeys(readFileSync(flags.machinesKey, "utf8")),
@@ -149,7 +150,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
           }),
       ...(forPeople === undefined || people === undefined
         ? {}
-        : { console: { ...forPeople, client: people } }),
+        : { console: { ...forPeople, client: people, etcd } }),
       certificateDirectory: flags.certDir,
       hosts: flags.advertise,
       serviceAccounts: flags.serviceAccount,

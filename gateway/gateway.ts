@@ -2,6 +2,7 @@
 import * as prom from "prom-client";
 import type { Coordination } from "../coordination/coordination.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
+import { MachineView } from "../coordination/machine-view.ts";
 import { type NamedCertificate, observeCertificates } from "../pki/certificate-expiry.ts";
 import { MachineCredentials } from "../pki/machine-credentials.ts";
 import type { Address } from "../ports/address.ts";
@@ -64,6 +65,8 @@ export interface GatewayOptions {
 }
 
 export interface EdgeSettings {
+  /** For the view of machines without our agent. */
+  etcd: EtcdPort;
   listen: Address;
   /** Whether it has the gateway's certificate; else what lies in front must protect the secrets. */
   tls: boolean;
@@ -76,6 +79,8 @@ export interface EdgeSettings {
 
 export interface ConsoleListener extends ConsoleSettings {
   listen: Address;
+  /** For the view of machines without our agent. */
+  etcd: EtcdPort;
   /** Whether it has the gateway's certificate. */
   tls: boolean;
   /** Another than that of TokenReviews for agents: people must not take their turn. */
@@ -114,11 +119,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     options.console === undefined
       ? undefined
       : new People({ client: options.console.client, clock, random, log });
-  const page =
-    options.console === undefined || people === undefined
-      ? undefined
-      : new Console({ ...options.console, people, coordination, clock, random, log });
   let read: FleetRead["fleet"] | undefined;
+  const followed = options.edge?.etcd ?? options.console?.etcd;
+  const machines = followed === undefined ? undefined : new MachineView({ etcd: followed, clock, log });
+  const page =
+    options.console === undefined || people === undefined || machines === undefined
+      ? undefined
+      : new Console({ ...options.console, people, machines, coordination, clock, random, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -178,7 +185,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         live: new Map(),
         // Not etcd: an agent's boot check needs our TLS handshake, whether etcd answers or not.
         ready: new Map([["serving", () => (server === undefined || stopping ? "not serving" : undefined)]]),
-        ...(options.told === undefined ? {} : { told: options.told }),
+        told: new Map([...(options.told ?? []), ["machines", () => machines?.wrong] as const]),
         registry: metrics.registry,
       });
     }
@@ -255,6 +262,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   view.start();
   people?.objects.start();
   page?.start();
+  machines?.start();
   const listening = server;
   log.info("the gateway listens", { gateway: name, port: listening.port, edge: edge?.port });
 
@@ -267,6 +275,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     view.stop();
     await page?.stop();
     await people?.objects.stop();
+    machines?.stop();
     certificates.stop();
     await presence.stop();
     await health?.close();

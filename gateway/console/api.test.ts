@@ -1,5 +1,5 @@
 /** The parsers of the JSON API: whatever comes is an answer or a refusal, and nothing of it reaches a handler unchecked. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Operation, operations } from "../../console/operations.ts";
 import type { EdgeAnswer, EdgeRequest } from "../edge/server.ts";

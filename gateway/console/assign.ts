@@ -14,10 +14,12 @@ import { NODES, type Node } from "../../runtime/core.ts";
 import type { Objects } from "../objects/view.ts";
 import { type ObjectWriter, WriteError } from "../objects/write.ts";
 import type { Board } from "./board.ts";
+import type { ForeignMachines } from "./foreign.ts";
 
 export interface AssignerOptions {
   objects: Objects;
   board: Board;
+  foreign: ForeignMachines;
   writer: ObjectWriter;
   client: Pick<KubeClient, "get">;
   coordination: Pick<Coordination, "moveMachine">;
@@ -51,7 +53,7 @@ export class Assigner {
     const update = this.#options.board.updateOf(uid);
     try {
       if (update === undefined) {
-        return this.#options.board.foreign.has(uid)
+        return this.#options.foreign.get(uid) !== undefined
           ? refused(
               "It runs no agent of ours: it is in the group that it asks for. Change its URL or its track.",
             )

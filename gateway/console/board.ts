@@ -14,8 +14,8 @@ import type { Change } from "../../runtime/store.ts";
 import type { Objects } from "../objects/view.ts";
 import { Changes } from "./changes.ts";
 import { countFleet } from "./fleet-count.ts";
-import type { ForeignShown } from "./foreign.ts";
-import { type ForeignCount, viewChannel, viewGroup, viewRelease } from "./group-view.ts";
+import type { ForeignMachines } from "./foreign.ts";
+import { viewChannel, viewGroup, viewRelease } from "./group-view.ts";
 import { uidOf, viewForeign, viewMachine } from "./machine-view.ts";
 import { viewBudget, viewOpenings, viewWindow } from "./window-view.ts";
 
@@ -29,6 +29,7 @@ const SHOWN_ACTIVITY = 200;
 
 export interface BoardOptions {
   objects: Objects;
+  foreign: ForeignMachines;
   clock: Clock;
 }
 
@@ -40,7 +41,9 @@ export class Board {
   readonly #dirty = new Map<string, NodeUpdate | undefined>();
   /** Names of NodeUpdates by uid. */
   readonly #names = new Map<string, string>();
-  #foreign: ReadonlyMap<string, ForeignShown> = new Map();
+  readonly #dirtyForeign = new Set<string>();
+  #allForeign = true;
+  #foreignDirty = false;
   readonly #activity: view.Activity[] = [];
   #declaredDirty = true;
   #countsDirty = true;
@@ -57,10 +60,6 @@ export class Board {
   /** All machines by uid, Nodes, plain ones and those without our agent. */
   get machines(): ReadonlyMap<string, view.Machine> {
     return this.#machines;
-  }
-
-  get foreign(): ReadonlyMap<string, ForeignShown> {
-    return this.#foreign;
   }
 
   /** Undefined for a machine without our agent. */
@@ -86,16 +85,11 @@ export class Board {
     return () => this.#listeners.delete(listener);
   }
 
-  /** All machines without our agent, as they are known now. */
-  setForeign(machines: readonly ForeignShown[]): void {
-    // One that has a NodeUpdate as well is shown by that, which says more.
-    const others = machines.filter(({ uid }) => !this.#names.has(uid));
-    const now = new Map(others.map((machine) => [machine.uid, machine]));
-    for (const uid of this.#foreign.keys())
-      if (!now.has(uid) && !this.#names.has(uid)) this.#removeMachine(uid);
-    for (const machine of others) this.#putMachine(viewForeign(machine));
-    this.#foreign = now;
-    this.#declaredDirty = true;
+  /** Machines without our agent that may have changed; all where it is undefined. */
+  foreignChanged(uids: ReadonlySet<string> | undefined): void {
+    if (uids === undefined) this.#allForeign = true;
+    else for (const uid of uids) this.#dirtyForeign.add(uid);
+    this.#foreignDirty = true;
     this.#countsDirty = true;
   }
 
@@ -139,14 +133,19 @@ export class Board {
       if (gone !== undefined && (update === undefined || uidOf(update) !== uidOf(gone))) {
         this.#names.delete(uidOf(gone));
         this.#removeMachine(uidOf(gone));
+        this.#dirtyForeign.add(uidOf(gone));
       }
       if (update === undefined) continue;
       this.#names.set(uidOf(update), name);
       this.#putMachine(viewMachine(update));
     }
     this.#dirty.clear();
-    if (this.#declaredDirty || now - this.#tickedAt >= CLOCK_TICK) {
+    this.#takeInForeign();
+    // Machines are counted for their groups as seldom as for the fleet.
+    const counts = this.#foreignDirty && now - this.#tickedAt >= COUNT;
+    if (this.#declaredDirty || counts || now - this.#tickedAt >= CLOCK_TICK) {
       this.#declaredDirty = false;
+      this.#foreignDirty = false;
       this.#tickedAt = now;
       this.#declared();
     }
@@ -159,20 +158,37 @@ export class Board {
     for (const listener of this.#listeners) listener();
   }
 
+  #takeInForeign(): void {
+    const { foreign } = this.#options;
+    if (this.#allForeign) {
+      this.#allForeign = false;
+      for (const uid of foreign.uids()) this.#dirtyForeign.add(uid);
+      for (const { uid, kind } of this.#machines.values())
+        if (kind === "foreign") this.#dirtyForeign.add(uid);
+    }
+    for (const uid of this.#dirtyForeign) {
+      // One that has a NodeUpdate as well is shown by that, which says more.
+      if (this.#names.has(uid)) continue;
+      const machine = foreign.get(uid);
+      if (machine === undefined) this.#removeMachine(uid);
+      else this.#putMachine(viewForeign(machine));
+    }
+    this.#dirtyForeign.clear();
+  }
+
   #declared(): void {
-    const { objects, clock } = this.#options;
+    const { objects, foreign, clock } = this.#options;
     const now = clock.now();
     const groups = objects.groups.list();
     const channels = objects.channels.list();
     const releases = objects.releases.list();
     const windows = objects.windows.list();
     const all = { groups, channels, releases };
-    const foreign = this.#foreignByGroup();
     const named = <T extends KubeObject, V>(list: readonly T[], show: (object: T) => V) =>
       list.map((object) => [object.metadata.name, show(object)] as const);
     this.changes.replace(
       "groups",
-      named(groups, (group) => viewGroup(group, all, foreign.get(group.metadata.name))),
+      named(groups, (group) => viewGroup(group, all, foreign.versions(group.metadata.name))),
     );
     this.changes.replace(
       "channels",
@@ -198,23 +214,15 @@ export class Board {
     const { objects } = this.#options;
     const updates = objects.nodeUpdates.list();
     const byName = new Map(updates.map((update) => [update.metadata.name, update]));
-    const foreign = new Map([...this.#foreign.values()].map(({ name, uid }) => [name, uid]));
     const locks = locksOf(objects.groups.list(), objects.budgets.list(), updates);
+    const foreign = new Map<string, string>();
+    for (const { name, uid, kind, slot } of this.#machines.values())
+      if (kind === "foreign" && slot) foreign.set(name, uid);
     this.changes.replace(
       "budgets",
       locks.map((lock) => [lock.budget, viewBudget(lock, byName, foreign)]),
     );
     this.changes.put("fleet", "fleet", countFleet(this.#machines.values()));
-  }
-
-  #foreignByGroup(): Map<string, ForeignCount> {
-    const counts = new Map<string, ForeignCount>();
-    for (const { group, version, target } of this.#foreign.values()) {
-      const { seen, updated } = counts.get(group) ?? { seen: 0, updated: 0 };
-      const good = target !== "" && version === target ? 1 : 0;
-      counts.set(group, { seen: seen + 1, updated: updated + good });
-    }
-    return counts;
   }
 
   #putMachine(machine: view.Machine): void {

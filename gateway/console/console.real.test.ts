@@ -4,6 +4,7 @@ import { channel } from "../../api/channel.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
 import { release } from "../../api/release.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
+import { SnapshotPart, topics } from "../../console/events.ts";
 import { Desk, Events, OPERATOR, releaseOf, SENTINEL, VIEWER, WAIT } from "../../test/console/desk.ts";
 
 let desk: Desk;
@@ -244,6 +245,10 @@ describe("the stream", () => {
     const parts = () => events.of("snapshot").filter(({ data }) => data.end);
     await expect.poll(() => parts().map(({ data }) => data.topic), WAIT).toEqual(["groups", "budgets"]);
     expect(JSON.stringify(events.of("snapshot"))).toContain(metadata.name);
+    for (const { data } of events.of("snapshot")) {
+      const { topic, items } = SnapshotPart.parse(data);
+      for (const item of items) topics[topic].item.parse(item);
+    }
     await desk.ask(`/api/v1/groups/${metadata.name}/pause`, { method: "POST", token: operator, body: {} });
     const changed = () => events.of("change").flatMap(({ data }) => data.changes.groups?.put ?? []);
     await expect
@@ -262,7 +267,7 @@ describe("the stream", () => {
     const paused = async () =>
       (await desk.ask("/api/v1/groups?limit=1000", { token: viewer })).json.items.find(
         ({ name }: { name: string }) => name === metadata.name,
-      ).state;
+      )?.state;
     await expect.poll(paused, WAIT).toBe("Paused");
     const after = await Events.open(desk, PATH, viewer, before.lastId);
     await expect.poll(() => JSON.stringify(after.of("change")), WAIT).toContain(metadata.name);

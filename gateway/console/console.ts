@@ -1,6 +1,7 @@
 /** The console of a gateway, put together: the board, its JSON API, the ways to sign in, and the page. */
 import { openApi } from "../../console/openapi.ts";
 import type { Coordination } from "../../coordination/coordination.ts";
+import type { MachineView } from "../../coordination/machine-view.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
@@ -20,7 +21,7 @@ import { apiRoute } from "./api.ts";
 import { Assigner } from "./assign.ts";
 import { Board } from "./board.ts";
 import { filesRoute, type PageFiles } from "./files.ts";
-import { holdersIn } from "./foreign.ts";
+import { ForeignMachines } from "./foreign.ts";
 import { History } from "./history.ts";
 import { Refused } from "./problem.ts";
 import { ReadHandlers } from "./reads.ts";
@@ -42,6 +43,7 @@ export interface ConsoleSettings {
 export interface ConsoleOptions extends ConsoleSettings {
   people: People;
   client: Pick<RestClient, "access" | "get">;
+  machines: MachineView;
   coordination: Coordination;
   clock: Clock;
   random: Random;
@@ -51,11 +53,13 @@ export interface ConsoleOptions extends ConsoleSettings {
 export class Console {
   readonly routes: readonly Route[];
   readonly #options: ConsoleOptions;
+  readonly #foreign: ForeignMachines;
   readonly #board: Board;
   readonly #history: History;
   readonly #versions: VersionSeries;
   readonly #stop = new AbortController();
   #fleetAsOf: number | undefined;
+  #unwatch: (() => void) | undefined;
   #running: Promise<unknown> | undefined;
 
   /** Throws where the settings can't work together. */
@@ -63,7 +67,8 @@ export class Console {
     const { people, client, coordination, clock, random, log, secure, origin, keys } = options;
     const { objects, reviewer, writer } = people;
     this.#options = options;
-    this.#board = new Board({ objects, clock });
+    this.#foreign = new ForeignMachines(options.machines);
+    this.#board = new Board({ objects, foreign: this.#foreign, clock });
     this.#history = new History({
       ...{ coordination, clock, log },
       onNew: (entries) => this.#board.addActivity(entries),
@@ -76,8 +81,14 @@ export class Console {
     const tokens = new Tokens({ access: client.access, clock });
     const door = new Door({ sessions, tokens, origin, clock });
     const reads = new ReadHandlers({
-      ...{ board: this.#board, history: this.#history, versions: this.#versions, objects },
-      ...{ door, reviewer, clock, fleetAsOf: () => this.#fleetAsOf },
+      ...{
+        board: this.#board,
+        foreign: this.#foreign,
+        history: this.#history,
+        versions: this.#versions,
+        objects,
+      },
+      ...{ door, reviewer, clock, etcdAsOf: () => this.#etcdAsOf },
       epoch: random.uuid().slice(0, 8),
     });
     const demandFresh = (): void => {
@@ -85,9 +96,26 @@ export class Console {
       if (stale === undefined) return;
       throw new Refused("Unavailable", `${stale} Nothing is changed on old knowledge: try again later.`);
     };
-    const assigner = new Assigner({ objects, board: this.#board, writer, client, coordination });
+    const assigner = new Assigner({
+      objects,
+      board: this.#board,
+      foreign: this.#foreign,
+      writer,
+      client,
+      coordination,
+    });
     const writes = new WriteHandlers({
-      ...{ objects, board: this.#board, writer, assigner, coordination, demandFresh, clock, log },
+      ...{
+        objects,
+        board: this.#board,
+        foreign: this.#foreign,
+        writer,
+        assigner,
+        coordination,
+        demandFresh,
+        clock,
+        log,
+      },
     });
     const handlers = {
       ...accountHandlers({ door, sessions, reviewer, clock, oidc: options.oidc?.issuer }),
@@ -105,17 +133,25 @@ export class Console {
   start(): void {
     const { signal } = this.#stop;
     this.#board.start();
+    this.#unwatch = this.#options.machines.onChange((uids) => this.#board.foreignChanged(uids));
     this.#running ??= Promise.all([this.#history.run(signal), this.#versions.run(signal)]);
   }
 
   /** What etcd says of the fleet, each time that it is read. */
   onFleet(fleet: FleetRead["fleet"]): void {
     this.#fleetAsOf = this.#options.clock.now();
-    this.#board.setForeign(holdersIn(fleet));
+    const changed = this.#foreign.setGrants(fleet.grants);
+    if (changed.size > 0) this.#board.foreignChanged(changed);
+  }
+
+  /** Wall clock, ms: until then all that is shown of etcd is known to be the present. */
+  get #etcdAsOf(): number {
+    return Math.min(this.#fleetAsOf ?? 0, this.#options.machines.asOf ?? 0);
   }
 
   async stop(): Promise<void> {
     this.#stop.abort();
+    this.#unwatch?.();
     this.#board.stop();
     await this.#running;
   }

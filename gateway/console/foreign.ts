@@ -1,13 +1,13 @@
 /** Machines without our agent, of which no NodeUpdate tells: what the gateways know of them, in etcd. */
-
 import type * as view from "../../console/contract.ts";
-import type { FleetSnapshot } from "../../coordination/coordination.ts";
+import type { FleetSnapshot, LiveGrant } from "../../coordination/coordination.ts";
+import type { MachineView } from "../../coordination/machine-view.ts";
+import type { ForeignMachine } from "../../coordination/records.ts";
 
 export interface ForeignShown {
   uid: string;
   name: string;
   group: string;
-  zone: string;
   version: string;
   target: string;
   state: view.Machine["state"];
@@ -22,16 +22,89 @@ export interface ForeignShown {
   failed: readonly { release: string; reason: string; message: string; at: number }[];
 }
 
-/** Those that hold a slot: all that a read of the fleet has of them. */
-export function holdersIn({ grants }: Pick<FleetSnapshot, "grants">): ForeignShown[] {
-  return [...grants.values()].flatMap(({ grant, phase }) => {
-    if (grant.foreign === undefined) return [];
-    const { protocol } = grant.foreign;
-    return {
-      ...{ uid: grant.uid, name: grant.node, group: grant.group, zone: "", version: "" },
-      ...{ target: "", state: "Rebooting" as const, reason: phase.reason ?? "", slot: true },
-      message: `It holds a slot, which it asked for by ${protocol}.`,
-      ...{ since: grant.at, lastSeen: undefined, budgets: grant.budgets, protocol, failed: [] },
-    };
-  });
+/** Those that ask by Omaha are known by what they said last; of those that ask for a slot only the holders are. */
+export class ForeignMachines {
+  readonly #known: Pick<MachineView, "get" | "counts" | typeof Symbol.iterator>;
+  #holders: ReadonlyMap<string, LiveGrant> = new Map();
+
+  constructor(known: Pick<MachineView, "get" | "counts" | typeof Symbol.iterator>) {
+    this.#known = known;
+  }
+
+  /** Takes in a read of the fleet; gives the uids of those that hold a slot since, or no more. */
+  setGrants(grants: FleetSnapshot["grants"]): Set<string> {
+    const now = new Map([...grants].filter(([, { grant }]) => grant.foreign !== undefined));
+    const changed = new Set<string>();
+    for (const uid of this.#holders.keys()) if (!now.has(uid)) changed.add(uid);
+    for (const [uid, { token }] of now) {
+      if (this.#holders.get(uid)?.token.revision !== token.revision) changed.add(uid);
+    }
+    this.#holders = now;
+    return changed;
+  }
+
+  get(uid: string): ForeignShown | undefined {
+    const machine = this.#known.get(uid);
+    const held = this.#holders.get(uid);
+    if (machine !== undefined) return ofOmaha(uid, machine, held);
+    return held === undefined ? undefined : ofHolder(held);
+  }
+
+  *uids(): IterableIterator<string> {
+    for (const [uid] of this.#known) yield uid;
+    for (const uid of this.#holders.keys()) if (this.#known.get(uid) === undefined) yield uid;
+  }
+
+  /** Machines of a group by version; holders of which nothing else is known have none. */
+  versions(group: string): ReadonlyMap<string, number> {
+    const versions = new Map<string, number>();
+    for (const [version, { Idle, Updating, Failed }] of this.#known.counts.get(group) ?? [])
+      versions.set(version, Idle + Updating + Failed);
+    for (const [uid, { grant }] of this.#holders) {
+      if (grant.group !== group || this.#known.get(uid) !== undefined) continue;
+      versions.set("", (versions.get("") ?? 0) + 1);
+    }
+    return versions;
+  }
+}
+
+const STATES = {
+  Granted: "Staging",
+  Downloading: "Staging",
+  Downloaded: "Staged",
+  Staged: "Staged",
+  Held: "Staged",
+} as const satisfies Record<NonNullable<ForeignMachine["update"]>["state"], view.Machine["state"]>;
+
+function ofOmaha(uid: string, machine: ForeignMachine, held: LiveGrant | undefined): ForeignShown {
+  const { update, failed, why, lastSeen } = machine;
+  const state =
+    update !== undefined
+      ? STATES[update.state]
+      : held !== undefined
+        ? "Rebooting"
+        : failed.length > 0
+          ? "Failed"
+          : "Idle";
+  const message =
+    update === undefined ? (why?.message ?? "") : `It was offered ${update.release} (${update.state}).`;
+  return {
+    ...{ uid, name: machine.alias === "" ? machine.id : machine.alias, group: machine.group },
+    ...{ version: machine.version, target: update?.version ?? "", state, reason: why?.reason ?? "", message },
+    since: update?.at ?? held?.grant.at,
+    ...{ lastSeen, slot: held !== undefined, budgets: held?.grant.budgets ?? [], protocol: "Omaha" },
+    failed: failed.map(({ release, code, at }) => ({
+      ...{ release, at, reason: "Failed", message: `It ended with the code ${code} of Omaha.` },
+    })),
+  };
+}
+
+function ofHolder({ grant, phase }: LiveGrant): ForeignShown {
+  const protocol = grant.foreign?.protocol ?? "";
+  return {
+    ...{ uid: grant.uid, name: grant.node, group: grant.group, version: "", target: "" },
+    ...{ state: "Rebooting", reason: phase.reason ?? "", slot: true },
+    message: `It holds a slot, which it asked for by ${protocol}.`,
+    ...{ since: grant.at, lastSeen: undefined, budgets: grant.budgets, protocol, failed: [] },
+  };
 }

@@ -11,13 +11,6 @@ export interface Declared {
   releases: readonly Release[];
 }
 
-/** Machines without our agent of one group, as far as they are known. */
-export interface ForeignCount {
-  seen: number;
-  updated: number;
-}
-
-const NONE: ForeignCount = { seen: 0, updated: 0 };
 /** Of a status' failures. */
 const SHOWN_FAILURES = 10;
 
@@ -45,19 +38,21 @@ export function refusedOf(
 export function viewGroup(
   group: UpdateGroup,
   { channels, releases }: Omit<Declared, "groups">,
-  foreign: ForeignCount = NONE,
+  /** Its machines without our agent, by version. */
+  foreign: ReadonlyMap<string, number> = new Map(),
 ): view.Group {
   const { metadata, spec, status } = group;
   const followed = channels.find((channel) => channel.metadata.name === spec.channel);
   const target = releases.find((release) => release.metadata.name === status?.target);
   const { state, why } = stateOf(group);
+  const version = status?.version ?? target?.spec.version;
   return {
     name: metadata.name,
     driver: spec.driver,
     channel: spec.channel,
     pinned: spec.release,
     target: status?.target,
-    version: status?.version ?? target?.spec.version,
+    version,
     state,
     why,
     paused: spec.paused,
@@ -73,8 +68,8 @@ export function viewGroup(
       failed: status?.failed ?? 0,
       unavailable: status?.unavailable ?? 0,
       limit: status?.limit,
-      foreign: foreign.seen,
-      foreignUpdated: foreign.updated,
+      foreign: [...foreign.values()].reduce((sum, count) => sum + count, 0),
+      foreignUpdated: version === undefined ? 0 : (foreign.get(version) ?? 0),
     },
     failures: (status?.failures ?? []).slice(0, SHOWN_FAILURES).map(({ node, ...failure }) => ({
       machine: node,

@@ -40,7 +40,7 @@ export function viewForeign(machine: ForeignShown): view.Machine {
   const { uid, name, group, version, target, state, reason, message, since, slot, lastSeen, protocol } =
     machine;
   return {
-    ...{ uid, name, kind: "foreign", group, zone: machine.zone, version, target, state, reason },
+    ...{ uid, name, kind: "foreign", group, zone: "", version, target, state, reason },
     message: clip(message),
     since: since === undefined ? undefined : timestamp(since),
     slot,

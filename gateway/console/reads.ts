@@ -3,7 +3,7 @@ import * as z from "zod";
 import { timestamp } from "../../api/meta.ts";
 import type * as view from "../../console/contract.ts";
 import type { Topic } from "../../console/events.ts";
-import { EventsQuery, type MachineFilter, operations } from "../../console/operations.ts";
+import { EventsQuery, operations } from "../../console/operations.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { EdgeAnswer } from "../edge/server.ts";
 import type { AccessReviewer } from "../objects/review.ts";
@@ -11,6 +11,7 @@ import type { Objects } from "../objects/view.ts";
 import type { Door } from "../sign-in/door.ts";
 import { type Call, callerOf, type Handlers, mayRead, resourcesOf } from "./api.ts";
 import type { Board } from "./board.ts";
+import type { ForeignMachines } from "./foreign.ts";
 import { type History, viewActivity } from "./history.ts";
 import { type Asked, filterOf, pageOf } from "./lists.ts";
 import { foreignStoryOf, storyOf } from "./machine-view.ts";
@@ -26,11 +27,12 @@ const MAX_OWN_STREAMS = 20;
 
 export interface ReadsOptions {
   board: Board;
+  foreign: ForeignMachines;
   history: History;
   versions: VersionSeries;
   objects: Objects;
-  /** Wall clock, ms: of the last read of etcd's fleet. */
-  fleetAsOf: () => number | undefined;
+  /** Wall clock, ms: of what is shown of etcd. */
+  etcdAsOf: () => number;
   door: Door;
   reviewer: Pick<AccessReviewer, "allowsReading">;
   /** Of this process, for positions in its stream. */
@@ -94,7 +96,7 @@ export class ReadHandlers {
 
   /** How old everything here is. Throws `Refused` while nothing is known yet. */
   freshness(): view.Freshness {
-    const { objects, board, clock, fleetAsOf } = this.#options;
+    const { objects, board, clock, etcdAsOf } = this.#options;
     if (!objects.synced || board.changes.get("fleet", "fleet") === undefined) {
       throw new Refused("Unavailable", "The gateway has not read everything yet: try again in a moment.", {
         "retry-after": "1",
@@ -102,7 +104,7 @@ export class ReadHandlers {
     }
     const now = clock.now();
     const api = objects.asOf ?? 0;
-    const etcd = fleetAsOf() ?? 0;
+    const etcd = etcdAsOf();
     const asOf = timestamp(Math.min(api, etcd));
     const away = [
       ...(now - api > STALE ? ["the Kubernetes API"] : []),
@@ -135,7 +137,7 @@ export class ReadHandlers {
     const freshness = this.freshness();
     const uid = part("uid");
     const machine = board.machines.get(uid);
-    const foreign = board.foreign.get(uid);
+    const foreign = this.#options.foreign.get(uid);
     if (machine === undefined) throw new Refused("NotFound", "There is no such machine.");
     const journal = history.of(uid);
     if (machine.kind === "foreign" && foreign !== undefined) {
@@ -186,7 +188,7 @@ export class ReadHandlers {
       throw new Refused("TooMany", "Too many pages are open: close some.", { "retry-after": "30" });
     }
     const pieces = streamOf({
-      ...{ changes: board.changes, epoch, topics, passes: filterOf(filter as MachineFilter) },
+      ...{ changes: board.changes, epoch, topics, passes: filterOf(filter) },
       lastEventId: request.header("last-event-id"),
       freshness: () => this.freshness(),
       ends: async () => {

@@ -45,12 +45,10 @@ class Reader {
   /** The next piece, for which time passes. */
   async next(stream: AsyncGenerator<string>): Promise<{ event: string; id: string; data: unknown }> {
     const piece = stream.next();
-    let done: IteratorResult<string> | undefined;
-    void piece.then((result) => {
-      done = result;
-    });
-    for (let n = 0; n < 100 && done === undefined; n++) await this.clock.advance(250);
-    const text = done?.value as string | undefined;
+    const came: IteratorResult<string>[] = [];
+    void piece.then((result) => came.push(result));
+    for (let n = 0; n < 100 && came.length === 0; n++) await this.clock.advance(250);
+    const text = came[0]?.value as string | undefined;
     const line = (name: string): string => new RegExp(`^${name}: (.*)$`, "m").exec(text ?? "")?.[1] ?? "";
     return { event: line("event"), id: line("id"), data: JSON.parse(line("data") || "null") as unknown };
   }

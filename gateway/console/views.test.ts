@@ -118,7 +118,7 @@ test("a sample counts machines by group and version", () => {
 test("the story of a machine without our agent says who gives its slot back", () => {
   const story = foreignStoryOf(
     {
-      ...{ uid: "u", name: "edge-1", group: "edge", zone: "", version: "", target: "", state: "Rebooting" },
+      ...{ uid: "u", name: "edge-1", group: "edge", version: "", target: "", state: "Rebooting" },
       ...{ reason: "", message: "It holds a slot.", since: 0, lastSeen: undefined, slot: true },
       ...{ budgets: ["group/edge"], protocol: "FleetLock", failed: [] },
     },

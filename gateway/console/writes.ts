@@ -25,6 +25,7 @@ import type { ObjectWriter } from "../objects/write.ts";
 import type { Call, Handlers } from "./api.ts";
 import { type Assigner } from "./assign.ts";
 import type { Board } from "./board.ts";
+import type { ForeignMachines } from "./foreign.ts";
 import { conditionOf, refusedOf } from "./group-view.ts";
 import { BY_PERSON } from "./history.ts";
 import { json, Refused } from "./problem.ts";
@@ -43,6 +44,7 @@ const LONGEST = 253;
 export interface WritesOptions {
   objects: Objects;
   board: Board;
+  foreign: ForeignMachines;
   writer: ObjectWriter;
   assigner: Assigner;
   coordination: Pick<Coordination, "append">;
@@ -253,7 +255,7 @@ export class WriteHandlers {
   }
 
   async #stealForeign(person: Person, uid: string, reason: string): Promise<contract.Done> {
-    const machine = this.#options.board.foreign.get(uid);
+    const machine = this.#options.foreign.get(uid);
     if (machine === undefined) throw new Refused("NotFound", "There is no such machine.");
     if (!machine.slot) throw new Refused("Invalid", `${machine.name} holds no slot.`);
     const group = need(this.#options.objects.groups.get(machine.group), updateGroup.kind, machine.group);

@@ -11,7 +11,9 @@ const listen = { host: "127.0.0.1", port: 0 };
 it("is served to who shows the secret, and on a listener of its own to all", async () => {
   const { port: etcd } = await LedRoom.create();
   const registry = { etcd, spaces: ["fleet", "other"], plain: listen };
-  const { edgePort = 0, registryPort = 0 } = await start({ edge: { listen, tls: false, keys, registry } });
+  const { edgePort = 0, registryPort = 0 } = await start({
+    edge: { etcd, listen, tls: false, keys, registry },
+  });
   const secret = new MachineCredentials(keys).secret("registry/fleet") ?? "";
   const key = "/v2/keys/a";
   expect((await send(registryPort, { method: "PUT", path: key, form: "value=1" })).status).toBe(201);
@@ -27,7 +29,8 @@ it("is served to who shows the secret, and on a listener of its own to all", asy
 });
 
 it("is not there without the flag", async () => {
-  const { edgePort = 0, registryPort } = await start({ edge: { listen, tls: false, keys } });
+  const { port: etcd } = await LedRoom.create();
+  const { edgePort = 0, registryPort } = await start({ edge: { etcd, listen, tls: false, keys } });
   expect(registryPort).toBeUndefined();
   expect((await send(edgePort, { path: "/v2/keys/" })).status).toBe(404);
 });

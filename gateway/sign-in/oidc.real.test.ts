@@ -1,7 +1,7 @@
 /** Signing in at a real identity provider (npm `oidc-provider`), as a browser does it: by redirects and cookies. */
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import Provider from "oidc-provider";
+import { Provider } from "oidc-provider";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { freePorts } from "../../hack/plane/ports.ts";
 import { Desk, VIEWER, WAIT } from "../../test/console/desk.ts";

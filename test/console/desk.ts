@@ -31,11 +31,32 @@ const core = (kind: string, plural: string): Resource => ({
   ...{ group: "", version: "v1", kind, plural, namespaced: true },
 });
 
+/** What tests look at in an answer, whichever it is. */
+export interface Body {
+  message: string;
+  items: { name: string; uid: string; state: string; by?: string }[];
+  total: number;
+  continue?: string;
+  stale?: string;
+  expiresAt: string;
+  may: Record<string, boolean>;
+  series: { version: string }[];
+  openapi: string;
+}
+
+/** The same in an event. */
+export interface Told {
+  topic: string;
+  end: boolean;
+  stale?: string;
+  changes: Record<string, { put: { name: string }[] }>;
+}
+
 export interface Answer {
   status: number;
   headers: Headers;
-  // biome-ignore lint/suspicious/noExplicitAny: what is asserted on is JSON.
-  json: any;
+  /** Text where it is none. */
+  json: Body;
 }
 
 export interface Ask {
@@ -90,7 +111,13 @@ export class Desk {
       coordination: createCoordination({ etcd, ...ports }),
       listen: { host: "127.0.0.1", port: 0 },
       console: {
-        ...{ listen: { host: "127.0.0.1", port: options.port ?? 0 }, tls: false, secure: false, client },
+        ...{
+          listen: { host: "127.0.0.1", port: options.port ?? 0 },
+          tls: false,
+          secure: false,
+          client,
+          etcd,
+        },
         keys: [Buffer.alloc(32, 7)],
         files: new Map([["/index.html", { type: "text/html", bytes: Buffer.from("<p>the page</p>") }]]),
         ...options.settings,
@@ -127,7 +154,11 @@ export class Desk {
     });
     const text = await response.text();
     const isJson = response.headers.get("content-type")?.startsWith("application/json") === true;
-    return { status: response.status, headers: response.headers, json: isJson ? JSON.parse(text) : text };
+    return {
+      status: response.status,
+      headers: response.headers,
+      json: (isJson ? JSON.parse(text) : text) as Body,
+    };
   }
 
   /** An object of ours, with a name that nobody else has; `manager` is who declares it. */
@@ -216,8 +247,7 @@ export function releaseOf(version: string): object {
 export interface StreamEvent {
   id: string | undefined;
   name: string;
-  // biome-ignore lint/suspicious/noExplicitAny: what is asserted on is JSON.
-  data: any;
+  data: Told;
 }
 
 /** Server-sent events, read until closed. */
@@ -279,7 +309,7 @@ export class Events {
     this.events.push({
       id: fields.get("id"),
       name: fields.get("event") ?? "message",
-      data: JSON.parse(data),
+      data: JSON.parse(data) as Told,
     });
   }
 }

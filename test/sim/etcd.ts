@@ -8,6 +8,7 @@ import {
   type Compare,
   type EtcdPort,
   EtcdUnavailable,
+  type Follower,
   type KeyValue,
   type LeaseSession,
   MAX_OPERATIONS,
@@ -18,6 +19,7 @@ import {
 } from "../../coordination/etcd.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import { SimLease } from "./etcd-lease.ts";
+import { SimFollow, SimLog } from "./etcd-log.ts";
 
 /**
  * What becomes of a request. `lost`: it never arrives. `unanswered`: it happens, the answer
@@ -61,6 +63,7 @@ export class SimEtcd {
   #leases = new Map<string, Lease>();
   #revision = 1;
   #compacted = 0;
+  readonly log = new SimLog();
   #nextLease = 7_000_000_000_000_001n;
   readonly #clients = new Set<SimClient>();
   readonly #observers = new Set<Observer>();
@@ -106,6 +109,7 @@ export class SimEtcd {
     this.#ascending = undefined;
     this.#revision = snapshot.revision;
     this.#compacted = Math.min(this.#compacted, snapshot.revision);
+    this.log.restart(snapshot.revision);
     for (const [id, ttl] of snapshot.leases) this.#arm(id, ttl);
     for (const client of this.#clients) client.notify(undefined);
   }
@@ -118,7 +122,9 @@ export class SimEtcd {
   read(ranges: readonly Range[]): ReadResult {
     const results = ranges.map((range) => {
       if ("prefix" in range) {
-        return this.#keysUnder(range.prefix).map((key) => this.#records.get(key) as KeyValue);
+        const { prefix, after = "", limit } = range;
+        const found = this.#keysUnder(prefix).filter((key) => key > after);
+        return found.slice(0, limit).map((key) => this.#records.get(key) as KeyValue);
       }
       const found = this.#records.get(range.key);
       return found === undefined ? [] : [found];
@@ -151,6 +157,7 @@ export class SimEtcd {
   compact(revision: number): void {
     if (revision <= this.#compacted || revision > this.#revision) return;
     this.#compacted = revision;
+    this.log.forget(revision);
     for (const client of this.#clients) client.notify(undefined);
   }
 
@@ -186,6 +193,8 @@ export class SimEtcd {
 
   #changed(keys: readonly string[], by: EtcdPort | undefined): void {
     this.#ascending = undefined;
+    const revision = this.#revision;
+    this.log.add(keys.map((key) => ({ key, revision, value: this.#records.get(key)?.value })));
     for (const observer of this.#observers) observer(keys, by);
     for (const client of this.#clients) client.notify(keys);
   }
@@ -244,6 +253,7 @@ export class SimClient implements EtcdPort {
   readonly #link: SimLink;
   readonly #forget: () => void;
   readonly #watches = new Set<Watch>();
+  readonly #follows = new Set<SimFollow>();
   readonly #sessions = new Set<SimLease>();
   #down = false;
   #closed = false;
@@ -268,8 +278,7 @@ export class SimClient implements EtcdPort {
   /** Its process died: it is forgotten, and nobody is told. */
   abandon(): void {
     this.#down = true;
-    for (const watch of this.#watches) watch.due?.();
-    this.#watches.clear();
+    this.#unwatch();
     this.#forget();
   }
 
@@ -318,6 +327,19 @@ export class SimClient implements EtcdPort {
     };
   }
 
+  follow(prefix: string, revision: number, follower: Follower): { ask(): void; close(): void } {
+    const newest = (): number | undefined => (this.#down ? undefined : this.#etcd.revision);
+    const follow = new SimFollow(this.#etcd.log, newest, prefix, revision, this.#clock, follower);
+    this.#follows.add(follow);
+    return {
+      ask: () => follow.ask(),
+      close: () => {
+        this.#follows.delete(follow);
+        follow.close();
+      },
+    };
+  }
+
   async compact(revision: number): Promise<void> {
     const done = await this.#call("compact", () => {
       this.#etcd.compact(revision);
@@ -328,8 +350,7 @@ export class SimClient implements EtcdPort {
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const watch of this.#watches) watch.due?.();
-    this.#watches.clear();
+    this.#unwatch();
     for (const session of this.#sessions) session.lose("the client was closed");
     this.#sessions.clear();
     this.#forget();
@@ -337,9 +358,17 @@ export class SimClient implements EtcdPort {
 
   /** Something changed: these keys, or perhaps everything. */
   notify(keys: readonly string[] | undefined): void {
+    for (const follow of this.#follows) follow.schedule();
     for (const watch of this.#watches) {
       if (keys === undefined || keys.some((key) => key.startsWith(watch.prefix))) this.#schedule(watch);
     }
+  }
+
+  #unwatch(): void {
+    for (const watch of this.#watches) watch.due?.();
+    this.#watches.clear();
+    for (const follow of this.#follows) follow.close();
+    this.#follows.clear();
   }
 
   /** A hint comes a moment later, one for many changes; while disconnected none does. */

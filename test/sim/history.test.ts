@@ -19,6 +19,7 @@ it("the leader bounds etcd's history, and the rollout goes on", async () => {
     lease: (ttl) => port.lease(ttl),
     leaseOnce: (ttl) => port.leaseOnce(ttl),
     watch: (prefix, hint) => port.watch(prefix, hint),
+    follow: (prefix, revision, follower) => port.follow(prefix, revision, follower),
     close: () => port.close(),
   });
   const { updates } = await runSchedule(1, {

@@ -37,6 +37,7 @@ function forget(forgotten: (compare: Compare) => boolean): Plant {
     lease: (ttl) => port.lease(ttl),
     leaseOnce: (ttl) => port.leaseOnce(ttl),
     watch: (prefix, hint) => port.watch(prefix, hint),
+    follow: (prefix, revision, follower) => port.follow(prefix, revision, follower),
     compact: (revision) => port.compact(revision),
     close: () => port.close(),
   });

@@ -1,0 +1,204 @@
+import { beforeEach, expect, test } from "vitest";
+import { type Channel, channel } from "../../api/channel.ts";
+import type { Resource } from "../../api/kind.ts";
+import { API_VERSION, type KubeObject } from "../../api/meta.ts";
+import { type NodeUpdate, nodeUpdate } from "../../api/node-update.ts";
+import type { RebootBudget } from "../../api/reboot-budget.ts";
+import type { RebootWindow } from "../../api/reboot-window.ts";
+import type { Release } from "../../api/release.ts";
+import { type UpdateGroup, UpdateGroupSpec, updateGroup } from "../../api/update-group.ts";
+import type * as view from "../../console/contract.ts";
+import type { Topic } from "../../console/events.ts";
+import type { LiveGrant } from "../../coordination/coordination.ts";
+import type { ForeignMachine } from "../../coordination/records.ts";
+import { MemoryStore } from "../../runtime/memory-store.ts";
+import type { Change, Store } from "../../runtime/store.ts";
+import { VirtualClock } from "../../runtime/virtual-clock.ts";
+import type { Objects } from "../objects/view.ts";
+import { Board } from "./board.ts";
+import { ForeignMachines } from "./foreign.ts";
+
+class World implements Objects {
+  readonly releases = new MemoryStore<Release>();
+  readonly channels = new MemoryStore<Channel>();
+  readonly groups = new MemoryStore<UpdateGroup>();
+  readonly windows = new MemoryStore<RebootWindow>();
+  readonly budgets = new MemoryStore<RebootBudget>();
+  readonly nodeUpdates = new MemoryStore<NodeUpdate>({ indexes: { group: ({ spec }) => [spec.group] } });
+  readonly synced = true;
+  readonly asOf = 0;
+  readonly #listeners: ((resource: Resource, change: Change<KubeObject>) => void)[] = [];
+  version = 0;
+
+  onChange(listener: (resource: Resource, change: Change<KubeObject>) => void): () => void {
+    this.#listeners.push(listener);
+    const tell = (resource: Resource, store: Store<never>): void =>
+      void store.onChange((change) => listener(resource, change));
+    tell(updateGroup, this.groups as never);
+    tell(nodeUpdate, this.nodeUpdates as never);
+    tell(channel, this.channels as never);
+    return () => {};
+  }
+
+  group(name: string, status: UpdateGroup["status"] = {}, spec: object = {}): void {
+    const whole = {
+      nodeSelector: { matchLabels: { a: name } },
+      driver: "sentinel",
+      windows: "Always",
+      ...spec,
+    };
+    const metadata = { name, uid: name, resourceVersion: String(++this.version) };
+    this.groups.put({
+      ...{ apiVersion: API_VERSION, kind: "UpdateGroup", metadata },
+      ...{ spec: UpdateGroupSpec.parse(whole), status },
+    });
+  }
+
+  node(name: string, status: NodeUpdate["status"], uid = `uid-${name}`): void {
+    const metadata = { name, uid: `object-${uid}`, resourceVersion: String(++this.version) };
+    const spec = { nodeName: name, nodeUID: uid, group: "web" };
+    this.nodeUpdates.put({ apiVersion: API_VERSION, kind: "NodeUpdate", metadata, spec, status });
+  }
+}
+
+const known = new Map<string, ForeignMachine>();
+const foreign = new ForeignMachines({
+  get: (uid: string) => known.get(uid),
+  counts: new Map([
+    [
+      "web",
+      new Map([
+        ["2.0.0", { Idle: 3, Updating: 1, Failed: 0 }],
+        ["1.0.0", { Idle: 5, Updating: 0, Failed: 0 }],
+      ]),
+    ],
+  ]),
+  [Symbol.iterator]: () => known.entries(),
+});
+
+function omaha(more: Partial<ForeignMachine> = {}): ForeignMachine {
+  return {
+    ...{
+      id: "m-1",
+      group: "web",
+      product: "p",
+      version: "1.0.0",
+      track: "",
+      board: "",
+      oem: "",
+      alias: "edge-1",
+    },
+    ...{ bootId: "", firstSeen: 0, lastSeen: 60_000, failed: [], ...more },
+  };
+}
+
+function holder(uid: string, at = 0): LiveGrant {
+  return {
+    grant: {
+      ...{ uid, node: `box ${uid}`, group: "web", release: "", budgets: ["group/web"], nonce: "n", epoch: 1 },
+      ...{ incarnation: "i", at, target: null, policy: {}, bootNeeds: 0, supersedes: null, reason: "" },
+      foreign: { protocol: "FleetLock" },
+    },
+    token: { incarnation: "i", revision: at + 1 },
+    phase: { phase: "Committed", at },
+  };
+}
+
+let clock: VirtualClock;
+let world: World;
+let board: Board;
+const machine = (uid: string) => board.machines.get(uid);
+const since = (position: number, ...topics: Topic[]) =>
+  board.changes.since(position, new Set(topics)).changes;
+
+beforeEach(async () => {
+  known.clear();
+  foreign.setGrants(new Map());
+  clock = new VirtualClock();
+  world = new World();
+  board = new Board({ objects: world, foreign, clock });
+  board.start();
+  world.group("web", { version: "2.0.0" });
+  await clock.advance(2000);
+});
+
+test("a change is shown within a moment, and told once however often it was changed meanwhile", async () => {
+  let told = 0;
+  board.onChange(() => told++);
+  const { position } = board.changes;
+  for (let progress = 0; progress < 20; progress++) world.node("n1", { step: "Staging", progress });
+  expect(machine("uid-n1")).toBeUndefined();
+  await clock.advance(250);
+  expect(machine("uid-n1")).toMatchObject({ name: "n1", state: "Staging", progress: 19 });
+  expect(since(position, "machines")?.get("machines")?.put).toHaveLength(1);
+  expect(told).toBe(1);
+  await clock.advance(1000);
+  expect((board.changes.get("fleet", "fleet") as view.Fleet).states).toEqual({ Staging: 1 });
+  const before = told;
+  await clock.advance(10_000);
+  expect(told).toBe(before);
+});
+
+test("a node that was made anew under its name is another machine", async () => {
+  world.node("n1", { step: "Idle" }, "one");
+  await clock.advance(250);
+  world.node("n1", { step: "Staged" }, "two");
+  await clock.advance(250);
+  expect(machine("one")).toBeUndefined();
+  expect(machine("two")?.state).toBe("Staged");
+  expect(board.updateOf("two")?.metadata.name).toBe("n1");
+  world.nodeUpdates.remove("n1", String(++world.version));
+  await clock.advance(250);
+  expect(machine("two")).toBeUndefined();
+  expect(board.updateOf("two")).toBeUndefined();
+});
+
+test("machines without our agent are shown by what they said last, and by the slots that they hold", async () => {
+  known.set(
+    "u1",
+    omaha({
+      update: { release: "r2", version: "2.0.0", bootId: "", state: "Downloading", attempt: 1, at: 1000 },
+    }),
+  );
+  board.foreignChanged(new Set(["u1"]));
+  board.foreignChanged(foreign.setGrants(new Map([["u2", holder("u2")]])));
+  await clock.advance(250);
+  expect(machine("u1")).toMatchObject({
+    kind: "foreign",
+    name: "edge-1",
+    state: "Staging",
+    target: "2.0.0",
+    slot: false,
+  });
+  expect(machine("u2")).toMatchObject({ kind: "foreign", name: "box u2", state: "Rebooting", slot: true });
+  expect(foreign.setGrants(new Map([["u2", holder("u2")]]))).toEqual(new Set());
+  board.foreignChanged(foreign.setGrants(new Map()));
+  known.clear();
+  board.foreignChanged(undefined);
+  await clock.advance(250);
+  expect([...board.machines.keys()]).toEqual([]);
+});
+
+test("a group counts them by version", async () => {
+  board.foreignChanged(undefined);
+  await clock.advance(2000);
+  expect((board.changes.get("groups", "web") as view.Group).counts).toMatchObject({
+    foreign: 9,
+    foreignUpdated: 4,
+  });
+});
+
+test("one that has a NodeUpdate as well is shown by that, and by the other again once it is gone", async () => {
+  known.set("uid-n1", omaha());
+  board.foreignChanged(new Set(["uid-n1"]));
+  world.node("n1", { step: "Idle" });
+  await clock.advance(250);
+  expect(machine("uid-n1")?.kind).toBe("node");
+  known.set("uid-n1", omaha({ version: "1.1.0" }));
+  board.foreignChanged(new Set(["uid-n1"]));
+  await clock.advance(250);
+  expect(machine("uid-n1")?.kind).toBe("node");
+  world.nodeUpdates.remove("n1", String(++world.version));
+  await clock.advance(250);
+  expect(machine("uid-n1")).toMatchObject({ kind: "foreign", version: "1.1.0" });
+});
