@@ -29,6 +29,7 @@ export async function run({ onProgress }: { onProgress: (line: string) => void }
       .or(page.getByText("1,667", { exact: true }))
       .first()
       .waitFor();
+    await settled(page);
     const snapshot = bytes.received() - before;
     onProgress("all machines change");
     const frames = await page.evaluateHandle<FramesHandle>(MEASURE);

@@ -93,7 +93,7 @@ export async function serveConsole(plane: Plane, endpoints: readonly string[]): 
       coordination: createCoordination({ etcd, ...ports }),
       listen: { host: "127.0.0.1", port: 0 },
       console: {
-        ...{ listen: { host: "127.0.0.1", port }, tls: false, secure: false, client: forPeople, files },
+        ...{ listen: { host: "127.0.0.1", port }, tls: false, secure: false, client: forPeople, files, etcd },
         keys: [Buffer.alloc(32, "console")],
       },
       ...{ certificateDirectory: directory, hosts: ["localhost"], name: "served", drainWithin: 100 },
