@@ -25,7 +25,8 @@ beforeAll(async () => {
     ...{ scopes: ["openid", "groups"], conformIdTokenClaims: false, cookies: { keys: ["test"] } },
     findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, groups: ["fleet"] }) }),
   });
-  provider.on("request", oidc.callback());
+  const answer = oidc.callback();
+  provider.on("request", (request, response) => void answer(request, response));
   const settings = {
     origin,
     oidc: {

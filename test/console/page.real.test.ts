@@ -94,7 +94,9 @@ describe("what it shows", () => {
     await card.waitFor();
     expect(await card.locator(".num").count()).toBeGreaterThan(6);
     const kubectl = dirname(await tool("kubectl"));
-    const env = { PATH: `${kubectl}:${process.env["PATH"]}`, KUBECONFIG: served.plane.kubeconfig };
+    const { kubeconfig, directory } = served.plane;
+    // Where kubectl keeps what it knows of the API server.
+    const env = { PATH: `${kubectl}:${process.env["PATH"]}`, KUBECONFIG: kubeconfig, HOME: directory };
     for (const view of ["rollouts", "fleet?group=workers", "groups/workers"]) {
       await show(page, view);
       for (const number of await page.locator(".num:not(.budget .num)").all()) {
@@ -149,7 +151,8 @@ describe("what it shows", () => {
         status: { ...status, updated: 3, inFlight: 0, unavailable: 0 },
       });
     });
-    await page.getByText("Live").waitFor();
+    await page.getByRole("banner").getByText("Live").waitFor();
+    await page.getByText("What is shown is live again.").waitFor();
     await infra.getByRole("button", { name: "3 updated, show the command" }).waitFor();
     expect(await page.evaluate("window.kept")).toBe(true);
     await close();
