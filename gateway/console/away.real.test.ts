@@ -38,7 +38,7 @@ test("reads say how old they are, writes are refused, and all is well again afte
   const list = () => desk.ask("/api/v1/groups?limit=1000", { cookie });
   const names = async () => (await list()).json.items.map((item: { name: string }) => item.name);
   await expect.poll(names, WAIT).toContain(name);
-  expect((await list()).json.stale).toBeUndefined();
+  await expect.poll(async () => (await list()).json.stale, WAIT).toBeUndefined();
   const events = await Events.open(desk, "/api/v1/events?topics=groups", operator);
   await expect.poll(() => events.of("snapshot").length, WAIT).toBeGreaterThan(0);
   await proxy.refuse(true);

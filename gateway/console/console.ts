@@ -146,7 +146,9 @@ export class Console {
 
   /** Wall clock, ms: until then all that is shown of etcd is known to be the present. */
   get #etcdAsOf(): number {
-    return Math.min(this.#fleetAsOf ?? 0, this.#options.machines.asOf ?? 0);
+    const fleet = this.#fleetAsOf ?? 0;
+    // Machines without our agent are read in pages: until the last one came, what there is of them is new.
+    return Math.min(fleet, this.#options.machines.asOf ?? fleet);
   }
 
   async stop(): Promise<void> {
