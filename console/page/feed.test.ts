@@ -103,6 +103,24 @@ test("a refused stream says why", async () => {
   expect(worst([{ state: "live" }, { state: "connecting" }])).toEqual({ state: "connecting" });
 });
 
+test("one that rests has no connection, and comes back when somebody looks", () => {
+  const { timers, feed, last, streams } = start();
+  last().open();
+  feed.rest();
+  expect([last().closed, feed.link.value.state]).toEqual([true, "connecting"]);
+  last().error();
+  timers.pass(600_000);
+  expect(streams).toHaveLength(1);
+  feed.wake();
+  feed.wake();
+  expect(streams).toHaveLength(2);
+  last().open();
+  expect(feed.link.value.state).toBe("live");
+  feed.stop();
+  feed.wake();
+  expect(streams).toHaveLength(2);
+});
+
 test("one that was stopped stays closed", () => {
   const { timers, feed, last, streams } = start();
   last().closed = true;

@@ -69,10 +69,24 @@ export class Feed {
   }
 
   stop(): void {
+    this.rest();
     this.#stopped = true;
+  }
+
+  /** Gives the connection back until `wake`: nobody looks. */
+  rest(): void {
     this.#cancelRetry();
     this.#cancelWatch();
     this.#stream?.close();
+    this.#stream = undefined;
+    this.link.value = { state: "connecting" };
+  }
+
+  wake(): void {
+    if (this.#stream !== undefined || this.#stopped) return;
+    this.#heard = this.#timers.now();
+    this.#connect();
+    this.#watch();
   }
 
   #connect(): void {
@@ -87,8 +101,9 @@ export class Feed {
       }),
     );
     stream.onError(() => {
+      if (stream !== this.#stream) return;
       this.#lose();
-      if (!stream.closed || this.#stopped) return;
+      if (!stream.closed) return;
       this.#again();
       void this.#whyNot(this.#path).then((why) => {
         const link = this.link.peek();

@@ -21,10 +21,20 @@ const timers: Timers = {
     return () => clearTimeout(timer);
   },
   frame: (run) => {
-    if (document.hidden) setTimeout(run, 1000);
-    else requestAnimationFrame(run);
+    // A tab that is hidden meanwhile gets no frame.
+    const timer = setTimeout(() => {
+      cancelAnimationFrame(request);
+      run();
+    }, 1000);
+    const request = requestAnimationFrame(() => {
+      clearTimeout(timer);
+      run();
+    });
   },
 };
+
+/** After so long in the background a tab gives its connections back, ms: a browser has six for all tabs of a host. */
+const REST_AFTER = 60_000;
 
 /** Of all views but the grid of machines, which has a stream of its own while it is shown. */
 const TOPICS: readonly Topic[] = [
@@ -127,6 +137,15 @@ function App() {
 setInterval(() => {
   now.value = timers.now();
 }, 1000);
+let cancelRest = (): void => {};
+addEventListener("visibilitychange", () => {
+  cancelRest();
+  if (document.hidden) {
+    cancelRest = timers.after(REST_AFTER, () => {
+      for (const feed of feeds.peek()) feed.rest();
+    });
+  } else for (const feed of feeds.peek()) feed.wake();
+});
 addEventListener("hashchange", () => {
   route.value = parseRoute(location.hash);
 });

@@ -108,8 +108,15 @@ function CurrentView() {
 
 /** Live, or since when what is shown is not. */
 function LinkState({ link }: { link: Link }) {
-  const { model, now } = useApp();
+  const { model, now, announcer } = useApp();
   const freshness = model.freshness.value;
+  const stale = link.state === "lost" || (link.state === "live" && freshness?.stale !== undefined);
+  const was = useRef(stale);
+  useEffect(() => {
+    if (stale !== was.current)
+      announcer.say("link", stale ? "What is shown is stale." : "What is shown is live again.");
+    was.current = stale;
+  }, [stale]);
   if (link.state === "connecting") return <p class="link wait">Connecting …</p>;
   if (link.state === "lost") {
     return (

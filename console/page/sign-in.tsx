@@ -40,7 +40,10 @@ export function SignIn({ note, onSignedIn }: { note: string | undefined; onSigne
       )}
       {ways?.oidc !== undefined && (
         <p>
-          <a class="button primary" href={ways.oidc.url}>
+          <a
+            class="button primary"
+            href={`${ways.oidc.url}?back=${encodeURIComponent(location.pathname + location.hash)}`}
+          >
             Sign in with {ways.oidc.name}
           </a>
         </p>

@@ -29,6 +29,7 @@ export async function run({ onProgress }: { onProgress: (line: string) => void }
       .or(page.getByText("1,667", { exact: true }))
       .first()
       .waitFor();
+    await settled(page);
     const snapshot = bytes.received() - before;
     onProgress("all machines change");
     const frames = await page.evaluateHandle<FramesHandle>(MEASURE);
@@ -40,7 +41,7 @@ export async function run({ onProgress }: { onProgress: (line: string) => void }
     const seconds = (performance.now() - start) / 1000;
     await settled(page);
     const received = bytes.received() - from;
-    const { gaps, work } = await frames.evaluate<Frames>("(handle) => handle.end()" as never);
+    const { gaps, work } = await frames.evaluate((handle) => handle.end());
     const sorted = gaps.toSorted((a, b) => a - b);
     const at = (share: number): number =>
       round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0);

@@ -1,6 +1,7 @@
 /** A fleet as it stands in the API server in the middle of a rollout: what the manager would have written. */
 import { channel } from "../../api/channel.ts";
 import type { Resource } from "../../api/kind.ts";
+import { GROUP_LABEL } from "../../api/labels.ts";
 import { API_VERSION, type KubeObject, timestamp } from "../../api/meta.ts";
 import { type NodeUpdateStatus, nodeUpdate } from "../../api/node-update.ts";
 import { rebootBudget } from "../../api/reboot-budget.ts";
@@ -238,6 +239,7 @@ export async function declareWorkers(client: RestClient, count: number): Promise
     await declare(client, nodeUpdate, name, {
       spec: { nodeName: name, nodeUID: `uid-${name}`, group: "workers", release: "harbor-1.1.0" },
       status: statusOf(index, toldOf(index)),
+      labels: { [GROUP_LABEL]: "workers" },
     });
   });
 }

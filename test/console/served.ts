@@ -8,6 +8,7 @@ import { extname, join } from "node:path";
 import { buildConsole } from "../../console/build.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
+import type { ConsoleSettings } from "../../gateway/console/console.ts";
 import type { PageFiles } from "../../gateway/console/files.ts";
 import { type Gateway, startGateway } from "../../gateway/gateway.ts";
 import { startEtcd } from "../../hack/plane/etcd.ts";
@@ -38,14 +39,17 @@ export interface Served extends ConsoleServer {
 
 const KINDS = ["updategroups", "channels", "releases", "rebootwindows", "rebootbudgets", "nodeupdates"];
 
-/** As the docs say them (docs/console.md). */
+/** As the docs say them (docs/console.md). Whoever an identity provider says is in `fleet` may read, too. */
 const RBAC = [
   ...(["operator", "viewer"] as const).flatMap((name) => [
     { apiVersion: "v1", kind: "ServiceAccount", metadata: { name, namespace: "default" } },
     {
       ...{ apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRoleBinding", metadata: { name } },
       roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: `console-${name}` },
-      subjects: [{ kind: "ServiceAccount", name, namespace: "default" }],
+      subjects: [
+        { kind: "ServiceAccount", name, namespace: "default" },
+        { apiGroup: "rbac.authorization.k8s.io", kind: "Group", name: name === "viewer" ? "fleet" : name },
+      ],
     },
   ]),
   role("console-viewer", [{ apiGroups: ["slipway.dev"], resources: KINDS, verbs: ["get", "list", "watch"] }]),
@@ -80,8 +84,18 @@ function clientOf(plane: Plane): RestClient {
   return createRestClient(loadKubeConfig(plane.kubeconfig), { ...ports, rate: 5000, burst: 5000 });
 }
 
+interface ServeOptions {
+  /** A free one if absent. */
+  port?: number;
+  settings?: Partial<ConsoleSettings>;
+}
+
 /** `endpoints` are those of Slipway's etcd. The two people are there afterwards. */
-export async function serveConsole(plane: Plane, endpoints: readonly string[]): Promise<ConsoleServer> {
+export async function serveConsole(
+  plane: Plane,
+  endpoints: readonly string[],
+  options: ServeOptions = {},
+): Promise<ConsoleServer> {
   const files = await pageFiles();
   const directory = mkdtempSync(join(tmpdir(), "slipway-served-"));
   const [forAgents, forPeople] = [clientOf(plane), clientOf(plane)];
@@ -93,14 +107,14 @@ export async function serveConsole(plane: Plane, endpoints: readonly string[]): 
       coordination: createCoordination({ etcd, ...ports }),
       listen: { host: "127.0.0.1", port: 0 },
       console: {
-        ...{ listen: { host: "127.0.0.1", port }, tls: false, secure: false, client: forPeople, files },
-        ...{ keys: [Buffer.alloc(32, "console")], etcd },
+        ...{ listen: { host: "127.0.0.1", port }, tls: false, secure: false, client: forPeople, files, etcd },
+        ...{ keys: [Buffer.alloc(32, "console")], ...options.settings },
       },
       ...{ certificateDirectory: directory, hosts: ["localhost"], name: "served", drainWithin: 100 },
       ...{ serviceAccounts: ["slipway-system:slipway-agent"], audience: "slipway", ...ports },
     });
   await plane.kubectl(["apply", "-f", "-"], RBAC.map((object) => JSON.stringify(object)).join("\n---\n"));
-  let gateway = await start(0);
+  let gateway = await start(options.port ?? 0);
   const port = gateway.consolePort ?? 0;
   return {
     url: `http://127.0.0.1:${port}/`,
@@ -118,10 +132,10 @@ export async function serveConsole(plane: Plane, endpoints: readonly string[]): 
   };
 }
 
-export async function startServed(): Promise<Served> {
+export async function startServed(options: ServeOptions = {}): Promise<Served> {
   const [plane, etcd] = await Promise.all([startPlane({ components: [] }), startEtcd()]);
   await plane.applyCrds();
-  const server = await serveConsole(plane, etcd.endpoints);
+  const server = await serveConsole(plane, etcd.endpoints, options);
   const admin = clientOf(plane);
   return {
     ...server,

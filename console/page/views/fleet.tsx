@@ -47,7 +47,7 @@ export function FleetView() {
             Find a machine
             <input type="search" value={search} onInput={(event) => setSearch(event.currentTarget.value)} />
           </label>
-          <CommandButton command={commands.machines()} of="machines" />
+          <CommandButton command={commands.machines(group)} of="machines" />
         </div>
         <Legend
           counts={all}
@@ -83,6 +83,7 @@ export function FleetView() {
             key={zone.name}
             zone={zone}
             id={`zone-${index}`}
+            group={group}
             size={cellSize(model.machines.size)}
             strong={strong}
             selected={chosen}
@@ -162,6 +163,7 @@ function Legend({
 interface ZoneSectionProps {
   zone: Zone;
   id: string;
+  group: string | undefined;
   size: number;
   strong: ((cell: Cell) => boolean) | undefined;
   selected: ReadonlyMap<string, string>;
@@ -170,7 +172,10 @@ interface ZoneSectionProps {
   onOpen: (cell: Cell) => void;
 }
 
-function ZoneSection({ zone, id, ...rest }: ZoneSectionProps) {
+function ZoneSection({ zone, id, group, ...rest }: ZoneSectionProps) {
+  const foreign = zone.cells.some(({ machine }) => machine.kind === "foreign");
+  const own = commands.machinesWith("zone", [zone.name === "" ? "<none>" : zone.name], group);
+  const command = foreign ? "kubectl slipway status" : own;
   const counts = tally(zone.cells);
   const name = zone.name === "" ? "No zone" : zone.name;
   const unusual = MARKS.filter((mark) => mark !== "current" && counts[mark] > 0);
@@ -178,7 +183,7 @@ function ZoneSection({ zone, id, ...rest }: ZoneSectionProps) {
     <section class="zone">
       <header>
         <h2 id={id}>{name}</h2>
-        <Num value={zone.cells.length} of={`machines in ${name}`} command={commands.machines()} />
+        <Num value={zone.cells.length} of={`machines in ${name}`} command={command} />
         <span class="note">
           {unusual.length === 0
             ? "all up to date"

@@ -48,26 +48,30 @@ export function RolloutsView() {
 function FleetNumbers() {
   const fleet = useApp().model.fleet.value;
   if (fleet === undefined) return null;
-  const { states, total, kubectl } = fleet;
-  const sum = (...names: (keyof typeof states)[]): number =>
-    names.reduce((all, name) => all + (states[name] ?? 0), 0);
-  const numbers: [string, number, string][] = [
-    ["machines", total, ""],
-    ["staging", sum("Staging"), ""],
-    ["staged, waiting", sum("Staged"), ""],
-    ["draining or rebooting", sum("Granting", "Draining", "Rebooting"), ""],
-    ["verifying", sum("Verifying"), ""],
-    ["suspect", sum("Suspect"), "warn"],
-    ["failed", sum("Failed"), "bad"],
+  const { states, total, kinds, kubectl } = fleet;
+  // Of machines without our agent there are no NodeUpdates.
+  const command = (own: string): string => (kinds.foreign > 0 ? kubectl : own);
+  const sum = (label: string, tone: string, ...names: (keyof typeof states)[]) => ({
+    ...{ label, tone, value: names.reduce((all, name) => all + (states[name] ?? 0), 0) },
+    command: command(commands.machinesWith("step", names)),
+  });
+  const numbers = [
+    { label: "machines", tone: "", value: total, command: command(commands.machineCount()) },
+    sum("staging", "", "Staging"),
+    sum("staged, waiting", "", "Staged"),
+    sum("draining or rebooting", "", "Granting", "Draining", "Rebooting"),
+    sum("verifying", "", "Verifying"),
+    sum("suspect", "warn", "Suspect"),
+    sum("failed", "bad", "Failed"),
   ];
   return (
     <section aria-label="The fleet in numbers" class="numbers">
       <dl>
-        {numbers.map(([label, value, tone]) => (
+        {numbers.map(({ label, value, tone, command }) => (
           <div key={label} class={value > 0 ? tone : ""}>
             <dt>{label}</dt>
             <dd>
-              <Num value={value} of={label} command={kubectl} />
+              <Num value={value} of={label} command={command} />
             </dd>
           </div>
         ))}

@@ -49,9 +49,21 @@ export function StoryPanel({ uid, onClose }: { uid: string; onClose: () => void 
     machine?.progress,
     machine?.connected,
   ]);
-  useEffect(() => heading.current?.focus(), [uid]);
+  useEffect(() => {
+    const before = document.activeElement;
+    heading.current?.focus();
+    return () => {
+      if (before instanceof HTMLElement) before.focus();
+    };
+  }, [uid]);
   return (
-    <aside class="story" aria-labelledby="story-name">
+    <aside
+      class="story"
+      aria-labelledby="story-name"
+      onKeyDown={({ key }) => {
+        if (key === "Escape") onClose();
+      }}
+    >
       <header>
         <h2 id="story-name" ref={heading} tabIndex={-1}>
           {shown?.machine.name ?? machine?.name ?? "Machine"}
