@@ -38,7 +38,13 @@ export function locksOf(
     if (status?.limit !== undefined) lock(`group/${metadata.name}`, status.limit, status.unavailable);
     for (const { machine, protocol, since } of status?.machines?.holders ?? []) {
       const reason = `It asked by ${protocol}.`;
-      lock(`group/${metadata.name}`).holders.push({ node: machine, phase: protocol, since, step: "", reason });
+      lock(`group/${metadata.name}`).holders.push({
+        node: machine,
+        phase: protocol,
+        since,
+        step: "",
+        reason,
+      });
     }
   }
   for (const { metadata, spec, status } of budgets) {

@@ -1,6 +1,7 @@
 /** Calls of CoreUpdate's API about machines and users, and those that are answered with what to do instead. */
-import { SPANS } from "../../coordination/request-counts.ts";
+
 import { uidOf } from "../../coordination/identity.ts";
+import { SPANS } from "../../coordination/request-counts.ts";
 import type { Answer } from "./calls.ts";
 import { groupOf } from "./catalogue.ts";
 import type { Desk } from "./desk.ts";

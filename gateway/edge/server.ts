@@ -82,7 +82,6 @@ const KEEP_ALIVE = 15_000;
 
 /** For a client to take the next piece of an answer, ms. */
 
-
 export interface EdgeMeter {
   answered(route: string, status: number, seconds: number): void;
 }
