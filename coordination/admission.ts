@@ -4,7 +4,7 @@
  * compares that it still holds.
  */
 import type { Why } from "../api/reasons.ts";
-import type { BudgetGate, Grant, GroupGate, Phase, Token } from "./records.ts";
+import type { BudgetGate, ForeignMachine, Grant, GroupGate, Phase, Token } from "./records.ts";
 import { sameToken } from "./records.ts";
 
 /**
@@ -291,4 +291,18 @@ function seconds(milliseconds: number): string {
 function some(uids: ReadonlySet<string>): string {
   const shown = [...uids].slice(0, 5).join(", ");
   return uids.size > 5 ? `${shown} and ${uids.size - 5} more` : shown;
+}
+
+/** Rule 8: a machine never gets again what failed on it, unless a person said since (wall clock, ms) that it may. */
+export function refuseFailed(
+  machine: Pick<ForeignMachine, "failed"> | undefined,
+  release: string,
+  retriedAt = 0,
+): Why | undefined {
+  const failed = machine?.failed.find((one) => one.release === release && one.at > retriedAt);
+  if (failed === undefined) return undefined;
+  return {
+    reason: "NeverAgain",
+    message: `Release ${release} failed on it with code ${failed.code}; it is not offered again unless a person says so: "kubectl slipway machines retry".`,
+  };
 }

@@ -1,7 +1,7 @@
 /** Reads of all of Slipway's state, and of one node's, at one revision. */
 import { type Desired, DesiredSchema, ObservedSchema } from "../proto/gen/agent_pb.ts";
 import type { BudgetState, FleetSnapshot, LiveGrant } from "./coordination.ts";
-import type { KeyValue } from "./etcd.ts";
+import type { KeyValue, Operation } from "./etcd.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import {
@@ -211,4 +211,9 @@ function mapped<T>(kvs: readonly KeyValue[], read: (kv: KeyValue) => T | undefin
 
 function put<T>(map: Map<string, T>, kv: KeyValue, value: T | undefined): void {
   if (value !== undefined) map.set(lastPart(kv.key), value);
+}
+
+/** Rule 1: whoever changes a budget's holders, or which of them are down, changes its `seq`. */
+export function bump(budget: string, seq: KeyValue | undefined): Operation {
+  return { put: keys.budgetSeq(budget), value: String(readSeq(seq) + 1) };
 }

@@ -4,6 +4,7 @@
  * The slot is the machine's from the offer until it runs the release, failed, or fell back.
  */
 import type { Why } from "../api/reasons.ts";
+import { refuseFailed } from "./admission.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
 import type { Compare, KeyValue, Operation } from "./etcd.ts";
@@ -51,20 +52,6 @@ export function refuseUpdate(
   return {
     reason: "WaitingForRate",
     message: `${used} updates of ${rate.updates} began within ${Math.round(rate.period / 1000)} s`,
-  };
-}
-
-/** Rule 8: a machine never gets again what failed on it, unless a person said since (wall clock, ms) that it may. */
-export function refuseFailed(
-  machine: Pick<ForeignMachine, "failed"> | undefined,
-  release: string,
-  retriedAt = 0,
-): Why | undefined {
-  const failed = machine?.failed.find((one) => one.release === release && one.at > retriedAt);
-  if (failed === undefined) return undefined;
-  return {
-    reason: "NeverAgain",
-    message: `Release ${release} failed on it with code ${failed.code}; it is not offered again unless a person says so: "kubectl slipway machines retry".`,
   };
 }
 

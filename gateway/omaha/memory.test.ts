@@ -7,6 +7,7 @@ import { ForeignMachine, type Offer } from "../../coordination/records.ts";
 import { MachineCredentials } from "../../pki/machine-credentials.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { OmahaMachine } from "../../test/omaha/machine.ts";
+import { offered } from "../../test/omaha/offered.ts";
 import { FLATCAR } from "../../test/omaha/requests.ts";
 import type { Verdict } from "../../test/omaha/update-engine.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
@@ -18,11 +19,6 @@ import { omahaRoute } from "./route.ts";
 
 const NOTHING = { does: "nothing" };
 const GROUP = "workers";
-
-function offered(version: string): Offer["ways"][string][number] {
-  const payload = { name: `${version}.gz`, size: 100, sha256: "ab".repeat(32) };
-  return { release: `os-${version}`, version, codebases: ["https://images.test/os"], extras: [], payload };
-}
 
 let led: LedRoom;
 let fleet: FleetSnapshot;

@@ -10,6 +10,7 @@ import { silentLogger } from "../../ports/log.ts";
 import { readAnswer } from "../../proto/omaha/answer.ts";
 import { renderAsk } from "../../proto/omaha/ask.ts";
 import { OmahaMachine } from "../../test/omaha/machine.ts";
+import { offered } from "../../test/omaha/offered.ts";
 import { FLATCAR, PING, requestOf } from "../../test/omaha/requests.ts";
 import { readAsUpdateEngine } from "../../test/omaha/update-engine.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
@@ -19,11 +20,6 @@ import { Sightings } from "../machines/sightings.ts";
 import { SlotLine } from "../slots/line.ts";
 import { omahaRoute } from "./route.ts";
 
-const sha256 = "ab".repeat(32);
-const offered = (version: string, more: Partial<Offer["ways"][string][number]> = {}) => ({
-  ...{ release: `os-${version}`, version, codebases: ["https://images.test/os"], extras: [] },
-  ...{ payload: { name: `${version}.gz`, size: 100, sha256 }, ...more },
-});
 const machines = { budgets: ["group/workers"], needs: 60_000, open: true };
 const NOTHING = { does: "nothing", pollInterval: undefined };
 
@@ -48,13 +44,8 @@ async function publish(
     budgets: [{ budget: "group/workers", max: 100, unavailable: [], validUntil, ...budget }],
     offers: [
       {
-        ...{
-          group: "workers",
-          tracks: ["workers", "stable"],
-          product: `{${FLATCAR}}`,
-          share: 1,
-          threshold: 100,
-        },
+        ...{ group: "workers", tracks: ["workers", "stable"], product: `{${FLATCAR}}` },
+        ...{ share: 1, threshold: 100 },
         ...{ ways: { amd64: [offered("1.1.0")] }, validUntil, ...offer },
       },
     ],
@@ -90,13 +81,9 @@ afterEach(async () => {
   await edge.stop(1000);
 });
 
-async function send(xml: string, path = "/v1/update/"): Promise<Response> {
-  return await fetch(`http://127.0.0.1:${edge.port}${path}`, {
-    method: "POST",
-    headers: { "content-type": "text/xml" },
-    body: xml,
-  });
-}
+const headers = { "content-type": "text/xml" };
+const send = (body: string, path = "/v1/update/") =>
+  fetch(`http://127.0.0.1:${edge.port}${path}`, { method: "POST", headers, body });
 const post = async (xml: string): Promise<string> => (await send(xml)).text();
 const machine = (id: number, version = "1.0.0") => new OmahaMachine(id, version, post);
 const record = async ({ id }: OmahaMachine) => await led.room.readForeignMachine(id);
@@ -400,13 +387,10 @@ describe("the door", () => {
   it("wants the secret in the URL where the group is not open", async () => {
     open = false;
     const secret = new MachineCredentials([Buffer.alloc(32, 1)]).secret("workers") ?? "";
-    expect((await send(requestOf({ track: "workers", inside: PING }))).status).toBe(403);
-    expect((await send(requestOf({ track: "workers", inside: PING }), `/v1/update/${secret}`)).status).toBe(
-      200,
-    );
-    expect((await send(requestOf({ track: "workers", inside: PING }), `/v1/update/${secret}/`)).status).toBe(
-      200,
-    );
+    const ping = requestOf({ track: "workers", inside: PING });
+    expect((await send(ping)).status).toBe(403);
+    expect((await send(ping, `/v1/update/${secret}`)).status).toBe(200);
+    expect((await send(ping, `/v1/update/${secret}/`)).status).toBe(200);
   });
 
   it("says what it can't read", async () => {
