@@ -191,6 +191,18 @@ export const ForeignMachine = z.object({
 });
 export type ForeignMachine = z.output<typeof ForeignMachine>;
 
+/** `totals/<group>`: how many machines without our agent a group has; a gateway writes it, on a lease of some minutes. */
+export const MachineTotals = z.object({
+  known: z.number().int(),
+  updating: z.number().int(),
+  failed: z.number().int(),
+  /** The most common, most common first. */
+  versions: z.array(z.object({ version: z.string(), machines: z.number().int() })),
+  /** Wall clock, ms. */
+  at: z.number(),
+});
+export type MachineTotals = z.output<typeof MachineTotals>;
+
 /**
  * `grants/<uid>`: written once, never changed. Its create revision is the token's.
  * Invariants: at most one per uid; it is made only where each budget has room, under valid

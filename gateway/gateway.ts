@@ -21,6 +21,7 @@ import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { Sightings } from "./machines/sightings.ts";
+import { Totals } from "./machines/totals.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { omahaRoute } from "./omaha/route.ts";
 import { Presence } from "./presence.ts";
@@ -100,6 +101,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const machines =
     options.edge === undefined ? undefined : new MachineView({ etcd: options.edge.etcd, clock, log });
   const sightings = new Sightings({ coordination, clock, log });
+  const totals =
+    machines === undefined
+      ? undefined
+      : new Totals({ coordination, machines, gates: () => read?.groupGates, clock, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -220,6 +225,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     }
   } catch (error) {
     certificates.stop();
+    totals?.stop();
     registry?.close();
     await Promise.all([server?.stop(0), edge?.stop(0)]);
     await health?.close();
@@ -240,6 +246,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     view.stop();
     machines?.stop();
     sightings.stop();
+    totals?.stop();
     certificates.stop();
     await presence.stop();
     await health?.close();
