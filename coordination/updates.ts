@@ -4,6 +4,7 @@
  * The slot is the machine's from the offer until it runs the release, failed, or fell back.
  */
 import type { Why } from "../api/reasons.ts";
+import { refuseFailed } from "./admission.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
 import type { KeyValue } from "./etcd.ts";
@@ -50,19 +51,6 @@ export function refuseUpdate(
   return {
     reason: "WaitingForRate",
     message: `${used} updates of ${rate.updates} began within ${Math.round(rate.period / 1000)} s`,
-  };
-}
-
-/** Rule 8: a machine never gets again what failed on it. */
-export function refuseFailed(
-  machine: Pick<ForeignMachine, "failed"> | undefined,
-  release: string,
-): Why | undefined {
-  const failed = machine?.failed.find((one) => one.release === release);
-  if (failed === undefined) return undefined;
-  return {
-    reason: "NeverAgain",
-    message: `Release ${release} failed on it with code ${failed.code}; it is not offered again.`,
   };
 }
 
