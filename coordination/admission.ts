@@ -4,7 +4,7 @@
  * compares that it still holds.
  */
 import type { Why } from "../api/reasons.ts";
-import type { BudgetGate, ForeignMachine, Grant, GroupGate, Phase, Token } from "./records.ts";
+import type { BudgetGate, Grant, GroupGate, Phase, Token } from "./records.ts";
 import { sameToken } from "./records.ts";
 
 /**
@@ -75,19 +75,6 @@ function budgetRefusal({ budget, gate, holders }: BudgetView, uid: string, now: 
   return {
     reason: "WaitingForBudget",
     message: `budget ${budget} allows ${gate.max} unavailable and has ${away.size}: ${some(away)}`,
-  };
-}
-
-/** Rule 8: a machine never gets again what failed on it. */
-export function refuseFailed(
-  machine: Pick<ForeignMachine, "failed"> | undefined,
-  release: string,
-): Why | undefined {
-  const failed = machine?.failed.find((one) => one.release === release);
-  if (failed === undefined) return undefined;
-  return {
-    reason: "NeverAgain",
-    message: `Release ${release} failed on it with code ${failed.code}; it is not offered again.`,
   };
 }
 

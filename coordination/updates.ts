@@ -4,14 +4,13 @@
  * The slot is the machine's from the offer until it runs the release, failed, or fell back.
  */
 import type { Why } from "../api/reasons.ts";
-import { refuseFailed } from "./admission.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
 import type { KeyValue } from "./etcd.ts";
 import { endForeign, type ForeignExtra, takeWith } from "./foreign.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { ForeignMachine, Tally } from "./records.ts";
+import { ForeignMachine, refuseFailed, Tally } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
 /** Failures that a tally names, and releases that a machine's record does. */
