@@ -18,6 +18,7 @@ import type {
   JoinRecord,
   JournalEntry,
   MachineRecord,
+  MachineTotals,
   Offer,
   Phase,
   Protocol,
@@ -54,6 +55,8 @@ export interface FleetSnapshot {
   offers: ReadonlyMap<string, Offer>;
   /** How it goes on them, by group and release. */
   tallies: ReadonlyMap<string, ReadonlyMap<string, Tally>>;
+  /** How many machines without our agent there are, by group, as gateways told some minutes ago at most. */
+  machineTotals: ReadonlyMap<string, MachineTotals>;
   budgets: ReadonlyMap<string, BudgetState>;
   grants: ReadonlyMap<string, LiveGrant>;
   desired: ReadonlyMap<string, Desired>;
@@ -251,6 +254,8 @@ export interface Coordination {
   endReboot(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
   /** A person's word: what failed on the machine may be offered to it again. False where nothing failed, or it is not known. */
   forgiveMachine(uid: string): Promise<boolean>;
+  /** By group; a record that says the same and is young stays as it is. Throws `EtcdUnavailable`. */
+  putMachineTotals(totals: ReadonlyMap<string, Omit<MachineTotals, "at">>): Promise<void>;
   /** Calls `hint` when a place in any budget may have been taken or freed. */
   watchBudgets(hint: () => void): { close(): void };
   /** A group's slots as its machines see them. */

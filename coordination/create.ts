@@ -21,6 +21,7 @@ import {
 } from "./joins.ts";
 import { Journal } from "./journal.ts";
 import { keys, PREFIX } from "./keys.ts";
+import { putMachineTotals } from "./machine-totals.ts";
 import { Parser } from "./parse.ts";
 import { rebuild } from "./rebuild.ts";
 import { endReboot, requestReboot } from "./requests.ts";
@@ -95,6 +96,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     putIdentities: (leader, changes) => putIdentities(ports, parser, leader, changes),
     requestReboot: (ask) => requestReboot(ports, parser, ask),
     endReboot: (uid, group, protocol) => endReboot(ports, parser, uid, group, protocol),
+    putMachineTotals: (totals) => putMachineTotals(ports, parser, totals),
     watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
     readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),

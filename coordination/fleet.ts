@@ -10,6 +10,7 @@ import {
   Grant,
   GroupGate,
   Holder,
+  MachineTotals,
   Offer,
   Phase,
   RebootRequest,
@@ -32,6 +33,7 @@ const FLEET = [
   { key: keys.pulse },
   { prefix: keys.tallies },
   { prefix: keys.requests },
+  { prefix: keys.machineTotals },
 ] as const;
 
 export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetSnapshot> {
@@ -39,7 +41,7 @@ export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetS
   const [incarnation = [], epoch = [], gates = [], budgets = [], grants = [], phases = []] = results;
   const [desired = [], observed = [], sessions = [], presence = [], pulse = [], tallies = []] =
     results.slice(6);
-  const requests = results[12] ?? [];
+  const [requests = [], totals = []] = results.slice(12);
   const groupGates = new Map<string, GroupGate>();
   const budgetGates = new Map<string, BudgetGate>();
   const offers = new Map<string, Offer>();
@@ -57,6 +59,7 @@ export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetS
     budgetGates,
     offers,
     tallies: readTallies(tallies, parser),
+    machineTotals: mapped(totals, (kv) => parser.json(MachineTotals, kv)),
     budgets: readBudgets(budgets, parser),
     grants: readGrants(grants, phases, budgets, incarnation[0]?.value, parser),
     desired: mapped(desired, (kv) => parser.proto(DesiredSchema, kv)),

@@ -65,6 +65,8 @@ export const keys = {
   foreignMachine: (uid: string): string => `${MACHINES_PREFIX}known/${part(uid)}`,
   /** The machine id of a machine without our agent, by what Zincati makes of it. */
   seenAs: (id: string): string => `${MACHINES_PREFIX}ids/${part(id)}`,
+  machineTotals: `${MACHINES_PREFIX}totals/`,
+  machineTotalsOf: (group: string): string => `${MACHINES_PREFIX}totals/${part(group)}`,
   tickets: (group: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/`,
   ticket: (group: string, uid: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/${part(uid)}`,
 } as const;

@@ -1,5 +1,6 @@
 /** The records in etcd: JSON, parsed at the edge. */
 import * as z from "zod";
+import type { Why } from "../api/reasons.ts";
 
 /** Fencing token: the incarnation of etcd and the create revision of `grants/<uid>` (design, rule 2). */
 export const Token = z.object({ incarnation: z.string(), revision: z.number().int().min(0) });
@@ -227,6 +228,18 @@ export const ForeignMachine = z.object({
   why: z.object({ reason: z.string(), message: z.string() }).optional(),
 });
 export type ForeignMachine = z.output<typeof ForeignMachine>;
+
+/** `totals/<group>`: how many machines without our agent a group has; a gateway writes it, on a lease of some minutes. */
+export const MachineTotals = z.object({
+  known: z.number().int(),
+  updating: z.number().int(),
+  failed: z.number().int(),
+  /** The most common, most common first. */
+  versions: z.array(z.object({ version: z.string(), machines: z.number().int() })),
+  /** Wall clock, ms. */
+  at: z.number(),
+});
+export type MachineTotals = z.output<typeof MachineTotals>;
 
 /**
  * `grants/<uid>`: written once, never changed. Its create revision is the token's.

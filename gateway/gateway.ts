@@ -24,6 +24,7 @@ import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { Sightings } from "./machines/sightings.ts";
+import { Totals } from "./machines/totals.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { People } from "./objects/people.ts";
 import { omahaRoute } from "./omaha/route.ts";
@@ -136,6 +137,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     options.console === undefined || people === undefined || machines === undefined
       ? undefined
       : new Console({ ...options.console, people, machines, coordination, clock, random, log });
+  const totals =
+    machines === undefined
+      ? undefined
+      : new Totals({ coordination, machines, gates: () => read?.groupGates, clock, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -277,6 +282,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     }
   } catch (error) {
     certificates.stop();
+    totals?.stop();
     registry?.close();
     await Promise.all([server?.stop(0), edge?.stop(0), open?.stop(0), desk?.stop(0), coreupdate?.stop()]);
     await health?.close();
@@ -299,6 +305,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within), desk?.stop(within)]);
     view.stop();
     sightings.stop();
+    totals?.stop();
     await page?.stop();
     await coreupdate?.stop();
     await people?.objects.stop();
