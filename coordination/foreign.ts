@@ -16,8 +16,8 @@ import type {
 } from "./coordination.ts";
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
-import { heldBy, readGrant } from "./fleet.ts";
-import { bump, MAX_BUDGETS, phaseText } from "./grants.ts";
+import { bump, heldBy, readGrant } from "./fleet.ts";
+import { MAX_BUDGETS, phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";

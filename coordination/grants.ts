@@ -6,8 +6,8 @@ import { type GrantQuestion, isRepair, refuseGrant } from "./admission.ts";
 import { endNames, nameRanges, viewNames } from "./aliases.ts";
 import type { Fenced, Leadership, LiveGrant, TakeGrant, TakeResult } from "./coordination.ts";
 import { LEADERSHIP, leads, viewEpoch } from "./epoch.ts";
-import type { Compare, EtcdPort, KeyValue, Operation } from "./etcd.ts";
-import { heldBy, readGrant, readSeq } from "./fleet.ts";
+import type { Compare, EtcdPort, KeyValue } from "./etcd.ts";
+import { bump, heldBy, readGrant } from "./fleet.ts";
 import { giveUpUpdate } from "./give-up.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
@@ -353,11 +353,6 @@ async function readHeld(
       unchanged(keys.phase(uid), phase),
     ],
   };
-}
-
-/** Rule 1: whoever changes a budget's holders, or which of them are down, changes its `seq`. */
-export function bump(budget: string, seq: KeyValue | undefined): Operation {
-  return { put: keys.budgetSeq(budget), value: String(readSeq(seq) + 1) };
 }
 
 export function phaseText(phase: Phase): string {
