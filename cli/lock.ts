@@ -5,7 +5,7 @@ import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import { NODES, type Node } from "../runtime/core.ts";
-import { ownersOf } from "../runtime/field-owners.ts";
+import { applyUndeclared, FieldOwned } from "../runtime/field-owners.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
 import { Failure, type Io } from "./io.ts";
 import { say, stealMachine } from "./machines.ts";
@@ -85,7 +85,8 @@ async function setMax(
   max: number,
   force: boolean,
 ): Promise<void> {
-  const { apiVersion, kind, metadata, spec } = await need<UpdateGroup>(client, updateGroup, name);
+  const group = await need<UpdateGroup>(client, updateGroup, name);
+  const { apiVersion, kind, metadata, spec } = group;
   if (max === 0) {
     const body = { spec: { paused: true } };
     await client.patch(updateGroup, { name }, { type: "merge", body });
@@ -93,14 +94,14 @@ async function setMax(
   }
   const { uid } = metadata;
   const about = { apiVersion, kind, metadata: { name, ...(uid === undefined ? {} : { uid }) } };
+  const object = { ...about, spec: { maxUnavailable: max } };
   try {
-    const object = { ...about, spec: { maxUnavailable: max } };
-    await client.apply(updateGroup, object, { fieldManager: FIELD_MANAGER, force });
+    if (force) await client.apply(updateGroup, object, { fieldManager: FIELD_MANAGER, force });
+    else await applyUndeclared(client, updateGroup, group, object, FIELD_MANAGER);
   } catch (error) {
-    const [owned] = ownersOf(error);
-    if (owned === undefined) throw error;
+    if (!(error instanceof FieldOwned)) throw error;
     throw new Failure(
-      `${owned.field} of UpdateGroup ${name} belongs to ${owned.owner}: change it there, or give --force, and it may be set back`,
+      `${error.field} of UpdateGroup ${name} belongs to ${error.owner}: change it there, or give --force, and it may be set back`,
     );
   }
   io.out(`updategroup/${name} old max ${spec.maxUnavailable}, max ${max}\n`);

@@ -236,19 +236,31 @@ test("locks: a node is held, a machine gets a slot and loses it, as locksmithctl
 });
 
 test("locks set-max is the group's limit; 0 pauses it; what another declares stays", async () => {
-  const setMax = (...more: string[]) => plugin.slipway("locks", "set-max", "pen", ...more);
-  const spec = async () => (await plugin.get<UpdateGroup>("updategroup", "pen")).spec;
+  const setMax = (...more: string[]) => plugin.slipway("locks", "set-max", "pen-max", ...more);
+  const spec = async () => (await plugin.get<UpdateGroup>("updategroup", "pen-max")).spec;
+  const declare = async (more: object): Promise<void> => {
+    const only = { nodeSelector: { matchLabels: { pen: "max" } }, driver: "sentinel", windows: "Always" };
+    const metadata = { name: "pen-max" };
+    const made = { apiVersion: "slipway.dev/v1alpha1", kind: "UpdateGroup", metadata };
+    await plugin.apply({ ...made, spec: { ...only, ...more } });
+  };
+  await declare({});
   expect((await setMax("many")).err).toContain("many is no number");
+  // What it has by default nobody declared.
+  expect((await setMax("2")).out).toBe("updategroup/pen-max old max 1, max 2\n");
+  expect((await spec()).maxUnavailable).toBe(2);
+  expect((await setMax("0")).out).toBe("updategroup/pen-max paused: max 0\n");
+  expect(await spec()).toMatchObject({ paused: true, maxUnavailable: 2 });
+  expect((await setMax("2")).err).toContain("rollout resume pen-max");
+  await plugin.done("delete", "updategroup", "pen-max");
+  await declare({ maxUnavailable: 4 });
   const declared = await setMax("3");
   expect(declared).toMatchObject({ code: 1 });
-  expect(declared.err).toMatch(/spec.maxUnavailable of UpdateGroup pen belongs to \S+: change it there/);
-  expect((await setMax("3", "--force")).out).toMatch(/^updategroup\/pen old max \S+, max 3\n$/);
-  expect((await setMax("2")).code).toBe(0);
-  expect((await spec()).maxUnavailable).toBe(2);
-  expect((await setMax("0")).out).toBe("updategroup/pen paused: max 0\n");
-  expect(await spec()).toMatchObject({ paused: true, maxUnavailable: 2 });
-  expect((await setMax("2")).err).toContain("rollout resume pen");
-  await plugin.done("patch", "updategroup", "pen", "--type=merge", "-p", '{"spec":{"paused":false}}');
+  expect(declared.err).toContain(
+    "spec.maxUnavailable of UpdateGroup pen-max belongs to kubectl-client-side-apply: change it there",
+  );
+  expect((await setMax("3", "--force")).out).toBe("updategroup/pen-max old max 4, max 3\n");
+  await plugin.done("delete", "updategroup", "pen-max");
 });
 
 test("a machine without our agent may be offered again what failed on it", async () => {

@@ -201,9 +201,14 @@ function budgetOf(kv: KeyValue): { budget: string; kind: string | undefined } {
 }
 
 /** The count of takes and releases: for people; transactions compare its mod revision. */
-export function readSeq(kv: KeyValue | undefined): number {
+function readSeq(kv: KeyValue | undefined): number {
   const seq = Number.parseInt(kv?.value ?? "0", 10);
   return Number.isSafeInteger(seq) ? seq : 0;
+}
+
+/** Rule 1: whoever changes a budget's holders, or which of them are down, changes its `seq`. */
+export function bump(budget: string, seq: KeyValue | undefined): Operation {
+  return { put: keys.budgetSeq(budget), value: String(readSeq(seq) + 1) };
 }
 
 function mapped<T>(kvs: readonly KeyValue[], read: (kv: KeyValue) => T | undefined): Map<string, T> {

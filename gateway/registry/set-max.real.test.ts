@@ -1,7 +1,10 @@
 /** locksmith's set-max against a real API server, whose field managers decide who owns a limit. */
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, beforeEach, expect, inject, it } from "vitest";
 import { API_VERSION } from "../../api/meta.ts";
 import { type UpdateGroup, UpdateGroupSpec, updateGroup } from "../../api/update-group.ts";
+import { tool } from "../../hack/tools.ts";
 import { systemClock as clock } from "../../ports/clock.ts";
 import { silentLogger as log } from "../../ports/log.ts";
 import { systemRandom as random } from "../../ports/random.ts";
@@ -49,6 +52,28 @@ it("takes over what somebody edited by hand", async () => {
   await declare("kubectl-edit", { maxUnavailable: 4 });
   expect(await setMax(name, 2)).toBe("done");
   expect((await spec()).maxUnavailable).toBe(2);
+});
+
+it("takes what kubectl apply made by default, and not what it declares", async () => {
+  const manifest = (spec: object) => ({
+    ...{ apiVersion: API_VERSION, kind: "UpdateGroup", metadata: { name } },
+    spec: {
+      ...{ nodeSelector: { matchLabels: { none: "such" } }, driver: "sentinel", windows: "Always" },
+      ...{ machines: { setMax: true }, ...spec },
+    },
+  });
+  for (const [declared, said] of [
+    [{}, "done"],
+    [{ maxUnavailable: 4 }, expect.stringContaining("belongs to kubectl-client-side-apply")],
+  ] as const) {
+    await client.delete(updateGroup, { name });
+    await promisify(execFile)("bash", [
+      "-c",
+      `echo "$1" | "$2" --kubeconfig "$3" apply -f -`,
+      ...["apply", JSON.stringify(manifest(declared)), await tool("kubectl"), inject("kubeconfig")],
+    ]);
+    expect(await setMax(name, 2)).toEqual(said);
+  }
 });
 
 it.each([

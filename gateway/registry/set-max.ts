@@ -6,7 +6,7 @@ import type { KubeObject } from "../../api/meta.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
 import type { Logger } from "../../ports/log.ts";
 import { ApiError, type KubeClient } from "../../runtime/client.ts";
-import { isByHand, ownersOf } from "../../runtime/field-owners.ts";
+import { applyUndeclared, FieldOwned } from "../../runtime/field-owners.ts";
 import type { SetMax } from "./semaphore.ts";
 
 /** Server-side apply removes what its manager does not name again, so the pause has one of its own. */
@@ -37,6 +37,8 @@ export function setMaxBy({ client, log }: SetMaxOptions): SetMax {
       });
       return "done";
     } catch (error) {
+      if (error instanceof FieldOwned)
+        return `${error.field} of UpdateGroup ${name} belongs to ${error.owner}: change it there`;
       if (!(error instanceof ApiError)) throw error;
       log.error("can't set how many machines of a group may be down", error, { group: name, max });
       return sentenceOf(error, name);
@@ -60,25 +62,18 @@ function ownsPause({ managedFields }: KubeObject["metadata"]): boolean {
 
 async function apply(
   client: SetMaxOptions["client"],
-  { apiVersion, kind, metadata: { name, uid } }: UpdateGroup,
+  group: UpdateGroup,
   spec: object,
   fieldManager: string,
 ): Promise<void> {
+  const { apiVersion, kind, metadata } = group;
+  const { name, uid } = metadata;
   const object = { apiVersion, kind, metadata: { name, ...(uid === undefined ? {} : { uid }) }, spec };
-  try {
-    await client.apply(updateGroup, object, { fieldManager });
-  } catch (error) {
-    const owners = ownersOf(error);
-    if (owners.length === 0 || !owners.every(isByHand)) throw error;
-    await client.apply(updateGroup, object, { fieldManager, force: true });
-  }
+  await applyUndeclared(client, updateGroup, group, object, fieldManager);
 }
 
 /** Clients print it. */
 function sentenceOf(error: ApiError, name: string): string {
-  const owned = ownersOf(error).find((one) => !isByHand(one));
-  if (owned !== undefined)
-    return `${owned.field} of UpdateGroup ${name} belongs to ${owned.owner}: change it there`;
   switch (error.kind) {
     case "Forbidden":
       return `the gateway may not write UpdateGroup ${name}: its service account needs get and patch`;
