@@ -220,8 +220,3 @@ function mapped<T>(kvs: readonly KeyValue[], read: (kv: KeyValue) => T | undefin
 function put<T>(map: Map<string, T>, kv: KeyValue, value: T | undefined): void {
   if (value !== undefined) map.set(lastPart(kv.key), value);
 }
-
-/** Rule 1: whoever changes a budget's holders, or which of them are down, changes its `seq`. */
-export function bump(budget: string, seq: KeyValue | undefined): Operation {
-  return { put: keys.budgetSeq(budget), value: String(readSeq(seq) + 1) };
-}

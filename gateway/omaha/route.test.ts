@@ -81,9 +81,8 @@ afterEach(async () => {
   await edge.stop(1000);
 });
 
-const headers = { "content-type": "text/xml" };
 const send = (body: string, path = "/v1/update/") =>
-  fetch(`http://127.0.0.1:${edge.port}${path}`, { method: "POST", headers, body });
+  fetch(`http://127.0.0.1:${edge.port}${path}`, { method: "POST", body });
 const post = async (xml: string): Promise<string> => (await send(xml)).text();
 const machine = (id: number, version = "1.0.0") => new OmahaMachine(id, version, post);
 const record = async ({ id }: OmahaMachine) => await led.room.readForeignMachine(id);
