@@ -1,6 +1,5 @@
 /** The records in etcd: JSON, parsed at the edge. */
 import * as z from "zod";
-import type { Why } from "../api/reasons.ts";
 
 /** Fencing token: the incarnation of etcd and the create revision of `grants/<uid>` (design, rule 2). */
 export const Token = z.object({ incarnation: z.string(), revision: z.number().int().min(0) });
