@@ -29,7 +29,7 @@ describe("an update", () => {
     expect(await led.room.takeUpdate(ask("m", { release: "s" }))).toMatchObject({ outcome: "granted" });
   });
 
-  it("is over with its slot, which a person freed, and counts neither as good nor as failed", async () => {
+  it("is told of and counted although a person freed its slot", async () => {
     await led.room.takeUpdate(ask("m"));
     const { grants } = await led.room.readFleet();
     const live = grants.get("m");
@@ -43,12 +43,13 @@ describe("an update", () => {
       how: "good",
       code: 0,
     } as const;
-    expect(await led.room.endUpdate(end)).toBe(false);
+    expect(await led.room.endUpdate(end)).toBe(true);
     const after = await led.room.readForeignMachine("m");
     expect(after).toMatchObject({ version: "2", failed: [] });
     expect(after?.update).toBeUndefined();
     const tally = (await led.room.readFleet()).tallies.get("g")?.get("r");
-    expect(tally).toMatchObject({ good: 0, failed: 0 });
+    expect(tally).toMatchObject({ granted: 1, good: 1, failed: 0 });
+    expect(await led.room.endUpdate(end)).toBe(false);
   });
 });
 
