@@ -15,6 +15,26 @@ export const Machines = z.object({
 /** More than a fleet has. */
 const Held = z.int().min(0).max(1_000_000);
 
+/** How many machines there are: told by the gateways, some minutes late at most. */
+const counted = {
+  known: Held.optional().meta({
+    description: "Machines that asked within the last 180 days, as the gateways told last.",
+  }),
+  updating: Held.optional().meta({ description: "Of those, the machines that have an update." }),
+  failed: Held.optional().meta({
+    description:
+      "Of those, the machines that have none, and are not offered a release again that failed on them.",
+  }),
+  versions: z
+    .array(z.object({ version: z.string().max(64), machines: Held }))
+    .max(20)
+    .optional()
+    .meta({
+      description: "What they run: the most common versions, most common first.",
+      "x-kubernetes-list-type": "atomic",
+    }),
+};
+
 export const MachinesStatus = z.object({
   incarnation: z.string().max(64).meta({
     description:
@@ -38,6 +58,7 @@ export const MachinesStatus = z.object({
       description: "The machines that hold a slot, longest first.",
       "x-kubernetes-list-type": "atomic",
     }),
+  ...counted,
 });
 
 export type Machines = z.output<typeof Machines>;

@@ -146,6 +146,7 @@ export function fleet(uids: readonly string[], changes: Partial<FleetSnapshot> =
     budgetGates: new Map(),
     offers: new Map(),
     tallies: new Map(),
+    machineTotals: new Map(),
     budgets: new Map(),
     grants: new Map(),
     desired: new Map(uids.map((uid) => [uid, create(DesiredSchema, { target })])),

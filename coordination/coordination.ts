@@ -17,6 +17,7 @@ import type {
   JoinRecord,
   JournalEntry,
   MachineRecord,
+  MachineTotals,
   Offer,
   Phase,
   Protocol,
@@ -52,6 +53,8 @@ export interface FleetSnapshot {
   offers: ReadonlyMap<string, Offer>;
   /** How it goes on them, by group and release. */
   tallies: ReadonlyMap<string, ReadonlyMap<string, Tally>>;
+  /** How many machines without our agent there are, by group, as gateways told some minutes ago at most. */
+  machineTotals: ReadonlyMap<string, MachineTotals>;
   budgets: ReadonlyMap<string, BudgetState>;
   grants: ReadonlyMap<string, LiveGrant>;
   desired: ReadonlyMap<string, Desired>;
@@ -228,6 +231,8 @@ export interface Coordination {
   putForeignMachine(uid: string, machine: ForeignMachine): Promise<void>;
   /** By uid, at most 100: that machines were here, and why they were offered nothing. Throws `EtcdUnavailable`. */
   putSightings(sightings: ReadonlyMap<string, Sighting>): Promise<void>;
+  /** By group; a record that says the same and is young stays as it is. Throws `EtcdUnavailable`. */
+  putMachineTotals(totals: ReadonlyMap<string, Omit<MachineTotals, "at">>): Promise<void>;
   /** Calls `hint` when a place in any budget may have been taken or freed. */
   watchBudgets(hint: () => void): { close(): void };
   /** A group's slots as its machines see them. */

@@ -20,6 +20,7 @@ import {
 } from "./joins.ts";
 import { Journal } from "./journal.ts";
 import { keys, PREFIX } from "./keys.ts";
+import { putMachineTotals } from "./machine-totals.ts";
 import { Parser } from "./parse.ts";
 import { rebuild } from "./rebuild.ts";
 import { guardRewind } from "./rewind.ts";
@@ -80,6 +81,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     readForeignMachine: (uid) => readForeignMachine(ports, parser, uid),
     putForeignMachine: (uid, machine) => putForeignMachine(ports, parser, leases, uid, machine),
     putSightings: (sightings) => putSightings(ports, parser, leases, sightings),
+    putMachineTotals: (totals) => putMachineTotals(ports, parser, totals),
     watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
     readForeign: (group) => readForeign(ports, parser, group),
     append: (entry) => journal.append(entry),

@@ -4,7 +4,18 @@ import type { BudgetState, FleetSnapshot, LiveGrant } from "./coordination.ts";
 import type { KeyValue } from "./etcd.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { BudgetGate, Epoch, Grant, GroupGate, Holder, Offer, Phase, Session, Tally } from "./records.ts";
+import {
+  BudgetGate,
+  Epoch,
+  Grant,
+  GroupGate,
+  Holder,
+  MachineTotals,
+  Offer,
+  Phase,
+  Session,
+  Tally,
+} from "./records.ts";
 import type { Ports } from "./transact.ts";
 
 const FLEET = [
@@ -20,12 +31,13 @@ const FLEET = [
   { prefix: keys.presence },
   { key: keys.pulse },
   { prefix: keys.tallies },
+  { prefix: keys.machineTotals },
 ] as const;
 
 export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetSnapshot> {
   const { revision, results } = await etcd.read(FLEET);
   const [incarnation = [], epoch = [], gates = [], budgets = [], grants = [], phases = []] = results;
-  const [desired = [], observed = [], sessions = [], presence = [], pulse = [], tallies = []] =
+  const [desired = [], observed = [], sessions = [], presence = [], pulse = [], tallies = [], totals = []] =
     results.slice(6);
   const groupGates = new Map<string, GroupGate>();
   const budgetGates = new Map<string, BudgetGate>();
@@ -44,6 +56,7 @@ export async function readFleet({ etcd }: Ports, parser: Parser): Promise<FleetS
     budgetGates,
     offers,
     tallies: readTallies(tallies, parser),
+    machineTotals: mapped(totals, (kv) => parser.json(MachineTotals, kv)),
     budgets: readBudgets(budgets, parser),
     grants: readGrants(grants, phases, budgets, incarnation[0]?.value, parser),
     desired: mapped(desired, (kv) => parser.proto(DesiredSchema, kv)),

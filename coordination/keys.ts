@@ -54,6 +54,8 @@ export const keys = {
   offer: (group: string): string => `${PREFIX}gates/offers/${part(group)}`,
   foreignMachines: `${MACHINES_PREFIX}known/`,
   foreignMachine: (uid: string): string => `${MACHINES_PREFIX}known/${part(uid)}`,
+  machineTotals: `${MACHINES_PREFIX}totals/`,
+  machineTotalsOf: (group: string): string => `${MACHINES_PREFIX}totals/${part(group)}`,
   tickets: (group: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/`,
   ticket: (group: string, uid: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/${part(uid)}`,
 } as const;

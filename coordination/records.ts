@@ -1,5 +1,6 @@
 /** The records in etcd: JSON, parsed at the edge. */
 import * as z from "zod";
+import type { Why } from "../api/reasons.ts";
 
 /** Fencing token: the incarnation of etcd and the create revision of `grants/<uid>` (design, rule 2). */
 export const Token = z.object({ incarnation: z.string(), revision: z.number().int().min(0) });
@@ -190,6 +191,31 @@ export const ForeignMachine = z.object({
   why: z.object({ reason: z.string(), message: z.string() }).optional(),
 });
 export type ForeignMachine = z.output<typeof ForeignMachine>;
+
+/** Rule 8: a machine never gets again what failed on it. */
+export function refuseFailed(
+  machine: Pick<ForeignMachine, "failed"> | undefined,
+  release: string,
+): Why | undefined {
+  const failed = machine?.failed.find((one) => one.release === release);
+  if (failed === undefined) return undefined;
+  return {
+    reason: "NeverAgain",
+    message: `Release ${release} failed on it with code ${failed.code}; it is not offered again.`,
+  };
+}
+
+/** `totals/<group>`: how many machines without our agent a group has; a gateway writes it, on a lease of some minutes. */
+export const MachineTotals = z.object({
+  known: z.number().int(),
+  updating: z.number().int(),
+  failed: z.number().int(),
+  /** The most common, most common first. */
+  versions: z.array(z.object({ version: z.string(), machines: z.number().int() })),
+  /** Wall clock, ms. */
+  at: z.number(),
+});
+export type MachineTotals = z.output<typeof MachineTotals>;
 
 /**
  * `grants/<uid>`: written once, never changed. Its create revision is the token's.

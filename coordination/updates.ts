@@ -10,7 +10,7 @@ import type { KeyValue } from "./etcd.ts";
 import { endForeign, type ForeignExtra, takeWith } from "./foreign.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { ForeignMachine, Tally } from "./records.ts";
+import { ForeignMachine, refuseFailed, Tally } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
 /** Failures that a tally names, and releases that a machine's record does. */
@@ -50,19 +50,6 @@ export function refuseUpdate(
   return {
     reason: "WaitingForRate",
     message: `${used} updates of ${rate.updates} began within ${Math.round(rate.period / 1000)} s`,
-  };
-}
-
-/** Rule 8: a machine never gets again what failed on it. */
-export function refuseFailed(
-  machine: Pick<ForeignMachine, "failed"> | undefined,
-  release: string,
-): Why | undefined {
-  const failed = machine?.failed.find((one) => one.release === release);
-  if (failed === undefined) return undefined;
-  return {
-    reason: "NeverAgain",
-    message: `Release ${release} failed on it with code ${failed.code}; it is not offered again.`,
   };
 }
 

@@ -86,6 +86,7 @@ export class FakeCoordination implements GatewayCoordination {
       budgetGates: new Map(),
       offers: new Map(),
       tallies: new Map(),
+      machineTotals: new Map(),
       budgets: new Map(),
       grants: new Map(this.grants),
       desired: new Map(this.desired),

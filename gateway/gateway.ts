@@ -23,6 +23,7 @@ import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
 import { Sightings } from "./machines/sightings.ts";
+import { Totals } from "./machines/totals.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
 import { People } from "./objects/people.ts";
 import { omahaRoute } from "./omaha/route.ts";
@@ -128,6 +129,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       ? undefined
       : new Console({ ...options.console, people, machines, coordination, clock, random, log });
   const sightings = new Sightings({ coordination, clock, log });
+  const totals =
+    machines === undefined
+      ? undefined
+      : new Totals({ coordination, machines, gates: () => read?.groupGates, clock, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -256,6 +261,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     }
   } catch (error) {
     certificates.stop();
+    totals?.stop();
     registry?.close();
     await Promise.all([server?.stop(0), edge?.stop(0), open?.stop(0)]);
     await health?.close();
@@ -280,6 +286,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     await people?.objects.stop();
     machines?.stop();
     sightings.stop();
+    totals?.stop();
     certificates.stop();
     await presence.stop();
     await health?.close();

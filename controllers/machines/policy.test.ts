@@ -3,6 +3,7 @@ import { MACHINES_ANNOTATION, STEAL_MACHINE_ANNOTATION } from "../../api/labels.
 import type { MachinesStatus } from "../../api/machines.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
+import type { MachineTotals } from "../../coordination/records.ts";
 import { fleet, group, live, NOW, node, nodeUpdate } from "../fixtures.ts";
 import { decideGates } from "../gates/policy.ts";
 import type { World } from "../world.ts";
@@ -23,7 +24,7 @@ const holder = (machine: string, at: number, of = "edge"): [string, LiveGrant] =
   ];
 };
 const holding = (incarnation: string | undefined, ...holders: [string, LiveGrant][]) => ({
-  ...{ incarnation, grants: new Map(holders) },
+  ...{ incarnation, grants: new Map(holders), machineTotals: new Map<string, MachineTotals>() },
 });
 
 it("says who holds a slot, longest first, and of this group only", () => {
@@ -61,6 +62,20 @@ it("keeps what it knew of an etcd that is gone, until a person confirms the new 
   ).toBe("first");
   expect(machinesStatus(served(before, { [MACHINES_ANNOTATION]: "second" }), holding("second"))).toEqual({
     ...{ incarnation: "second", held: 0, holders: [] },
+  });
+});
+
+it("says how many there are as the gateways told last, and goes on to while they tell nothing", () => {
+  const versions = [{ version: "1.0.0", machines: 3 }];
+  const counts = { known: 3, updating: 1, failed: 0, versions };
+  const machineTotals = new Map([["edge", { ...counts, at: NOW }]]);
+  const told = machinesStatus(served(), { ...holding("first"), machineTotals });
+  expect(told).toEqual({ incarnation: "first", held: 0, holders: [], ...counts });
+  expect(machinesStatus(served(told), holding("first"))).toEqual(told);
+  expect(machinesStatus(served(told), { ...holding("second"), machineTotals })).toMatchObject(counts);
+  machineTotals.set("edge", { ...counts, known: 0, versions: [], at: NOW });
+  expect(machinesStatus(served(told), { ...holding("first"), machineTotals })).toMatchObject({
+    ...{ known: 0, versions: [] },
   });
 });
 

@@ -26,13 +26,13 @@ export function isConfirmed({ status }: UpdateGroup, incarnation: string | undef
  */
 export function machinesStatus(
   group: UpdateGroup,
-  { grants, incarnation }: Pick<FleetSnapshot, "grants" | "incarnation">,
+  { grants, incarnation, machineTotals }: Pick<FleetSnapshot, "grants" | "incarnation" | "machineTotals">,
 ): MachinesStatus | undefined {
   const told = group.status?.machines;
   if (incarnation === undefined || (group.spec.machines === undefined && told === undefined)) return told;
   const confirmed = group.metadata.annotations?.[MACHINES_ANNOTATION];
   if (told !== undefined && !isConfirmed(group, incarnation) && confirmed !== incarnation) {
-    return { ...told, unconfirmed: incarnation };
+    return { ...told, ...counted(machineTotals.get(group.metadata.name)), unconfirmed: incarnation };
   }
   const held = heldBy(group, grants);
   return {
@@ -41,7 +41,18 @@ export function machinesStatus(
     holders: held.slice(0, SHOWN).map(({ grant: { node, foreign, at } }) => ({
       ...{ machine: node, protocol: foreign?.protocol ?? "", since: timestamp(at) },
     })),
+    ...counted(told),
+    ...counted(machineTotals.get(group.metadata.name)),
   };
+}
+
+/** What is counted; nothing where no gateway tells: what it told last stays. */
+function counted(
+  of: Pick<MachinesStatus, "known" | "updating" | "failed" | "versions"> | undefined,
+): Pick<MachinesStatus, "known" | "updating" | "failed" | "versions"> {
+  if (of?.known === undefined) return {};
+  const { known, updating, failed, versions } = of;
+  return { known, updating, failed, versions };
 }
 
 /** Longest first. */

@@ -5,8 +5,7 @@
 import { shareOf } from "../../api/cohort.ts";
 import type { Why } from "../../api/reasons.ts";
 import { compareVersions } from "../../api/version.ts";
-import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
-import { refuseFailed } from "../../coordination/updates.ts";
+import { type ForeignMachine, type Offer, type Offered, refuseFailed } from "../../coordination/records.ts";
 import { type Meaning, meaningOf } from "./event.ts";
 import type { OmahaApp } from "./request.ts";
 

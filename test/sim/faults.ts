@@ -253,7 +253,8 @@ export class Faults {
   #node(kind: "nodeRetired" | "nodeReplaced", say: (what: string) => void): void {
     const { api, sim, machines } = this.#world;
     const here = machines.filter(({ gone, plain }) => !gone && !plain);
-    if (here.length < 3) return;
+    // One that is about to go has no Node any more. On a last one, Pods that a budget keeps apart could not leave.
+    if (here.filter(({ name }) => api.peek("nodes", name) !== undefined).length < 3) return;
     const machine = this.#random.pick(here);
     say(machine.name);
     this.#trouble(machine, 60 * SECOND);

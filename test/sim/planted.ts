@@ -141,7 +141,7 @@ export const planted: Planted[] = [
     rule: 2,
     bug: "a manager does not notice that another leads",
     settings: { ...settings, managers: 2 },
-    plan: { length: 600_000, every: 15_000, kinds: ["freezeManager"] },
+    plan: { length: 1_800_000, every: 5000, kinds: ["freezeManager"] },
     plants: { etcd: unfenced },
   },
   {

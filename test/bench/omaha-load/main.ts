@@ -3,8 +3,8 @@
  * HTTP by hand so that most of the processor is left to who answers.
  */
 import { connect, type Socket } from "node:net";
-import { CHECK, event, IDLE, PING, requestOf } from "../omaha/requests.ts";
-import { BOOT, type Load, type Measured, machineId } from "./omaha-case.ts";
+import { CHECK, event, IDLE, PING, requestOf } from "../../omaha/requests.ts";
+import { BOOT, type Load, type Measured, machineId } from "../omaha-case.ts";
 
 /** One connection; a request at a time. */
 class Client {

@@ -1,8 +1,8 @@
 /** What answering costs at least: the same request read and the same answer written, by nothing but Node.js' own server. */
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { parseRequest } from "../../gateway/omaha/request.ts";
-import { renderResponse } from "../../gateway/omaha/response.ts";
+import { parseRequest } from "../../../gateway/omaha/request.ts";
+import { renderResponse } from "../../../gateway/omaha/response.ts";
 
 const server = createServer((request, response) => {
   const chunks: Buffer[] = [];
