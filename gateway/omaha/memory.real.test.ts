@@ -65,7 +65,7 @@ function gatewayOf(): Gateway {
   );
   const post = async (xml: string): Promise<string> => {
     const request = { method: "POST", path: "/v1/update/", body: Buffer.from(xml) };
-    return (await route.answer(request as unknown as EdgeRequest)).body;
+    return String((await route.answer(request as unknown as EdgeRequest)).body);
   };
   return { view, room, calls, post };
 }
