@@ -38,6 +38,18 @@ const DEBIAN_TREES = {
   coreutils: ["coreutils"],
   /** The process that holds a Pod's namespaces, statically linked. */
   pause: ["catatonit"],
+  /** The browser of the console's tests, without a window system, and two fonts. */
+  chromium: [
+    ...["chromium-headless-shell", "chromium-common", "fonts-dejavu-core", "fonts-inter"],
+    ...["libasound2", "libasyncns0", "libatk1.0-0", "libatspi2.0-0", "libbrotli1", "libbsd0"],
+    ...["libdav1d6", "libdbus-1-3", "libdouble-conversion3", "libdrm2", "libexpat1", "libffi8", "libflac12"],
+    ...["libfontconfig1", "libfreetype6", "libgbm1", "libglib2.0-0", "libgraphite2-3", "libharfbuzz-subset0"],
+    ...["libharfbuzz0b", "libjpeg62-turbo", "liblcms2-2", "libminizip1", "libmp3lame0", "libmpg123-0"],
+    ...["libnspr4", "libnss3", "libogg0", "libopenh264-7", "libopenjp2-7", "libopus0", "libpng16-16"],
+    ...["libpulse0", "libsndfile1", "libsqlite3-0", "libvorbis0a", "libvorbisenc2", "libwayland-server0"],
+    ...["libx11-6", "libxau6", "libxcb-randr0", "libxcb1", "libxcomposite1", "libxdamage1", "libxdmcp6"],
+    ...["libxext6", "libxfixes3", "libxi6", "libxkbcommon0", "libxnvctrl0", "libxrandr2", "libxrender1"],
+  ],
   /** A web server and a shell, statically linked. */
   busybox: ["busybox-static"],
 } as const;
