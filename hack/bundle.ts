@@ -1,6 +1,6 @@
 /**
  * Bundles the program: one file for all roles, one for the agent alone, which must stay small,
- * and one for the kubectl plugin. etcd3 reads its .proto files beside itself at run time, so they
+ * and one for the kubectl plugin; beside them the files of the console's page. etcd3 reads its .proto files beside itself at run time, so they
  * are laid where the bundle's `__dirname/../proto` points.
  *
  * Usage: node hack/bundle.ts FOLDER; or --root FOLDER for all that an image has beside its base.
@@ -9,6 +9,7 @@ import { chmod, cp, mkdir, readFile, realpath, writeFile } from "node:fs/promise
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { build } from "esbuild";
+import { buildConsole } from "../console/build.ts";
 import { billOfMaterials } from "./image/sbom.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
@@ -54,6 +55,14 @@ async function bundle(entry: string, outfile: string, format: "esm" | "cjs"): Pr
   return Object.keys(metafile.inputs);
 }
 
+/** Writes the console's page into `folder`; gives the files that went into it. */
+async function bundleConsole(folder: string): Promise<readonly string[]> {
+  await mkdir(folder, { recursive: true });
+  const { files, inputs } = await buildConsole();
+  for (const [path, bytes] of files) await writeFile(join(folder, path), bytes);
+  return inputs;
+}
+
 async function bundleAll(folder: string): Promise<void> {
   const bin = join(folder, "bin");
   await mkdir(bin, { recursive: true });
@@ -61,6 +70,7 @@ async function bundleAll(folder: string): Promise<void> {
     ...(await bundle("main.ts", join(bin, "slipway.mjs"), "esm")),
     ...(await bundleAgent(join(bin, "agent.cjs"))),
     ...(await bundlePlugin(join(bin, "kubectl-slipway.mjs"), "esm")),
+    ...(await bundleConsole(join(bin, "console/dist"))),
   ];
   await cp(join(ROOT, "node_modules/etcd3/proto"), join(folder, "proto"), { recursive: true });
   const lock = JSON.parse(await readFile(join(ROOT, "package-lock.json"), "utf8"));

@@ -13,6 +13,7 @@ interface Check {
 
 const CHECKS: readonly Check[] = [
   { name: "types", command: ["tsc"], mend: "mend the types" },
+  { name: "types of the page", command: ["tsc", "-p", "console"], mend: "mend the types" },
   {
     name: "lint",
     command: ["oxlint", "--type-aware", "--deny-warnings"],

@@ -29,7 +29,7 @@ export function readSources(root: string): SourceFile[] {
       const path = join(directory, entry.name);
       if (entry.isDirectory()) {
         if (!entry.name.startsWith(".") && entry.name !== "node_modules" && entry.name !== "dist") walk(path);
-      } else if (entry.name.endsWith(".ts")) {
+      } else if (/\.tsx?$/.test(entry.name)) {
         sources.push(parseSource(relative(root, path), readFileSync(path, "utf8")));
       }
     }
@@ -222,6 +222,9 @@ function isRim({ path, imports }: SourceFile): boolean {
   const name = path.split("/").at(-1);
   const outermost = isTest(path) || [...OUTSIDE, "ports"].includes(room(path));
   const command =
-    name === "main.ts" || name === "command.ts" || imports.some(({ target }) => target === "commander");
+    name === "main.ts" ||
+    name === "main.tsx" ||
+    name === "command.ts" ||
+    imports.some(({ target }) => target === "commander");
   return outermost || command;
 }

@@ -1,0 +1,19 @@
+/** The kubectl command behind each number that the contract gives none for. */
+
+/** As api/labels.ts has it, which would bring more than this line into the page. */
+const GROUP_LABEL = "slipway.dev/group";
+
+export const commands = {
+  group: (name: string, field: string): string =>
+    `kubectl get updategroup ${name} -o jsonpath='{.status.${field}}'`,
+  stage: (group: string, stage: string, field: "size" | "verified"): string =>
+    `kubectl get updategroup ${group} -o jsonpath='{.status.stages[?(@.name=="${stage}")].${field}}'`,
+  release: (name: string, field: "running" | "failed"): string =>
+    `kubectl get release ${name} -o jsonpath='{.status.${field}}'`,
+  machines: (group?: string): string =>
+    group === undefined ? "kubectl get nodeupdates" : `kubectl get nodeupdates -l ${GROUP_LABEL}=${group}`,
+  /** How many machines with our agent have one of `values` there. */
+  machinesWith: (field: "step" | "zone", values: readonly string[], group?: string): string =>
+    `${commands.machines(group)} --no-headers -o custom-columns=V:.status.${field} | grep -cxE '${values.join("|")}'`,
+  machineCount: (): string => "kubectl get nodeupdates --no-headers | wc -l",
+};
