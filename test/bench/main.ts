@@ -7,6 +7,7 @@ import { record } from "./record.ts";
 type Benchmark = (options: { onProgress: (line: string) => void }) => Promise<object>;
 
 const benchmarks: Record<string, () => Promise<{ run: Benchmark }>> = {
+  console: () => import("./console.ts"),
   image: () => import("./image.ts"),
   install: () => import("./install.ts"),
   locks: () => import("./locks.ts"),
