@@ -6,6 +6,7 @@
 import { spawn } from "node:child_process";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
+import { chromiumProgram } from "./browser/chromium.ts";
 import { runProjects, VITEST } from "./projects.ts";
 import { ToolError } from "./tools/cache.ts";
 import { PLANE_TOOLS, type Tool, tools } from "./tools.ts";
@@ -29,17 +30,22 @@ async function makeTools(): Promise<void> {
     process.exit(1);
   }
   // Built within a test, each would take the test's time.
-  const wanted: readonly [Tool[], string][] = [
-    [["sgdisk", "cgpt"], "disks"],
-    [["etcd-3.4", "etcdctl-3.4"], "etcd's v2 API"],
-    [["docker-registry"], "payloads in a registry"],
-    [["promtool"], "metrics and rules"],
-    [["helm"], "the chart"],
-    ...(values.long ? ([[["kube-apiserver-1.36"], "another API server"]] as [Tool[], string][]) : []),
-  ];
-  for (const [names, of] of wanted) {
-    try {
+  const made =
+    (...names: Tool[]) =>
+    async () =>
       await tools(names);
+  const wanted: (readonly [() => Promise<unknown>, string])[] = [
+    [made("sgdisk", "cgpt"), "disks"],
+    [made("etcd-3.4", "etcdctl-3.4"), "etcd's v2 API"],
+    [made("docker-registry"), "payloads in a registry"],
+    [made("promtool"), "metrics and rules"],
+    [made("helm"), "the chart"],
+    [chromiumProgram, "the console's page"],
+    ...(values.long ? [[made("kube-apiserver-1.36"), "another API server"] as const] : []),
+  ];
+  for (const [make, of] of wanted) {
+    try {
+      await make();
     } catch (error) {
       if (!(error instanceof ToolError)) throw error;
       process.stderr.write(`slipway: the tests of ${of} will fail: ${error.message}\n`);

@@ -43,6 +43,8 @@ try {
       ...options,
     });
     await signIn(page, token);
+    await page.getByRole("banner").getByText("Live").waitFor();
+    await page.getByLabel("The fleet in numbers").getByText(`${WORKERS}`).waitFor();
     await show(page, view);
     if (press !== undefined) await page.getByRole("button", { name: press }).click();
     await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))");

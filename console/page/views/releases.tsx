@@ -1,4 +1,5 @@
 /** Channels, and the releases that they may point at. */
+import type { Release } from "../../contract.ts";
 import { ChannelActions, ReleaseActions } from "../actions.tsx";
 import { useApp } from "../app-context.ts";
 import { commands } from "../commands.ts";
@@ -87,6 +88,10 @@ function Channels() {
   );
 }
 
+function newestFirst(a: Release, b: Release): number {
+  return (b.createdAt ?? "").localeCompare(a.createdAt ?? "") || byName(b.name, a.name);
+}
+
 function Releases() {
   const releases = useApp().model.releases.value;
   if (releases === undefined) return <p class="empty">Reading the releases …</p>;
@@ -95,7 +100,7 @@ function Releases() {
       <h2 id="releases">Releases</h2>
       <Table
         caption="Releases"
-        items={[...releases.values()].sort((a, b) => (b.createdAt ?? "").localeCompare(a.createdAt ?? ""))}
+        items={[...releases.values()].sort(newestFirst)}
         rowKey={({ name }) => name}
         empty="There is no Release."
         columns={[
