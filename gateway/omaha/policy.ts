@@ -107,7 +107,7 @@ export function decideCheck(
     return { reason: "NoPayload", message: `There is no payload for ${architecture}.` };
   }
   const running = /^\d+(\.\d+){0,3}/.exec(app.version)?.[0] ?? "0";
-  if (compareVersions(running, target.version) >= 0) {
+  if (app.version === target.version || compareVersions(running, target.version) >= 0) {
     return { reason: "UpToDate", message: `It runs ${app.version}; the target is ${target.version}.` };
   }
   const next = nextOf(running, way);
