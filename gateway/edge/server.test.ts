@@ -41,9 +41,13 @@ afterEach(async () => {
 const HEAD = "POST /a/b?x=1&y=%20 HTTP/1.1\r\nhost: h\r\n";
 
 it("gives a route the request as it was sent", async () => {
-  const edge = await serve(async ({ method, path, search, query, body, peer, header }) =>
-    plain(200, JSON.stringify([method, path, search, query.get("y"), body.toString(), peer, header("z")])),
-  );
+  const edge = await serve(async (request) => {
+    const { method, path, search, query, body, peer } = request;
+    return plain(
+      200,
+      JSON.stringify([method, path, search, query.get("y"), body.toString(), peer, request.header("z")]),
+    );
+  });
   const { said } = dial(
     edge,
     `${HEAD}z: 1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n3\r\n ho\r\n0\r\n\r\n`,

@@ -216,11 +216,6 @@ interface Arrived {
 class Asked implements EdgeRequest {
   readonly #arrived: Arrived;
   #gone: AbortSignal | undefined;
-  /** A property, so that a route may take it out of the request by name, as all else. */
-  readonly header = (name: string): string | undefined => {
-    const value = this.#arrived.request.headers[name];
-    return Array.isArray(value) ? value[0] : value;
-  };
 
   constructor(arrived: Arrived) {
     this.#arrived = arrived;
@@ -259,6 +254,11 @@ class Asked implements EdgeRequest {
       this.#gone = AbortSignal.any([gone.signal, stopping]);
     }
     return this.#gone;
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#arrived.request.headers[name];
+    return Array.isArray(value) ? value[0] : value;
   }
 }
 

@@ -121,7 +121,7 @@ export function decideCheck(
     return { reason: "NoPayload", message: `There is no payload for ${architecture}.` };
   }
   const running = /^\d+(\.\d+){0,3}/.exec(app.version)?.[0] ?? "0";
-  const order = compareVersions(running, target.version);
+  const order = app.version === target.version ? 0 : compareVersions(running, target.version);
   if (order === 0 || (order > 0 && offer.downgrade !== true)) {
     const older = order === 0 ? "" : ", which is older: spec.machines.downgrade would let it go back";
     return {
