@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type BrowserContext, chromium } from "playwright-core";
+import { removeAtExit } from "../plane/process.ts";
 import { ToolError } from "../tools/cache.ts";
 import { debianTree } from "../tools/tree.ts";
 
@@ -51,7 +52,11 @@ export async function chromiumProgram(): Promise<Program> {
 export async function startBrowser(): Promise<Browser> {
   const { path, env, fonts } = await chromiumProgram();
   const home = mkdtempSync(join(tmpdir(), "slipway-browser-"));
-  const remove = (): void => rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+  const cleanup = removeAtExit(home);
+  const remove = (): void => {
+    rmSync(home, { recursive: true, force: true, maxRetries: 5 });
+    cleanup.forget();
+  };
   const own = { ...env, HOME: home, XDG_CONFIG_HOME: home, XDG_CACHE_HOME: home };
   const fontsFile = fonts === undefined ? {} : { FONTCONFIG_FILE: writeFonts(home, fonts) };
   try {

@@ -2,9 +2,8 @@
  * A gateway that serves the console, over a control plane and an etcd of its own: other tests count the same objects.
  * Two people may sign in: `operator`, who may do everything that the page offers, and `viewer`, who may only read.
  */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { extname, join } from "node:path";
+import { rmSync } from "node:fs";
+import { extname } from "node:path";
 import { buildConsole } from "../../console/build.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
@@ -12,7 +11,8 @@ import type { ConsoleSettings } from "../../gateway/console/console.ts";
 import type { PageFiles } from "../../gateway/console/files.ts";
 import { type Gateway, startGateway } from "../../gateway/gateway.ts";
 import { startEtcd } from "../../hack/plane/etcd.ts";
-import { type Plane, startPlane } from "../../hack/plane/plane.ts";
+import { type Plane, startPlane, temporaryDirectory } from "../../hack/plane/plane.ts";
+import { removeAtExit } from "../../hack/plane/process.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { systemRandom } from "../../ports/random.ts";
@@ -97,7 +97,8 @@ export async function serveConsole(
   options: ServeOptions = {},
 ): Promise<ConsoleServer> {
   const files = await pageFiles();
-  const directory = mkdtempSync(join(tmpdir(), "slipway-served-"));
+  const directory = temporaryDirectory("served");
+  const cleanup = removeAtExit(directory);
   const [forAgents, forPeople] = [clientOf(plane), clientOf(plane)];
   const etcd = connectEtcd({ endpoints, ...ports });
   const start = async (port: number): Promise<Gateway> =>
@@ -128,6 +129,7 @@ export async function serveConsole(
       await gateway.stop();
       await Promise.all([forAgents.close(), forPeople.close(), etcd.close()]);
       rmSync(directory, { recursive: true, force: true });
+      cleanup.forget();
     },
   };
 }
