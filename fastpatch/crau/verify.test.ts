@@ -1,6 +1,7 @@
 import { createHash, generateKeyPairSync, type KeyObject } from "node:crypto";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { FUZZ } from "../../test/damaged.ts";
 import {
   bytes,
   number,
@@ -215,9 +216,6 @@ function swap(data: Buffer, from: number, to: number): Buffer {
   copy[copy.indexOf(from, 2)] = to;
   return copy;
 }
-
-/** Inputs of the fuzzer: FUZZ takes a count for more. */
-const FUZZ = Number(process.env.FUZZ ?? 100_000);
 
 it(`answers each of ${FUZZ} damaged payloads with a verdict or a code`, async () => {
   const corpus = [write(), write({ format: 2 }), write({ kernel: Buffer.from("k") })];

@@ -1,5 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { damaged, FUZZ } from "../../test/damaged.ts";
 import { CHECK, event, FLATCAR, IDLE, PING, requestOf } from "../../test/omaha/requests.ts";
 import { meaningOf } from "./event.ts";
 import { OmahaError, parseRequest } from "./request.ts";
@@ -126,8 +127,6 @@ describe("what an event means", () => {
   });
 });
 
-/** Inputs of the fuzzer: FUZZ takes a count for more. */
-const FUZZ = Number(process.env.FUZZ ?? 100_000);
 const corpus = [
   requestOf(),
   requestOf({ oem: '"openstack"' }),
@@ -153,17 +152,8 @@ it(`answers each of ${FUZZ} damaged requests with a request or an OmahaError`, (
     "app",
     "</request>",
   ];
-  const damage = fc.record({
-    of: fc.nat({ max: corpus.length - 1 }),
-    cuts: fc.array(
-      fc.record({ at: fc.nat({ max: 900 }), drop: fc.nat({ max: 40 }), put: fc.constantFrom("", ...pieces) }),
-      { maxLength: 4 },
-    ),
-  });
   fc.assert(
-    fc.property(damage, ({ of, cuts }) => {
-      let xml = corpus[of] ?? "";
-      for (const { at, drop, put } of cuts) xml = xml.slice(0, at) + put + xml.slice(at + drop);
+    fc.property(damaged(corpus, pieces), (xml) => {
       try {
         const { apps } = parse(xml);
         return apps.length > 0 && apps.length <= 16 && apps.every(({ alias }) => alias.length <= 256);

@@ -1,6 +1,7 @@
 /** Requests as clients send them, and as nobody should. */
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { FUZZ } from "../../test/damaged.ts";
 import { V2Error } from "./errors.ts";
 import { type Ask, cleanPath, eventText, goJson, type KeyRequest, parseRequest } from "./wire.ts";
 
@@ -89,9 +90,6 @@ it("writes JSON as Go does", () => {
     `{"action":"set","node":{"key":"/a","value":"","expiration":"2027-01-15T08:00:00.12Z","ttl":1,"modifiedIndex":2,"createdIndex":1}}\n`,
   );
 });
-
-/** Inputs of the fuzzer: FUZZ takes a count for more. */
-const FUZZ = Number(process.env.FUZZ ?? 100_000);
 
 it(`answers each of ${FUZZ} requests with what is asked or a V2Error`, () => {
   const names = [

@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { parseRequest } from "../../gateway/omaha/request.ts";
 import { renderResponse } from "../../gateway/omaha/response.ts";
+import { damaged, FUZZ } from "../../test/damaged.ts";
 import { AnswerError, readAnswer } from "./answer.ts";
 import { renderAsk } from "./ask.ts";
 
@@ -121,9 +122,6 @@ it("an ask is known as a server's that follows, without ping and events", () => 
   });
 });
 
-/** Inputs of the fuzzer: FUZZ takes a count for more. */
-const FUZZ = Number(process.env.FUZZ ?? 100_000);
-
 it(`reads each of ${FUZZ} damaged answers, or says what is wrong`, () => {
   const corpus = [nebraska(), nebraska(oem), `<response><app/></response>`];
   const pieces = [
@@ -142,21 +140,8 @@ it(`reads each of ${FUZZ} damaged answers, or says what is wrong`, () => {
     "ok",
     "</response>",
   ];
-  const damage = fc.record({
-    of: fc.nat({ max: corpus.length - 1 }),
-    cuts: fc.array(
-      fc.record({
-        at: fc.nat({ max: 1200 }),
-        drop: fc.nat({ max: 40 }),
-        put: fc.constantFrom("", ...pieces),
-      }),
-      { maxLength: 4 },
-    ),
-  });
   fc.assert(
-    fc.property(damage, ({ of, cuts }) => {
-      let xml = corpus[of] ?? "";
-      for (const { at, drop, put } of cuts) xml = xml.slice(0, at) + put + xml.slice(at + drop);
+    fc.property(damaged(corpus, pieces), (xml) => {
       try {
         const reply = readAnswer(xml);
         return (
