@@ -18,7 +18,7 @@ export interface ObjectMeta {
   annotations?: Record<string, string>;
   finalizers?: string[];
   /** Only of an object that was got by itself. */
-  managedFields?: { manager?: string; operation?: string }[];
+  managedFields?: { manager?: string; operation?: string; fieldsV1?: Record<string, unknown> }[];
   ownerReferences?: {
     apiVersion: string;
     kind: string;

@@ -5,16 +5,13 @@ import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import { NODES, type Node } from "../runtime/core.ts";
-import { applyUndeclared, FieldOwned } from "../runtime/field-owners.ts";
+import { applyUndeclared, FieldOwned, KUBECTL_SLIPWAY } from "../runtime/field-owners.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
 import { Failure, type Io } from "./io.ts";
 import { say, stealMachine } from "./machines.ts";
 import { oneLine, setHold } from "./node.ts";
 import { stealSlot } from "./steal.ts";
 import { annotate, find, need } from "./write.ts";
-
-/** As the plugin is known to the API server where it applies. */
-const FIELD_MANAGER = "kubectl-slipway";
 
 type LockFlags = GlobalFlags & { reason: string; yes?: boolean };
 
@@ -96,8 +93,7 @@ async function setMax(
   const about = { apiVersion, kind, metadata: { name, ...(uid === undefined ? {} : { uid }) } };
   const object = { ...about, spec: { maxUnavailable: max } };
   try {
-    if (force) await client.apply(updateGroup, object, { fieldManager: FIELD_MANAGER, force });
-    else await applyUndeclared(client, updateGroup, group, object, FIELD_MANAGER);
+    await applyUndeclared(client, updateGroup, object, { fieldManager: KUBECTL_SLIPWAY, force });
   } catch (error) {
     if (!(error instanceof FieldOwned)) throw error;
     throw new Failure(

@@ -1,7 +1,10 @@
-/** Server-side apply that leaves alone what somebody else declares. */
+/**
+ * Who owns a field of an object, and whether that stands for a declaration (GitOps, an applied file), which would be set
+ * back and so is nobody else's to change, or for what was done once: by hand, at a door of ours, or by a default.
+ */
 import type { Resource } from "../api/kind.ts";
 import type { KubeObject } from "../api/meta.ts";
-import { isApiError, type KubeClient } from "./client.ts";
+import { type ApplyOptions, isApiError, type KubeClient } from "./client.ts";
 
 /** Another manager declares the field: it would be set back. */
 export class FieldOwned extends Error {
@@ -23,35 +26,53 @@ interface Owner {
   field: string;
 }
 
-/** Managers whose fields stand for no declaration that would be applied again: what somebody did once by hand. */
-const BY_HAND = ["kubectl-create", "kubectl-edit", "kubectl-patch", "kubectl-replace", "kubectl-slipway"];
+/** Field manager of the plugin. */
+export const KUBECTL_SLIPWAY = "kubectl-slipway";
+/** Of writes through CoreUpdate's API: this, or this and a dash and the set of fields. */
+export const UPDATESERVICECTL = "updateservicectl";
+/** Of `locksmithctl set-max`, likewise. */
+export const LOCKSMITH = "locksmith";
+/** Of the console, and of controllers that fill in what nobody set. */
+const SLIPWAY = "slipway";
+
+const KUBECTL = ["create", "edit", "patch", "replace", "annotate", "label"].map((verb) => `kubectl-${verb}`);
+const BY_HAND: readonly string[] = [...KUBECTL, KUBECTL_SLIPWAY];
+const DOORS = [SLIPWAY, UPDATESERVICECTL, LOCKSMITH];
+
 /** What `kubectl apply`, and GitOps that does as it does, declared last. */
 const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration";
 
 /**
- * Applies the fields that `object` names, to the object that was read as `stored`. Fields that others have without
- * declaring them are taken. Throws `FieldOwned`, and `ApiError`.
+ * Server-side apply of the fields that `object` names. Those that others have without declaring them are taken, and
+ * with `force` all. Throws `FieldOwned`, and `ApiError`.
  */
-export async function applyUndeclared(
-  client: Pick<KubeClient, "apply">,
+export async function applyUndeclared<T extends KubeObject>(
+  client: Pick<KubeClient, "get" | "apply">,
   resource: Resource,
-  stored: KubeObject,
   object: KubeObject,
-  fieldManager: string,
-): Promise<void> {
+  options: ApplyOptions,
+): Promise<T> {
   try {
-    await client.apply(resource, object, { fieldManager });
+    return (await client.apply(resource, object, options)) as T;
   } catch (error) {
-    const owners = ownersOf(error);
+    const owners = ownersIn(error);
     if (owners.length === 0) throw error;
+    const stored = await client.get<KubeObject>(resource, object.metadata);
     const declared = owners.find((owner) => isDeclared(stored, owner));
     if (declared !== undefined) throw new FieldOwned(declared, error);
-    await client.apply(resource, object, { fieldManager, force: true });
+    return (await client.apply(resource, object, { ...options, force: true })) as T;
   }
 }
 
+/** Managers that declare `field`, or a part of it, of an object that was got by itself. */
+export function declarersOf(object: KubeObject, field: string): string[] {
+  return (object.metadata.managedFields ?? []).flatMap(({ manager: owner = "", fieldsV1 }) =>
+    names(fieldsV1, field, "f:") && isDeclared(object, { owner, field }) ? [owner] : [],
+  );
+}
+
 /** Of a refused apply (apimachinery, `NewApplyConflict`). */
-function ownersOf(error: unknown): Owner[] {
+function ownersIn(error: unknown): Owner[] {
   if (!isApiError(error, "Conflict")) return [];
   return error.causes.flatMap((cause) => {
     const [, field, owner] = /^(\S+): conflict with "([^"]*)"/.exec(cause) ?? [];
@@ -59,27 +80,38 @@ function ownersOf(error: unknown): Owner[] {
   });
 }
 
-/** The API server gives a field that has a default to whoever made the object, though its manifest does not name it. */
-function isDeclared(
-  { metadata: { annotations, managedFields } }: KubeObject,
-  { owner, field }: Owner,
-): boolean {
+function isDeclared({ metadata }: KubeObject, { owner, field }: Owner): boolean {
   if (BY_HAND.includes(owner)) return false;
-  const last = annotations?.[LAST_APPLIED];
-  const applies = managedFields?.some(({ manager, operation }) => manager === owner && operation === "Apply");
-  return last === undefined || applies !== false || names(last, field.split("."));
+  if (DOORS.some((door) => owner === door || owner.startsWith(`${door}-`))) return false;
+  const entries = (metadata.managedFields ?? []).filter(({ manager }) => manager === owner);
+  if (entries.some(({ operation }) => operation === "Apply")) return true;
+  // Whoever makes an object by another way owns the defaults of the fields that its manifest does not name.
+  const last = metadata.annotations?.[LAST_APPLIED];
+  const lastIsIts = entries.some(({ fieldsV1 }) =>
+    names(fieldsV1, `metadata.annotations.${LAST_APPLIED}`, "f:"),
+  );
+  return last === undefined || !lastIsIts || appliedNames(last, field);
 }
 
-function names(text: string, path: readonly string[]): boolean {
-  let at: unknown;
+/** What can't be read may name anything. */
+function appliedNames(text: string, field: string): boolean {
   try {
-    at = JSON.parse(text);
+    return names(JSON.parse(text), field);
   } catch {
     return true;
   }
-  for (const part of path) {
-    if (typeof at !== "object" || at === null || !Object.hasOwn(at, part)) return false;
-    at = (at as Record<string, unknown>)[part];
-  }
-  return true;
+}
+
+/**
+ * Whether `tree` has the field; each of its keys has `prefix`. In a path keys may have dots themselves, as annotations
+ * have; of a list only the whole is looked for.
+ */
+function names(tree: unknown, path: string, prefix = ""): boolean {
+  if (typeof tree !== "object" || tree === null) return false;
+  return Object.entries(tree).some(([prefixed, inner]) => {
+    if (!prefixed.startsWith(prefix)) return false;
+    const key = prefixed.slice(prefix.length);
+    if (path === key || path.startsWith(`${key}[`)) return true;
+    return path.startsWith(`${key}.`) && names(inner, path.slice(key.length + 1), prefix);
+  });
 }

@@ -16,7 +16,7 @@ import {
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { OmahaPackage, ReleaseVersion, release as releaseKind } from "../../api/release.ts";
 import { updateGroup as groupKind, type UpdateGroup } from "../../api/update-group.ts";
-import { UPDATESERVICECTL } from "../objects/write.ts";
+import { UPDATESERVICECTL } from "../../runtime/field-owners.ts";
 import {
   appOfChannel,
   type Catalogue,

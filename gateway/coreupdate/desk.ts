@@ -99,7 +99,12 @@ export class Desk {
 
   /** Changes `live`; before the first write it is known that nobody else declares what any of them changes. */
   async change<T extends KubeObject>(person: Person, live: T, changes: readonly Change[]): Promise<T> {
-    for (const { object } of changes) demandFields(live, Object.keys(object.spec ?? {}));
+    for (const { object } of changes) {
+      demandFields(live, [
+        ...Object.keys(object.spec ?? {}).map((field) => `spec.${field}`),
+        ...Object.keys(object.metadata.annotations ?? {}).map((key) => `metadata.annotations.${key}`),
+      ]);
+    }
     return (await this.make<T>(person, changes)) ?? live;
   }
 

@@ -1,53 +1,31 @@
 /** Who declared an object: what GitOps or a file would apply again is not changed or deleted behind its back. */
-import * as z from "zod";
 import type { KubeObject } from "../../api/meta.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
-import { isByHand } from "../objects/write.ts";
+import { declarersOf } from "../../runtime/field-owners.ts";
 import { Problem } from "./problem.ts";
 import { foreignStages } from "./rollout.ts";
 
-const Entries = z.array(
-  z.object({
-    manager: z.string().default(""),
-    subresource: z.string().default(""),
-    fieldsV1: z.record(z.string(), z.unknown()).default({}),
-  }),
-);
-
-/** Managers with a declaration of the spec, or of one field of it. */
-export function declarersOf({ metadata }: KubeObject, field?: string): string[] {
-  const entries = Entries.safeParse((metadata as { managedFields?: unknown }).managedFields).data ?? [];
-  return entries
-    .filter(({ subresource, fieldsV1 }) => {
-      const spec = fieldsV1["f:spec"];
-      if (subresource !== "" || typeof spec !== "object" || spec === null) return false;
-      return field === undefined || `f:${field}` in spec;
-    })
-    .map(({ manager }) => manager)
-    .filter((manager) => !isByHand(manager));
-}
-
 /** Throws `Problem` 409 where somebody else declares the object. */
 export function demandDeletable(object: KubeObject): void {
-  const [owner] = declarersOf(object);
+  const [owner] = declarersOf(object, "spec");
   if (owner === undefined) return;
   const { kind, metadata } = object;
   throw new Problem(409, `${kind} ${metadata.name} belongs to ${owner}: delete it there.`);
 }
 
-/** Throws `Problem` 409 where somebody else declares one of these fields of the spec. */
+/** Throws `Problem` 409 where somebody else declares one of these fields, such as `spec.paused`. */
 export function demandFields(object: KubeObject, fields: readonly string[]): void {
   for (const field of fields) {
     const [owner] = declarersOf(object, field);
     if (owner === undefined) continue;
     const { kind, metadata } = object;
-    throw new Problem(409, `spec.${field} of ${kind} ${metadata.name} belongs to ${owner}: change it there.`);
+    throw new Problem(409, `${field} of ${kind} ${metadata.name} belongs to ${owner}: change it there.`);
   }
 }
 
 /** Throws `Problem` 409 where the stages of a group are not those that CoreUpdate's API made: to them none is added. */
 export function demandStages(group: UpdateGroup): void {
-  demandFields(group, ["stages"]);
+  demandFields(group, ["spec.stages"]);
   const { name } = group.metadata;
   const others = foreignStages(group);
   if (others.length === 0) return;

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { updateGroup } from "../../api/update-group.ts";
 import { ports } from "../../runtime/test-namespace.ts";
+import { applyFile } from "../../test/apply-file.ts";
 import { refusal, UpdateServiceRoom, WAIT } from "../../test/coreupdate/service.ts";
 import { Rollout } from "../../test/coreupdate/wire.ts";
 
@@ -136,6 +137,30 @@ describe("what GitOps declares", () => {
     expect(await room.alice.groupChange(room.app, id, { label: "From Git" })).toMatchObject({
       label: "From Git",
     });
+  });
+
+  test("and what a file that is applied does not name, is anybody's", async () => {
+    const spec = { channel: room.own("stable"), windows: "Always", machines: {} };
+    for (const [title, more, answered] of [
+      ["file", {}, "done"],
+      ["named", { paused: false }, "409 spec.paused of UpdateGroup"],
+    ] as const) {
+      const id = room.own(title);
+      room.remember(updateGroup, id);
+      const selector = { nodeSelector: { matchLabels: { file: id } } };
+      const kind = { apiVersion: API_VERSION, kind: "UpdateGroup" };
+      await applyFile({ ...kind, metadata: { name: id }, spec: { ...spec, ...selector, ...more } });
+      const there = async () => (await room.alice.groupList(room.app)).items.some((one) => one.id === id);
+      await expect.poll(there, WAIT).toBe(true);
+      if (answered === "done") {
+        expect(await room.alice.groupPause(room.app, id)).toMatchObject({ updatesPaused: true });
+        expect(await room.alice.groupPercent(room.app, id, 50)).toMatchObject({ updatePercent: 50 });
+      } else expect(await refusal(room.alice.groupPause(room.app, id))).toContain(answered);
+      expect((await room.groupNow(id)).spec.paused).toBe(answered === "done");
+      expect(await refusal(room.alice.groupDelete(room.app, id))).toContain(
+        "belongs to kubectl-client-side-apply: delete it there",
+      );
+    }
   });
 
   test("stages that somebody made by hand are not overwritten", async () => {

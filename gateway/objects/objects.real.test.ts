@@ -1,7 +1,7 @@
 /** The view and the writes of our objects, on a real API server with RBAC. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { RESUME_ANNOTATION } from "../../api/labels.ts";
-import { API_VERSION } from "../../api/meta.ts";
+import { RESUME_ANNOTATION, TITLE_ANNOTATION } from "../../api/labels.ts";
+import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
 import { startFaultProxy } from "../../hack/plane/fault-proxy.ts";
 import { silentLogger } from "../../ports/log.ts";
@@ -9,6 +9,7 @@ import type { Person } from "../../runtime/access.ts";
 import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
 import { createRestClient, type RestClient } from "../../runtime/rest-client.ts";
 import { ports, RealNamespace } from "../../runtime/test-namespace.ts";
+import { applyFile } from "../../test/apply-file.ts";
 import { AccessReviewer } from "./review.ts";
 import { ObjectView } from "./view.ts";
 import { ObjectWriter, type WriteError } from "./write.ts";
@@ -53,8 +54,8 @@ afterAll(async () => {
   await here.close();
 });
 
-/** A group as somebody's field manager declares it. */
-async function declare(manager: string, spec: object = {}): Promise<UpdateGroup> {
+/** A group that nobody made yet. */
+function manifest(spec: object, annotations: Record<string, string> = {}): KubeObject {
   const name = `objects-${named.length}-${here.name}`;
   named.push(name);
   const whole = {
@@ -63,9 +64,18 @@ async function declare(manager: string, spec: object = {}): Promise<UpdateGroup>
     nodeSelector: { matchLabels: { a: name } },
     ...spec,
   };
-  const object = { apiVersion: API_VERSION, kind: "UpdateGroup", metadata: { name }, spec: whole };
-  return await here.admin.apply<UpdateGroup>(updateGroup, object as never, { fieldManager: manager });
+  return {
+    ...{ apiVersion: API_VERSION, kind: "UpdateGroup", metadata: { name, annotations } },
+    ...{ spec: whole },
+  };
 }
+
+/** A group as somebody's field manager declares it. */
+async function declare(manager: string, spec: object = {}): Promise<UpdateGroup> {
+  return await here.admin.apply<UpdateGroup>(updateGroup, manifest(spec) as never, { fieldManager: manager });
+}
+
+const read = ({ metadata }: KubeObject) => here.admin.get<UpdateGroup>(updateGroup, metadata);
 
 function pausing({ metadata: { name, uid } }: UpdateGroup, paused: boolean): UpdateGroup {
   const metadata = { name, ...(uid === undefined ? {} : { uid }) };
@@ -102,11 +112,56 @@ describe("writes", () => {
   });
 
   test("what somebody wrote by hand, or at another door, is no declaration", async () => {
-    for (const manager of ["kubectl-edit", "slipway-locksmith"]) {
+    for (const manager of [
+      "kubectl-edit",
+      "slipway-console-paused",
+      "locksmith-paused",
+      "updateservicectl-paused",
+    ]) {
       const group = await declare(manager, { paused: true });
       const stored = await writer.apply<UpdateGroup>(alice, updateGroup, pausing(group, false), AS);
       expect(stored.spec.paused).toBe(false);
     }
+  });
+
+  test("of an applied file what it names is refused, and what the API server added by default is not", async () => {
+    const others = { stages: [{ name: "canary", count: 1 }] };
+    const file = manifest(others, { [TITLE_ANNOTATION]: "Mine" });
+    await applyFile(file);
+    await writer.apply(alice, updateGroup, pausing(await read(file), true), AS);
+    await applyFile(file);
+    expect((await read(file)).spec.paused).toBe(true);
+    const naming = manifest({ ...others, paused: false }, { [TITLE_ANNOTATION]: "Mine" });
+    await applyFile(naming);
+    const named = await read(naming);
+    const { apiVersion, kind, metadata } = pausing(named, true);
+    for (const [field, object] of [
+      ["spec.paused", pausing(named, true)],
+      [
+        'spec.stages[name="canary"].count',
+        { apiVersion, kind, metadata, ...{ spec: { stages: [{ name: "canary", count: 2 }] } } },
+      ],
+      [
+        `metadata.annotations.${TITLE_ANNOTATION}`,
+        { apiVersion, kind, metadata: { ...metadata, annotations: { [TITLE_ANNOTATION]: "Yours" } } },
+      ],
+    ] as const) {
+      await expect(writer.apply(alice, updateGroup, object, AS)).rejects.toMatchObject({
+        ...{ kind: "Owned", owner: "kubectl-client-side-apply", field },
+      });
+    }
+    expect((await read(named)).spec).toEqual(named.spec);
+  });
+
+  test("what another tool wrote is its own, though no file that is applied names it", async () => {
+    const file = manifest({});
+    await applyFile(file);
+    const group = await read(file);
+    const patch = { type: "merge", body: { spec: { paused: true } } } as const;
+    await here.admin.patch(updateGroup, group.metadata, patch, { fieldManager: "night-watch" });
+    await expect(writer.apply(alice, updateGroup, pausing(group, false), AS)).rejects.toMatchObject({
+      ...{ kind: "Owned", owner: "night-watch" },
+    });
   });
 
   test("nothing is made by a write that means an object, nor by one who may not create", async () => {

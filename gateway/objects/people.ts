@@ -9,7 +9,7 @@ import { ObjectWriter } from "./write.ts";
 
 export interface PeopleOptions {
   /** Not the one of TokenReviews for agents: people must not take their turn. */
-  client: Pick<RestClient, "apply" | "patch" | "watches" | "access">;
+  client: Pick<RestClient, "get" | "apply" | "patch" | "watches" | "access">;
   clock: Clock;
   random: Random;
   log: Logger;

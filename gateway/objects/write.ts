@@ -1,13 +1,14 @@
 /**
  * Writes of our objects in a person's name. RBAC decides: the API server is asked whether that person may, and then the
- * gateway writes by its own credentials, under a field manager that says which door was used. Nothing is taken from
- * another manager (GitOps, an applied file) unless the person says so.
+ * gateway writes by its own credentials, under a field manager that says which door was used. Nothing that another manager
+ * declares (GitOps, an applied file) is taken from it unless the person says so.
  */
 import type { Resource } from "../../api/kind.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { AccessQuestion, Person } from "../../runtime/access.ts";
-import { ApiError, isApiError, type KubeClient } from "../../runtime/client.ts";
+import { ApiError, type KubeClient } from "../../runtime/client.ts";
+import { applyUndeclared, FieldOwned } from "../../runtime/field-owners.ts";
 import type { AccessReviewer } from "./review.ts";
 
 export type WriteErrorKind = "Forbidden" | "NotFound" | "Invalid" | "Owned" | "Conflict" | "Unavailable";
@@ -45,23 +46,6 @@ export class WriteError extends Error {
   }
 }
 
-/**
- * Managers whose fields a person's write takes over: what somebody did once by hand, or at another door of ours. Any
- * other manager stands for a declaration that would be applied again.
- */
-const BY_HAND = [
-  "kubectl-create",
-  "kubectl-edit",
-  "kubectl-patch",
-  "kubectl-replace",
-  "kubectl-annotate",
-  "kubectl-label",
-  "kubectl-slipway",
-];
-const OURS = "slipway-";
-/** Of writes through CoreUpdate's API: this, or this and a dash and the set of fields. */
-export const UPDATESERVICECTL = "updateservicectl";
-
 export interface ApplyAs {
   /**
    * Server-side apply removes what this manager owned and the object doesn't name: take one manager for each set of
@@ -83,7 +67,7 @@ export interface PatchAs {
 }
 
 export interface ObjectWriterOptions {
-  client: Pick<KubeClient, "apply" | "patch">;
+  client: Pick<KubeClient, "get" | "apply" | "patch">;
   reviewer: Pick<AccessReviewer, "allows">;
   log: Logger;
 }
@@ -122,20 +106,11 @@ export class ObjectWriter {
     const { name, uid } = object.metadata;
     await this.demand({ person, verb: "patch", resource, name });
     if (uid === undefined) await this.demand({ person, verb: "create", resource, name });
-    const { client } = this.#options;
-    const apply = (take: boolean): Promise<KubeObject> =>
-      client.apply(resource, object, { fieldManager, force: take });
     try {
-      let stored: KubeObject;
-      try {
-        stored = await apply(force);
-      } catch (error) {
-        const owners = ownersIn(error);
-        if (owners.length === 0 || !owners.every(({ owner }) => isByHand(owner))) throw error;
-        stored = await apply(true);
-      }
+      const as = { fieldManager, force };
+      const stored = await applyUndeclared<T>(this.#options.client, resource, object, as);
       this.#tell(person, resource, name, fieldManager);
-      return stored as T;
+      return stored;
     } catch (error) {
       throw refusal(error, resource, name);
     }
@@ -193,32 +168,18 @@ export class ObjectWriter {
   }
 }
 
-/** Whether a field manager stands for what somebody did once, and not for a declaration. */
-export function isByHand(owner: string): boolean {
-  return owner.startsWith(OURS) || owner.startsWith(UPDATESERVICECTL) || BY_HAND.includes(owner);
-}
-
-/** Who owns which field of a refused apply (apimachinery, `NewApplyConflict`). */
-function ownersIn(error: unknown): { owner: string; field: string }[] {
-  if (!isApiError(error, "Conflict")) return [];
-  return error.causes.flatMap((cause) => {
-    const [, field, owner] = /^(\S+): conflict with "([^"]*)"/.exec(cause) ?? [];
-    return field === undefined || owner === undefined ? [] : [{ owner, field: field.replace(/^\./, "") }];
-  });
-}
-
 function refusal(error: unknown, resource: Resource, name: string): WriteError {
   if (error instanceof WriteError) return error;
-  if (!(error instanceof ApiError)) throw error;
-  const [owned] = ownersIn(error).filter(({ owner }) => !isByHand(owner));
-  if (owned !== undefined) {
+  if (error instanceof FieldOwned) {
+    const { owner, field } = error;
     return new WriteError(
       "Owned",
-      `${owned.field} of ${resource.kind} ${name} belongs to ${owned.owner}: change it there, or take it over, and it may be set back.`,
-      owned,
+      `${field} of ${resource.kind} ${name} belongs to ${owner}: change it there, or take it over, and it may be set back.`,
+      { owner, field },
       error,
     );
   }
+  if (!(error instanceof ApiError)) throw error;
   switch (error.kind) {
     case "NotFound":
       return new WriteError("NotFound", `There is no ${resource.kind} ${name}.`, undefined, error);

@@ -1,15 +1,13 @@
 /** locksmith's set-max against a real API server, whose field managers decide who owns a limit. */
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, beforeEach, expect, inject, it } from "vitest";
 import { API_VERSION } from "../../api/meta.ts";
 import { type UpdateGroup, UpdateGroupSpec, updateGroup } from "../../api/update-group.ts";
-import { tool } from "../../hack/tools.ts";
 import { systemClock as clock } from "../../ports/clock.ts";
 import { silentLogger as log } from "../../ports/log.ts";
 import { systemRandom as random } from "../../ports/random.ts";
 import { loadKubeConfig } from "../../runtime/kubeconfig.ts";
 import { createRestClient, type RestClient } from "../../runtime/rest-client.ts";
+import { applyFile } from "../../test/apply-file.ts";
 import type { SetMax } from "./semaphore.ts";
 import { setMaxBy } from "./set-max.ts";
 
@@ -67,11 +65,7 @@ it("takes what kubectl apply made by default, and not what it declares", async (
     [{ maxUnavailable: 4 }, expect.stringContaining("belongs to kubectl-client-side-apply")],
   ] as const) {
     await client.delete(updateGroup, { name });
-    await promisify(execFile)("bash", [
-      "-c",
-      `echo "$1" | "$2" --kubeconfig "$3" apply -f -`,
-      ...["apply", JSON.stringify(manifest(declared)), await tool("kubectl"), inject("kubeconfig")],
-    ]);
+    await applyFile(manifest(declared));
     expect(await setMax(name, 2)).toEqual(said);
   }
 });

@@ -6,12 +6,12 @@ import type { KubeObject } from "../../api/meta.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
 import type { Logger } from "../../ports/log.ts";
 import { ApiError, type KubeClient } from "../../runtime/client.ts";
-import { applyUndeclared, FieldOwned } from "../../runtime/field-owners.ts";
+import { applyUndeclared, FieldOwned, LOCKSMITH } from "../../runtime/field-owners.ts";
 import type { SetMax } from "./semaphore.ts";
 
 /** Server-side apply removes what its manager does not name again, so the pause has one of its own. */
-const MAX_MANAGER = "locksmith";
-const PAUSE_MANAGER = "locksmith-paused";
+const MAX_MANAGER = LOCKSMITH;
+const PAUSE_MANAGER = `${LOCKSMITH}-paused`;
 
 export interface SetMaxOptions {
   client: Pick<KubeClient, "get" | "apply">;
@@ -69,7 +69,7 @@ async function apply(
   const { apiVersion, kind, metadata } = group;
   const { name, uid } = metadata;
   const object = { apiVersion, kind, metadata: { name, ...(uid === undefined ? {} : { uid }) }, spec };
-  await applyUndeclared(client, updateGroup, group, object, fieldManager);
+  await applyUndeclared(client, updateGroup, object, { fieldManager });
 }
 
 /** Clients print it. */

@@ -27,11 +27,12 @@ test("an operator promotes, watches, pauses, resumes, and is told why it halted,
   const { cluster } = day;
   server = await serveConsole(cluster.plane, cluster.etcd.endpoints);
   await cluster.apply((await cluster.foundry.release("1.0.0")).manifest);
-  // What a person made, and not a file that is applied again: nobody minds when the page changes it.
   const group = updateGroup(cluster.servicePort);
   const quick = { windows: "Always", maxUnavailable: 2, stages: [{ name: "canary", count: 1 }] };
-  const made = [{ ...group, spec: { ...group.spec, ...quick } }, channel("harbor-1.0.0")];
-  await cluster.plane.kubectl(["create", "-f", "-"], made.map((one) => JSON.stringify(one)).join("\n---\n"));
+  // The file does not name what the page changes later: the group's pause is its own.
+  await cluster.apply({ ...group, spec: { ...group.spec, ...quick } });
+  // The channel's release is what is promoted: no file may declare it.
+  await cluster.plane.kubectl(["create", "-f", "-"], JSON.stringify(channel("harbor-1.0.0")));
   await day.waitUntilDone("1.0.0");
   const good = await cluster.foundry.release("1.1.0");
   const bad = await cluster.foundry.release("1.2.0", "service");
