@@ -7,9 +7,7 @@ import { GenerateUuidResp } from "../../test/coreupdate/wire.ts";
 
 let room: UpdateServiceRoom;
 beforeAll(async () => {
-  room = await UpdateServiceRoom.open();
-  await room.pack("1.0.0", "1.2.0");
-  await room.follow("stable", "1.2.0");
+  room = await UpdateServiceRoom.open("1.0.0", "1.2.0");
 });
 afterAll(() => room?.close());
 

@@ -9,9 +9,7 @@ import { OmahaMachine } from "../../test/omaha/machine.ts";
 
 let room: UpdateServiceRoom;
 beforeAll(async () => {
-  room = await UpdateServiceRoom.open();
-  await room.pack("1.0.0", "1.2.0");
-  await room.follow("stable", "1.2.0");
+  room = await UpdateServiceRoom.open("1.0.0", "1.2.0");
 });
 afterAll(() => room?.close());
 

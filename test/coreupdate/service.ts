@@ -52,9 +52,13 @@ export class UpdateServiceRoom {
     this.app = `e96281a6-d1af-4bde-9a0a-${here.name.slice(-8).padStart(12, "0")}`;
   }
 
-  static async open(): Promise<UpdateServiceRoom> {
+  /** With packages of these versions, and a channel `stable` that has the last of them. */
+  static async open(...versions: string[]): Promise<UpdateServiceRoom> {
     const room = new UpdateServiceRoom(await RealNamespace.open(), await startEtcd());
     await room.#open();
+    await room.pack(...versions);
+    const last = versions.at(-1);
+    if (last !== undefined) await room.follow("stable", last);
     return room;
   }
 
