@@ -2,6 +2,10 @@
  * How often machines of a group asked, by version and by event, over time: CoreUpdate's graphs. Each gateway counts for
  * itself and writes whole records now and then, one for an hour in minutes and one for a day in hours; readers add them
  * up. What a gateway counted since it wrote last is lost with it.
+ *
+ * `samples.ts` keeps something else: a state of the whole fleet, which is the same for all gateways, so that one writes it
+ * once, and a page reads all of a time. Here are sums of what each saw, for one group, which only it may write again. They
+ * share what they have in common, the lease of a day.
  */
 import * as z from "zod";
 import { DAY, DayLease } from "./day-lease.ts";
