@@ -12,9 +12,9 @@ export async function backup(desk: Desk, person: Person): Promise<unknown> {
   for (const resource of kinds.filter(({ kind }) => kind !== nodeUpdate.kind)) {
     await desk.demand({ person, verb: "list", resource });
   }
-  await desk.catalogue();
+  const { releases, channels, groups } = desk.catalogue();
   const declared: readonly (KubeObject & { spec: unknown })[] = [
-    ...[...objects.releases.list(), ...objects.channels.list(), ...objects.groups.list()],
+    ...[...releases, ...channels, ...groups],
     ...[...objects.budgets.list(), ...objects.windows.list()],
   ];
   return { apiVersion: "v1", kind: "List", items: declared.map(bare) };

@@ -3,8 +3,8 @@ import { type Channel, channel as channelKind } from "../../api/channel.ts";
 import { type Release, release as releaseKind } from "../../api/release.ts";
 import { updateGroup as groupKind, type UpdateGroup } from "../../api/update-group.ts";
 import type { Person } from "../../runtime/access.ts";
+import { bareId } from "../omaha/request.ts";
 import {
-  appIdOf,
   appOf,
   appsOf,
   type Catalogue,
@@ -63,12 +63,12 @@ const MAX_PACKAGES = 10_000;
 
 export const listApps: Answer = async (desk, { person }) => {
   await desk.demandList(person, "releases");
-  return { items: appsOf(await desk.catalogue()) };
+  return { items: appsOf(await desk.named()) };
 };
 
 export const getApp: Answer = async (desk, { person, at: [app = ""] }) => {
   await desk.demandList(person, "releases");
-  return appOf(await desk.catalogue(), app);
+  return appOf(await desk.named(), app);
 };
 
 /** An application is no object: whoever may make its Releases may say what it is called. */
@@ -76,8 +76,8 @@ export const putApp: Answer = async (desk, { person, at: [named], body }) => {
   await desk.demand({ person, verb: "create", resource: releaseKind });
   const { id, label, description } = parseBody(AppBody, body);
   const { random, service } = desk.options;
-  const appId = appIdOf(named ?? id) || random.uuid();
-  if (named !== undefined) appOf(await desk.catalogue(), named);
+  const appId = bareId(named ?? id) || random.uuid();
+  if (named !== undefined) appOf(await desk.named(), named);
   if (!(await service.putApp(appId, { label, description }))) {
     throw new Problem(409, "There are names for 500 applications, the most that are kept.");
   }
@@ -86,7 +86,7 @@ export const putApp: Answer = async (desk, { person, at: [named], body }) => {
 
 export const deleteApp: Answer = async (desk, { person, at: [sent = ""] }) => {
   await desk.demand({ person, verb: "delete", resource: releaseKind });
-  const catalogue = await desk.catalogue();
+  const catalogue = await desk.named();
   const app = appOf(catalogue, sent);
   const parts = [packagesOf(catalogue, app.id), channelsOf(catalogue, app.id), groupsOf(catalogue, app.id)];
   const [packages = 0, channels = 0, groups = 0] = parts.map((list) => list.length);
@@ -102,7 +102,7 @@ export const deleteApp: Answer = async (desk, { person, at: [sent = ""] }) => {
 
 export const listPackages: Answer = async (desk, { person, at: [sent = ""], query }) => {
   await desk.demandList(person, "releases");
-  const catalogue = await desk.catalogue();
+  const catalogue = await desk.named();
   const version = query.get("version") ?? "";
   const all = packagesOf(catalogue, appOf(catalogue, sent).id).filter(
     (one) => version === "" || one.version === version,
@@ -114,8 +114,8 @@ export const listPackages: Answer = async (desk, { person, at: [sent = ""], quer
 
 export const createPackage: Answer = async (desk, { person, at: [sent = "", version = ""], body }) => {
   await desk.demand({ person, verb: "create", resource: releaseKind });
-  const catalogue = await desk.catalogue();
-  const appId = appIdOf(sent);
+  const catalogue = desk.catalogue();
+  const appId = bareId(sent);
   const made = newPackage(catalogue, appId, version, parseBody(PackageBody, body));
   const stored =
     made === undefined ? releaseOf(catalogue, appId, version) : await desk.make<Release>(person, [made]);
@@ -124,8 +124,8 @@ export const createPackage: Answer = async (desk, { person, at: [sent = "", vers
 
 export const deletePackage: Answer = async (desk, { person, at: [sent = "", version = ""] }) => {
   await desk.demand({ person, verb: "delete", resource: releaseKind });
-  const catalogue = await desk.catalogue();
-  const release = releaseOf(catalogue, appIdOf(sent), version);
+  const catalogue = desk.catalogue();
+  const release = releaseOf(catalogue, bareId(sent), version);
   const gone: Package | undefined = release && packageOf(release);
   if (release === undefined || gone === undefined) {
     throw new Problem(404, `There is no package ${version} of application ${sent}.`);
@@ -147,7 +147,7 @@ function releasesOf({ release, architectures = [] }: Channel["spec"]): string[] 
 
 export const listChannels: Answer = async (desk, { person, at: [sent = ""] }) => {
   await desk.demandList(person, "channels", "releases");
-  const catalogue = await desk.catalogue();
+  const catalogue = await desk.named();
   return { items: channelsOf(catalogue, appOf(catalogue, sent).id) };
 };
 
@@ -155,7 +155,7 @@ export const listChannels: Answer = async (desk, { person, at: [sent = ""] }) =>
 export const createChannel: Answer = async (desk, { person, at: [sent = ""], body }) => {
   await desk.demand({ person, verb: "create", resource: channelKind });
   const asked = parseBody(ChannelBody, body);
-  const catalogue = await desk.catalogue();
+  const catalogue = await desk.named();
   const { id } = appOf(catalogue, asked.appId === "" ? sent : asked.appId);
   const stored = await desk.make<Channel>(person, newChannel(catalogue, id, asked));
   return stored && channelOf(catalogue, stored);
@@ -163,7 +163,7 @@ export const createChannel: Answer = async (desk, { person, at: [sent = ""], bod
 
 export const updateChannel: Answer = async (desk, { person, at: [sent = "", label = ""], body }) => {
   await desk.demand({ person, verb: "patch", resource: channelKind, name: label });
-  const catalogue = await desk.catalogue();
+  const catalogue = await desk.named();
   const { id } = appOf(catalogue, sent);
   const asked = parseBody(ChannelBody, body);
   const live = await desk.live<Channel>(channelKind, channelNamed(catalogue, id, label).metadata.name);
@@ -173,7 +173,7 @@ export const updateChannel: Answer = async (desk, { person, at: [sent = "", labe
 
 export const deleteChannel: Answer = async (desk, { person, at: [sent = "", label = ""] }) => {
   await desk.demand({ person, verb: "delete", resource: channelKind, name: label });
-  const catalogue = await desk.catalogue();
+  const catalogue = await desk.named();
   const { id } = appOf(catalogue, sent);
   const gone: AppChannel = channelOf(catalogue, channelNamed(catalogue, id, label));
   const followers = catalogue.groups.filter(({ spec }) => spec.channel === label);
@@ -194,12 +194,12 @@ function channelNamed(catalogue: Catalogue, appId: string, label: string): Chann
 
 /** Channels that a person published, and their packages: for whoever asks, without signing in. */
 export const publicChannels = async (desk: Desk): Promise<unknown> => {
-  const catalogue = await desk.catalogue();
+  const catalogue = desk.catalogue();
   return { items: catalogue.channels.filter(isPublished).map((channel) => channelOf(catalogue, channel)) };
 };
 
 export const publicPackages = async (desk: Desk): Promise<unknown> => {
-  const catalogue = await desk.catalogue();
+  const catalogue = desk.catalogue();
   const published = new Set(catalogue.channels.filter(isPublished).flatMap(({ spec }) => releasesOf(spec)));
   const packages = catalogue.releases
     .filter(({ metadata }) => published.has(metadata.name))
@@ -212,7 +212,7 @@ export const publicPackages = async (desk: Desk): Promise<unknown> => {
 
 export const listGroups: Answer = async (desk, { person, at: [sent = ""] }) => {
   await desk.demandList(person, "groups", "channels");
-  const catalogue = await desk.catalogue();
+  const catalogue = await desk.named();
   return { items: groupsOf(catalogue, appOf(catalogue, sent).id) };
 };
 
@@ -223,7 +223,7 @@ export const getGroup: Answer = async (desk, call) => {
 
 export const createGroup: Answer = async (desk, { person, at: [sent = ""], body }) => {
   await desk.demand({ person, verb: "create", resource: groupKind });
-  const catalogue = await desk.catalogue();
+  const catalogue = await desk.named();
   const { id } = appOf(catalogue, sent);
   const stored = await desk.make<UpdateGroup>(person, newGroup(catalogue, id, parseBody(GroupBody, body)));
   return stored && describe({ group: stored, appId: id });
@@ -282,8 +282,8 @@ interface Found {
 }
 
 async function groupIn(desk: Desk, { at: [app = "", id = ""] }: Call): Promise<Found> {
-  const catalogue = await desk.catalogue();
-  return { catalogue, appId: appIdOf(app), group: groupOf(catalogue, app, id) };
+  const catalogue = desk.catalogue();
+  return { catalogue, appId: bareId(app), group: groupOf(catalogue, app, id) };
 }
 
 /** To write: the group as it is now. Rights come first, or an answer would tell what there is. */

@@ -16,6 +16,8 @@ import {
 import type { Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import { compareVersions } from "../../api/version.ts";
+import type { AppName } from "../../coordination/update-service.ts";
+import { bareId } from "../omaha/request.ts";
 import { Problem } from "./problem.ts";
 import { rolloutOf } from "./rollout.ts";
 import type { App, AppChannel, Frame, Group, Package } from "./wire.ts";
@@ -24,18 +26,11 @@ export interface Catalogue {
   releases: readonly Release[];
   channels: readonly Channel[];
   groups: readonly UpdateGroup[];
-  /** What people call applications, by id. */
+}
+
+/** With what people call applications, by id. */
+export interface NamedCatalogue extends Catalogue {
   names: ReadonlyMap<string, AppName>;
-}
-
-export interface AppName {
-  label: string;
-  description: string;
-}
-
-/** Application ids are compared without braces and in lower case, as machines send them either way. */
-export function appIdOf(product: string): string {
-  return product.replaceAll(/[{}]/g, "").toLowerCase();
 }
 
 /** The part of a Release's name that stands for a version. */
@@ -51,7 +46,7 @@ export function releaseNameOf(appId: string, version: string): string {
 /** The Release of a version; of several the first by name, and one that Omaha can offer before one that it can't. */
 export function releaseOf({ releases }: Catalogue, appId: string, version: string): Release | undefined {
   return releases
-    .filter(({ spec }) => appIdOf(spec.product) === appId && spec.version === version)
+    .filter(({ spec }) => bareId(spec.product) === appId && spec.version === version)
     .toSorted((a, b) => {
       const [one, other] = [a, b].map(({ spec }) => ((spec.omaha ?? []).length > 0 ? 0 : 1)) as [
         number,
@@ -67,31 +62,31 @@ export function appOfChannel(
 ): string | undefined {
   const release = releases.find(({ metadata }) => metadata.name === channel.spec.release);
   const product = release?.spec.product ?? channel.metadata.annotations?.[PRODUCT_ANNOTATION];
-  return product === undefined ? undefined : appIdOf(product);
+  return product === undefined ? undefined : bareId(product);
 }
 
 export function appOfGroup(catalogue: Catalogue, { spec }: UpdateGroup): string | undefined {
   if (spec.release !== undefined) {
     const pinned = catalogue.releases.find(({ metadata }) => metadata.name === spec.release);
-    return pinned && appIdOf(pinned.spec.product);
+    return pinned && bareId(pinned.spec.product);
   }
   const channel = catalogue.channels.find(({ metadata }) => metadata.name === spec.channel);
   return channel && appOfChannel(catalogue, channel);
 }
 
-export function appsOf(catalogue: Catalogue): App[] {
+export function appsOf(catalogue: NamedCatalogue): App[] {
   const { releases, channels, names } = catalogue;
   const ids = new Set([
     ...names.keys(),
-    ...releases.map(({ spec }) => appIdOf(spec.product)),
+    ...releases.map(({ spec }) => bareId(spec.product)),
     ...channels.flatMap((channel) => appOfChannel(catalogue, channel) ?? []),
   ]);
   return [...ids].toSorted().map((id) => ({ id, label: id, description: "", ...names.get(id) }));
 }
 
 /** Throws `Problem` 404. */
-export function appOf(catalogue: Catalogue, sent: string): App {
-  const id = appIdOf(sent);
+export function appOf(catalogue: NamedCatalogue, sent: string): App {
+  const id = bareId(sent);
   const app = appsOf(catalogue).find((one) => one.id === id);
   if (app === undefined)
     throw new Problem(404, `There is no application ${sent}: no Release has this product.`);
@@ -101,7 +96,7 @@ export function appOf(catalogue: Catalogue, sent: string): App {
 /** Newest version first. */
 export function packagesOf({ releases }: Catalogue, appId: string): Package[] {
   return releases
-    .filter(({ spec }) => appIdOf(spec.product) === appId)
+    .filter(({ spec }) => bareId(spec.product) === appId)
     .flatMap((release) => packageOf(release) ?? [])
     .toSorted((a, b) => compareVersions(b.version, a.version));
 }
@@ -122,7 +117,7 @@ export function packageOf({ metadata, spec }: Release): Package | undefined {
   const base = codebases[0] ?? "";
   const { required = true, ...note } = noteOf(PackageNote, metadata.annotations?.[PACKAGE_ANNOTATION]) ?? {};
   return {
-    ...{ appId: appIdOf(spec.product), version: spec.version },
+    ...{ appId: bareId(spec.product), version: spec.version },
     url: `${base}${base.endsWith("/") ? "" : "/"}${payload.name}`,
     size: String(payload.size),
     sha256Sum: Buffer.from(payload.sha256, "hex").toString("base64"),
@@ -157,7 +152,7 @@ export function isPublished({ metadata }: Channel): boolean {
 
 /** Throws `Problem` 404. */
 export function groupOf(catalogue: Catalogue, sentApp: string, id: string): UpdateGroup {
-  const appId = appIdOf(sentApp);
+  const appId = bareId(sentApp);
   const group = catalogue.groups.find(({ metadata }) => metadata.name === id);
   if (group === undefined || appOfGroup(catalogue, group) !== appId) {
     throw new Problem(404, `There is no group ${id} of application ${sentApp}.`);

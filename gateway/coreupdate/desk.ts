@@ -19,7 +19,7 @@ import { isApiError, type KubeClient } from "../../runtime/client.ts";
 import type { Store } from "../../runtime/store.ts";
 import type { Objects } from "../objects/view.ts";
 import type { ObjectWriter } from "../objects/write.ts";
-import type { Catalogue } from "./catalogue.ts";
+import type { Catalogue, NamedCatalogue } from "./catalogue.ts";
 import type { Change } from "./change.ts";
 import type { Seen } from "./instance.ts";
 import { demandDeletable, demandFields } from "./owner.ts";
@@ -49,15 +49,19 @@ export class Desk {
   }
 
   /** Throws `Problem` 503 before the view is whole. */
-  async catalogue(): Promise<Catalogue> {
-    const { objects, service } = this.options;
+  catalogue(): Catalogue {
+    const { objects } = this.options;
     if (!objects.synced) throw new Problem(503, "The gateway has not read the cluster's objects yet.");
     return {
       releases: objects.releases.list(),
       channels: objects.channels.list(),
       groups: objects.groups.list().filter(({ metadata }) => metadata.deletionTimestamp === undefined),
-      names: await service.readApps(),
     };
+  }
+
+  /** Asks etcd: for calls that say which applications there are. Throws `Problem` 503, and `EtcdUnavailable`. */
+  async named(): Promise<NamedCatalogue> {
+    return { ...this.catalogue(), names: await this.options.service.readApps() };
   }
 
   seen(): Seen {

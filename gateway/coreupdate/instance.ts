@@ -4,7 +4,8 @@
  */
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type { ForeignMachine } from "../../coordination/records.ts";
-import { appIdOf, type Catalogue } from "./catalogue.ts";
+import { bareId } from "../omaha/request.ts";
+import type { Catalogue } from "./catalogue.ts";
 import type { ClientHistoryItem, ClientUpdate, RollupItem } from "./wire.ts";
 
 /** Items of a list, where the client names no limit; and at most. */
@@ -47,7 +48,7 @@ export function filterOf(query: URLSearchParams): Filter {
   const appId = query.get("appId") ?? "";
   return {
     ...Object.fromEntries(given),
-    ...(appId === "" ? {} : { appId: appIdOf(appId) }),
+    ...(appId === "" ? {} : { appId: bareId(appId) }),
     ...{ dateStart: number("dateStart"), dateEnd: number("dateEnd"), skip: number("skip") },
     limit: Math.min(number("limit") || LIMIT, MAX_LIMIT),
   };
@@ -55,7 +56,7 @@ export function filterOf(query: URLSearchParams): Filter {
 
 /** All that match, those that were seen last first; `limit` and `skip` are the caller's to apply. */
 export function instancesOf(catalogue: Catalogue, seen: Seen, filter: Filter): ClientUpdate[] {
-  const ours = new Set(seen.nodeUpdates.flatMap(({ status }) => status?.machineId ?? []));
+  const ours = new Set(seen.nodeUpdates.map(clientIdOf));
   const all = [
     ...seen.nodeUpdates.map((one) => instanceOfNode(catalogue, one, seen.asOf)),
     ...[...seen.machines].flatMap(([uid, machine]) => (ours.has(uid) ? [] : [instanceOfMachine(machine)])),
@@ -121,7 +122,7 @@ function appOfNode({ releases }: Catalogue, { spec, status }: NodeUpdate): strin
   const release =
     releases.find(({ metadata }) => named.includes(metadata.name)) ??
     releases.find((one) => one.spec.version === status?.running);
-  return release === undefined ? "" : appIdOf(release.spec.product);
+  return release === undefined ? "" : bareId(release.spec.product);
 }
 
 function matches(one: ClientUpdate, filter: Filter): boolean {
@@ -155,11 +156,6 @@ export function versionsOf(
     counts.set(key, { ...known, count: known.count + 1 });
   }
   return [...counts].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, item]) => item);
-}
-
-/** Machines are known by their id without braces, as they send it. */
-export function machineIdOf(clientId: string): string {
-  return clientId.replaceAll(/[{}]/g, "").toLowerCase();
 }
 
 /** Newest first, of a node or of `machine`; of one that is not known, nothing. */

@@ -2,43 +2,36 @@
 
 import { uidOf } from "../../coordination/identity.ts";
 import { SPANS } from "../../coordination/request-counts.ts";
+import { bareId } from "../omaha/request.ts";
 import type { Answer } from "./calls.ts";
 import { groupOf } from "./catalogue.ts";
 import type { Desk } from "./desk.ts";
-import {
-  type Counted,
-  filterOf,
-  historyOf,
-  instancesOf,
-  machineIdOf,
-  rollupOf,
-  versionsOf,
-} from "./instance.ts";
+import { type Counted, filterOf, historyOf, instancesOf, rollupOf, versionsOf } from "./instance.ts";
 import { Problem } from "./problem.ts";
 import type { User } from "./users.ts";
 
 export const listInstances: Answer = async (desk, { person, query }) => {
   await desk.demandList(person, "nodes");
   const filter = filterOf(query);
-  const all = instancesOf(await desk.catalogue(), desk.seen(), filter);
+  const all = instancesOf(desk.catalogue(), desk.seen(), filter);
   return { items: all.slice(filter.skip, filter.skip + filter.limit) };
 };
 
 export const countInstances: Answer = async (desk, { person, query }) => {
   await desk.demandList(person, "nodes");
-  return { count: instancesOf(await desk.catalogue(), desk.seen(), filterOf(query)).length };
+  return { count: instancesOf(desk.catalogue(), desk.seen(), filterOf(query)).length };
 };
 
 export const listVersions: Answer = async (desk, { person, query }) => {
   await desk.demandList(person, "nodes");
-  return { items: versionsOf(instancesOf(await desk.catalogue(), desk.seen(), filterOf(query))) };
+  return { items: versionsOf(instancesOf(desk.catalogue(), desk.seen(), filterOf(query))) };
 };
 
 export const getHistory: Answer = async (desk, { person, query }) => {
   await desk.demandList(person, "nodes");
   const clientId = query.get("clientId") ?? "";
   // The view has not the events of each.
-  const machine = await desk.options.coordination.readForeignMachine(uidOf(machineIdOf(clientId)));
+  const machine = await desk.options.coordination.readForeignMachine(uidOf(bareId(clientId)));
   return { items: historyOf(desk.seen(), machine, clientId) };
 };
 
@@ -48,7 +41,7 @@ export const rollup =
   (kind: "versions" | "events"): Answer =>
   async (desk, { person, at: [app = "", id = "", start = "0", end = "0"], query }) => {
     await desk.demandList(person, "nodes", "groups");
-    const group = groupOf(await desk.catalogue(), app, id).metadata.name;
+    const group = groupOf(desk.catalogue(), app, id).metadata.name;
     const [from, to, resolution] = [start, end, query.get("resolution") ?? "60"].map(Number) as [
       number,
       number,

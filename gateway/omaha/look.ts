@@ -7,7 +7,7 @@ import { type BudgetView, refuseGrant } from "../../coordination/admission.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { Offer } from "../../coordination/records.ts";
 import { emptyTally, refuseUpdate } from "../../coordination/updates.ts";
-import type { OmahaApp } from "./request.ts";
+import { bareId, type OmahaApp } from "./request.ts";
 
 /** A refusal holds for all machines that no budget counts, for so long, ms. */
 const REUSE = 1000;
@@ -32,7 +32,7 @@ export class Look {
     this.#seen = seen;
     const offers = [...(seen?.offers.values() ?? [])].toSorted((a, b) => (a.group < b.group ? -1 : 1));
     for (const offer of offers) {
-      const product = offer.product.replaceAll(/[{}]/g, "").toLowerCase();
+      const product = bareId(offer.product);
       for (const track of new Set(offer.tracks)) {
         const key = `${product} ${track}`;
         const known = this.#offers.get(key);

@@ -125,13 +125,13 @@ function appOf(app: Element, counted: { unknown: number }): OmahaApp {
   for (const one of events) counted.unknown += strange("event", one);
   const sentId = text(attributes.appid);
   if (sentId === "") throw new OmahaError("NotOmaha", "an app has no appid");
-  const machineId = bare(text(attributes.machineid));
+  const machineId = bareId(text(attributes.machineid));
   if (machineId.length > MAX_ID) {
     throw new OmahaError("TooLarge", `a machineid has ${machineId.length} characters, of at most ${MAX_ID}`);
   }
   return {
-    ...{ sentId, id: bare(sentId), version: text(attributes.version), track: text(attributes.track) },
-    ...{ fromTrack: text(attributes.from_track), bootId: bare(text(attributes.bootid)), machineId },
+    ...{ sentId, id: bareId(sentId), version: text(attributes.version), track: text(attributes.track) },
+    ...{ fromTrack: text(attributes.from_track), bootId: bareId(text(attributes.bootid)), machineId },
     ...{ oem: text(attributes.oem), oemVersion: text(attributes.oemversion) },
     ...{ alephVersion: text(attributes.alephversion), alias: text(attributes.machinealias) },
     ...{ board: text(attributes.board), ping: ping !== undefined, check: updatecheck !== undefined },
@@ -179,7 +179,7 @@ function number(value: string | undefined): number {
   return value !== undefined && /^-?\d{1,10}$/.test(value) ? Number(value) : 0;
 }
 
-/** Braces are sent by some and left out by others. */
-function bare(id: string): string {
+/** An id of an application or a machine as it is compared: braces are sent by some and left out by others. */
+export function bareId(id: string): string {
   return id.replaceAll(/[{}]/g, "").toLowerCase();
 }
