@@ -138,20 +138,13 @@ export class UpstreamReconciler implements Reconciler {
   }
 
   async #send(url: string, body: string, signal: AbortSignal): Promise<OmahaReply> {
-    const { http } = this.#deps;
     const headers = { "content-type": "text/xml" };
-    const request = {
-      method: "POST",
-      url,
-      headers,
-      body,
-      deadline: DEADLINE,
-      limit: MAX_ANSWER,
-      whole: true,
-    } as const;
     let answer: { status: number; body: string };
     try {
-      answer = await http(request, signal);
+      answer = await this.#deps.http(
+        { method: "POST", url, headers, body, deadline: DEADLINE, limit: MAX_ANSWER, whole: true },
+        signal,
+      );
     } catch (error) {
       signal.throwIfAborted();
       const said = error instanceof Error ? error.message : String(error);
