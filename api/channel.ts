@@ -1,6 +1,6 @@
 /** Channel: a name such as `stable` that points at a release. */
 import * as z from "zod";
-import { CODEBASE } from "./codebase.ts";
+import { Codebases } from "./codebase.ts";
 import { Duration } from "./duration.ts";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
@@ -41,23 +41,9 @@ export const Upstream = z.object({
     description:
       "What is done with what is new: `Declare` makes a Release and no more; `Promote` also points the channel at it, as long as nobody else owns `release`.",
   }),
-  codebases: z
-    .array(
-      z
-        .string()
-        .min(8)
-        .max(2048)
-        .regex(CODEBASE)
-        .meta(
-          form(
-            "must be a URL that starts with http://, https:// or {gateway}/, and may have {version}, {architecture} and {name}",
-          ),
-        ),
-    )
-    .min(1)
-    .max(16)
-    .optional()
-    .meta({ description: "Where machines fetch payloads instead of where the server says." }),
+  codebases: Codebases.optional().meta({
+    description: "Where machines fetch payloads instead of where the server says.",
+  }),
 });
 
 export const ChannelSpec = z.object({

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { CODEBASE, expandCodebase } from "./codebase.ts";
+import { Codebases, expandCodebase } from "./codebase.ts";
 
 const place = {
   gateway: "https://up.test:7444",
@@ -13,7 +13,7 @@ it.each([
   ["https://m.test/{architecture}-usr/{version}", "https://m.test/arm64-usr/4230.2.1"],
   ["{gateway}/payloads/{name}/{architecture}/", "https://up.test:7444/payloads/flatcar-a/arm64/"],
 ])("%s is %s", (codebase, url) => {
-  expect(codebase).toMatch(CODEBASE);
+  expect(Codebases.parse([codebase])).toEqual([codebase]);
   expect(expandCodebase(codebase, place)).toBe(url);
 });
 
@@ -30,5 +30,5 @@ it("has no places but these, and is a URL", () => {
     "{gateway}",
     "https://m.test/{",
   ])
-    expect(wrong).not.toMatch(CODEBASE);
+    expect(Codebases.safeParse([wrong]).success).toBe(false);
 });

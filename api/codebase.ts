@@ -1,7 +1,23 @@
 /** Where the payloads of a release for Omaha lie, as a Release says it: a URL with places for what differs between releases. */
+import * as z from "zod";
+import { form } from "./rules.ts";
 
-/** A folder's URL; `{gateway}` at its beginning stands for the gateway that answers. */
-export const CODEBASE = /^(https?:\/\/|\{gateway\}\/)([^\s{}]|\{(version|architecture|name)\})+$/;
+/** URLs of folders; `{gateway}` at the beginning of one stands for the gateway that answers. */
+export const Codebases = z
+  .array(
+    z
+      .string()
+      .min(8)
+      .max(2048)
+      .regex(/^(https?:\/\/|\{gateway\}\/)([^\s{}]|\{(version|architecture|name)\})+$/)
+      .meta(
+        form(
+          "must be a URL that starts with http://, https:// or {gateway}/, and may have {version}, {architecture} and {name}",
+        ),
+      ),
+  )
+  .min(1)
+  .max(16);
 
 export interface CodebasePlace {
   /** Base of the URLs that this gateway is reached by, without a slash at its end; absent where nobody told it. */

@@ -78,8 +78,8 @@ export const reasons = {
   ),
   UpstreamDiffers: entry(
     "warning",
-    "The channel's upstream offers other files under the version of a Release that is there.",
-    "Ask who changed them. A Release never changes: delete it once nobody follows it, and it is made anew.",
+    "The channel's upstream offers other files under the version of a Release that is there, or leads over one that is no stepping stone.",
+    "Ask who changed it. A Release never changes: delete it, and it is made anew; who is on the way to it waits until then.",
   ),
   UpstreamNotApplied: entry(
     "warning",

@@ -1,6 +1,6 @@
 /** Release: one version of an operating system, its payloads and how they are verified. Immutable. */
 import * as z from "zod";
-import { CODEBASE } from "./codebase.ts";
+import { Codebases } from "./codebase.ts";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { form } from "./rules.ts";
@@ -69,25 +69,10 @@ export const OmahaPackage = z.object({
 
 export const OmahaPayload = z.object({
   architecture: Architecture,
-  codebases: z
-    .array(
-      z
-        .string()
-        .min(8)
-        .max(2048)
-        .regex(CODEBASE)
-        .meta(
-          form(
-            "must be a URL that starts with http://, https:// or {gateway}/, and may have {version}, {architecture} and {name}",
-          ),
-        ),
-    )
-    .min(1)
-    .max(16)
-    .meta({
-      description:
-        "Folders that hold the files, in order of preference. `{version}`, `{architecture}` and `{name}` stand for those of the release; `{gateway}` at the beginning for the URL of the gateway that answers, which serves payloads under `/payloads/`.",
-    }),
+  codebases: Codebases.meta({
+    description:
+      "Folders that hold the files, in order of preference. `{version}`, `{architecture}` and `{name}` stand for those of the release; `{gateway}` at the beginning for the URL of the gateway that answers, which serves payloads under `/payloads/`.",
+  }),
   payload: OmahaPackage.meta({ description: "The update itself: a signed payload of update_engine." }),
   extras: z
     .array(OmahaPackage)

@@ -8,8 +8,8 @@ import { NODES, type Node } from "../runtime/core.ts";
 import { applyUndeclared, FieldOwned, KUBECTL_SLIPWAY } from "../runtime/field-owners.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
 import { Failure, type Io } from "./io.ts";
-import { say, stealMachine } from "./machines.ts";
-import { oneLine, setHold } from "./node.ts";
+import { askManager, stealMachine } from "./machines.ts";
+import { setHold } from "./node.ts";
 import { stealSlot } from "./steal.ts";
 import { annotate, find, need } from "./write.ts";
 
@@ -28,7 +28,10 @@ export function lockCommand(io: Io): Command {
         if ((await memberOf(client, name, id)) !== undefined) return await setHold(client, io, id, reason);
         if (group.spec.machines === undefined) throw unknown(id, name);
         try {
-          await say(client, io, name, LOCK_MACHINE_ANNOTATION, `${id}: ${oneLine(reason)}`);
+          await askManager(client, io, name, {
+            ...{ annotation: LOCK_MACHINE_ANNOTATION, machine: id, reason },
+            deed: `takes a slot for ${id}`,
+          });
         } catch (error) {
           await annotate(client, updateGroup, name, { [LOCK_MACHINE_ANNOTATION]: null });
           throw error instanceof Failure

@@ -22,7 +22,9 @@ import { annotate, confirm, find, need, waitFor } from "./write.ts";
 
 export function machinesCommand(io: Io): Command {
   const command = new Command("machines")
-    .description("List the plain machines: those that joined by a token and are no Nodes.")
+    .description(
+      "List the plain machines: those that joined by a token, run our agent and are no Nodes. Those without our agent are in the console, in its JSON API, and, where they hold a slot, in the UpdateGroup's status.machines.",
+    )
     .option("-l, --selector <labels>", "labels of the NodeUpdates, as kubectl get takes them")
     .action(async (_: unknown, self: Command) => {
       const flags = self.optsWithGlobals<GlobalFlags & OutputFlags & { selector?: string }>();
@@ -48,8 +50,10 @@ const KEYS_SECRET = "slipway-machines";
 
 function secretCommand(io: Io): Command {
   return new Command("secret")
-    .description("Print the secret that machines without our agent show to take a slot of a group.")
-    .argument("<group>")
+    .description(
+      "Print the secret that machines without our agent show to take a slot of a group, or clients of a key space.",
+    )
+    .argument("<group>", "an UpdateGroup; or registry/NAME for a key space of etcd's v2 API")
     .option("--machine <id>", "the secret of one machine alone, by the id that it sends")
     .option(
       "--secret-name <name>",
@@ -60,13 +64,16 @@ function secretCommand(io: Io): Command {
       const { machine, secretName, ...flags } = self.optsWithGlobals<
         GlobalFlags & { machine?: string; secretName: string }
       >();
+      const isSpace = group.startsWith("registry/");
+      if (isSpace && machine !== undefined)
+        throw new Failure("all clients of a key space show one secret: leave --machine out");
       await withClient(flags, io, async (client) => {
-        const { spec } = await need<UpdateGroup>(client, updateGroup, group);
+        const found = isSpace ? undefined : await need<UpdateGroup>(client, updateGroup, group);
         const keys = await keysOf(client, flags.namespace, secretName);
         const secret = new MachineCredentials(keys).secret(group, machine);
         if (secret === undefined) throw new Failure(`Secret ${secretName} has no key in \`keys\`: write one`);
         io.out(`${secret}\n`);
-        if (spec.machines === undefined) {
+        if (found !== undefined && found.spec.machines === undefined) {
           io.err(`UpdateGroup ${group} serves no such machines yet: set spec.machines\n`);
         }
       });
@@ -123,15 +130,11 @@ export async function stealMachine(
     `${machine} holds a slot of ${name} since ${holder.since}. Freeing it lets another one go down; if this one is down too, the budget is overrun.`,
     yes,
   );
-  const word = `${machine}: ${oneLine(reason)}`;
-  await annotate(client, updateGroup, name, { [STEAL_MACHINE_ANNOTATION]: word });
-  await waitFor(io, `the manager frees the slot of ${machine}`, SEEN_WITHIN, async () => {
-    const { metadata, status } = await need<UpdateGroup>(client, updateGroup, name);
-    if (metadata.annotations?.[STEAL_MACHINE_ANNOTATION] !== undefined) return undefined;
-    const still = status?.machines?.holders.some(
-      (one) => one.machine === machine && one.since === holder.since,
-    );
-    return still === true ? undefined : true;
+  await askManager(client, io, name, {
+    ...{ annotation: STEAL_MACHINE_ANNOTATION, machine, reason },
+    deed: `frees the slot of ${machine}`,
+    done: ({ status }) =>
+      status?.machines?.holders.some((one) => one.machine === machine && one.since === holder.since) !== true,
   });
   io.out(`updategroup/${name} slot of ${machine} freed\n`);
 }
@@ -157,24 +160,39 @@ function retryCommand(io: Io): Command {
           });
           return io.out(`updategroup/${name} may offer again what failed until now\n`);
         }
-        await say(client, io, name, RETRY_MACHINE_ANNOTATION, `${machine}: ${oneLine(reason)}`);
+        await askManager(client, io, name, {
+          ...{ annotation: RETRY_MACHINE_ANNOTATION, machine, reason },
+          deed: `lets ${machine} be offered it again`,
+        });
         io.out(`updategroup/${name} may offer again to ${machine} what failed on it\n`);
       });
     });
 }
 
-/** Writes a word about one machine, and waits until the manager has done it and taken the word away. */
-export async function say(
+/** What a person asks of the manager about one machine without our agent. */
+export interface MachineRequest {
+  /** Of the UpdateGroup; the manager takes it away when it has done it. */
+  annotation: string;
+  machine: string;
+  reason: string;
+  /** What the manager does, as in "the manager ...". */
+  deed: string;
+  /** What else must be so. */
+  done?: (group: UpdateGroup) => boolean;
+}
+
+/** Asks, and waits until it is done; a `Failure` after a minute, when it is still asked for. */
+export async function askManager(
   client: Pick<KubeClient, "get" | "patch">,
   io: Io,
-  group: string,
-  annotation: string,
-  word: string,
+  name: string,
+  { annotation, machine, reason, deed, done = () => true }: MachineRequest,
 ): Promise<void> {
-  await annotate(client, updateGroup, group, { [annotation]: word });
-  await waitFor(io, "the manager does it", SEEN_WITHIN, async () => {
-    const { metadata } = await need<UpdateGroup>(client, updateGroup, group);
-    return metadata.annotations?.[annotation] === undefined ? true : undefined;
+  await annotate(client, updateGroup, name, { [annotation]: `${machine}: ${oneLine(reason)}` });
+  await waitFor(io, `the manager ${deed}`, SEEN_WITHIN, async () => {
+    const group = await need<UpdateGroup>(client, updateGroup, name);
+    const asked = group.metadata.annotations?.[annotation] !== undefined;
+    return !asked && done(group) ? true : undefined;
   });
 }
 

@@ -3,6 +3,7 @@ import { expect, inject, test, vi } from "vitest";
 import type { Channel } from "../api/channel.ts";
 import type { NodeUpdate } from "../api/node-update.ts";
 import type { UpdateGroup } from "../api/update-group.ts";
+import { MachineCredentials } from "../pki/machine-credentials.ts";
 import type { Node } from "../runtime/core.ts";
 import { pluginWith, soon, staged } from "../test/kubectl-plugin.ts";
 import { withClient } from "./connection.ts";
@@ -274,6 +275,27 @@ test("a machine without our agent may be offered again what failed on it", async
   expect((await retry("--all")).code).toBe(0);
   const { annotations = {} } = (await plugin.get<UpdateGroup>("updategroup", "pen")).metadata;
   expect(Date.parse(annotations["slipway.dev/retry-machines"] ?? "")).toBeGreaterThan(Date.now() - 60_000);
+});
+
+test("secrets of groups, machines and key spaces are those that gateways take", async () => {
+  const key = Buffer.alloc(32, 7);
+  const metadata = { name: "pen-machines", namespace: "default" };
+  const secret = { apiVersion: "v1", kind: "Secret", metadata };
+  await plugin.apply({ ...secret, stringData: { keys: key.toString("base64") } });
+  const print = (...more: string[]) =>
+    plugin.slipway("machines", "secret", ...more, "--secret-name", "pen-machines", "--namespace", "default");
+  const taken = new MachineCredentials([key]);
+  expect(taken.accepts((await print("pen")).out.trim(), "pen", "")).toBe(true);
+  const own = (await print("pen", "--machine", "rack-7")).out.trim();
+  expect([taken.accepts(own, "pen", "rack-7"), taken.accepts(own, "pen", "rack-8")]).toEqual([true, false]);
+  expect(await print("registry/fleet")).toEqual({
+    code: 0,
+    out: `${taken.secret("registry/fleet")}\n`,
+    err: "",
+  });
+  expect((await print("registry/fleet", "--machine", "rack-7")).err).toContain("leave --machine out");
+  expect((await print("none")).err).toContain("there is no UpdateGroup none");
+  await plugin.done("delete", "secret", "pen-machines", "--namespace", "default");
 });
 
 /** What a manager does with a person's word: it takes it away. */

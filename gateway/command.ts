@@ -134,9 +134,15 @@ export function gatewayCommand(): Command {
 }
 
 async function run(flags: z.output<typeof Flags>): Promise<void> {
-  if (flags.coreupdate !== undefined && flags.machines === undefined) {
-    throw new Error("--coreupdate: its port is that of --machines, which is missing");
+  if (flags.machines === undefined) {
+    const needing = { coreupdate: "--coreupdate", registry: "--registry", payloads: "--payloads" } as const;
+    for (const [name, flag] of Object.entries(needing)) {
+      if (flags[name as keyof typeof needing] !== undefined)
+        throw new Error(`${flag}: its port is that of --machines, which is missing`);
+    }
   }
+  if (flags.registryPlain !== undefined && flags.registry === undefined)
+    throw new Error("--registry-plain: --registry names the key space that it serves, and is missing");
   const [clock, random] = [systemClock, systemRandom];
   const log = jsonLogger(clock, (line) => process.stdout.write(line), { role: "gateway" });
   const stop = new AbortController();

@@ -20,7 +20,12 @@ const MAX_INDEX = 16 * 1024 * 1024;
 
 const Index = z.strictObject({
   format: z.literal(1),
-  releases: z.array(z.strictObject({ name: ObjectName, spec: ReleaseSpec })).max(MAX_RELEASES),
+  releases: z
+    .array(z.strictObject({ name: ObjectName, spec: ReleaseSpec }))
+    .max(MAX_RELEASES)
+    .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, {
+      error: "two Releases of one name",
+    }),
 });
 
 /** A file of a Release. */

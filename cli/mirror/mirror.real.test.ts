@@ -173,6 +173,21 @@ describe("a mirror", () => {
     expect((await mirror("load", at("m2"), "--check")).out).toContain("2 files of 1 Releases are right");
   });
 
+  test("keeps what is half there apart from every file that a Release may name", async () => {
+    await writeFile(at("served/os/oem-qemu.gz.part"), update);
+    const omaha = {
+      ...{ architecture: "amd64", codebases: [`${await gateway(at("served"))}/payloads/os/`] },
+      payload: { name: "update.gz", size: update.length, sha256: sha256(update) },
+      extras: [
+        { name: "oem-qemu.gz.part", size: update.length, sha256: sha256(update) },
+        { name: "oem-qemu.gz", size: oem.length, sha256: sha256(oem) },
+      ],
+    };
+    const name = await declare("parts", "https://a.test/", { omaha: [omaha] });
+    expect(await mirror("save", at("m5"), "--release", name)).toMatchObject({ code: 0 });
+    expect((await mirror("load", at("m5"), "--check")).out).toContain("3 files of 1 Releases are right");
+  });
+
   test("takes the next place where one serves something else", async () => {
     const bad = await serve((_, response) => void response.end(Buffer.alloc(update.length)));
     const good = await gateway(at("served"));
@@ -232,12 +247,14 @@ describe("what can't be loaded changes nothing", () => {
     const { directory } = await saved("index");
     const path = join(directory, "index.json");
     const text = await readFile(path, "utf8");
+    const { format, releases } = JSON.parse(text) as { format: number; releases: object[] };
     for (const wrong of [
       text.replace('"update.gz"', '"../../../../vendor.pem"'),
       text.replace(`"${run}-index"`, '"../up"'),
       text.replace('"format": 1', '"format": 2'),
       text.slice(0, 50),
       "[]",
+      JSON.stringify({ format, releases: [...releases, ...releases] }),
     ]) {
       await writeFile(path, wrong);
       expect((await mirror("load", directory, "--check")).err).toMatch(/no index of a mirror|no JSON/);

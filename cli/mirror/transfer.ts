@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { constants, createReadStream } from "node:fs";
 import { copyFile, lstat, mkdir, open, rename, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Source } from "../../fastpatch/source.ts";
 import { Failure } from "../io.ts";
 import type { MirrorFile } from "./index-file.ts";
@@ -11,6 +11,11 @@ import type { MirrorFile } from "./index-file.ts";
 const ROUNDS = 3;
 
 type Wanted = Pick<MirrorFile, "path" | "size" | "sha256">;
+
+/** What is not complete yet. No file of a Release begins with a dot, and gateways serve none that does. */
+function partOf(path: string): string {
+  return join(dirname(path), `.${basename(path)}.part`);
+}
 
 /** What is wrong with the file at `path`; undefined where it is there and right. Links are no files. */
 export async function faultOf(path: string, { size, sha256 }: Wanted): Promise<string | undefined> {
@@ -48,7 +53,7 @@ export async function fetchFile(
   if (file.urls.length === 0)
     throw new Failure(`${file.path} lies at a gateway: give the base of its URLs by --gateway`);
   await mkdir(dirname(target), { recursive: true });
-  const part = `${target}.part`;
+  const part = partOf(target);
   const faults: string[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     for (const url of file.urls) {
@@ -99,15 +104,16 @@ export async function copyVerified(from: string, to: string, file: Wanted): Prom
   const target = join(to, file.path);
   if ((await faultOf(target, file)) === undefined) return false;
   await mkdir(dirname(target), { recursive: true });
-  await copyFile(join(from, file.path), `${target}.part`, constants.COPYFILE_FICLONE);
-  const copy = await open(`${target}.part`, "r");
+  const part = partOf(target);
+  await copyFile(join(from, file.path), part, constants.COPYFILE_FICLONE);
+  const copy = await open(part, "r");
   try {
     await copy.sync();
   } finally {
     await copy.close();
   }
-  const fault = await faultOf(`${target}.part`, file);
+  const fault = await faultOf(part, file);
   if (fault !== undefined) throw new Failure(`the copy of ${file.path} ${fault}: look at the disk of ${to}`);
-  await rename(`${target}.part`, target);
+  await rename(part, target);
   return true;
 }

@@ -124,15 +124,8 @@ export class Notifier {
             "slipway-event": notice.event,
             "slipway-signature": signatureOf(body, key),
           };
-          const request = {
-            method: "POST",
-            url,
-            headers,
-            body,
-            deadline: DEADLINE,
-            limit: MOST_WORDS,
-          } as const;
-          ({ status } = await http(request, signal));
+          const bounds = { deadline: DEADLINE, limit: MOST_WORDS };
+          ({ status } = await http({ method: "POST", url, headers, body, ...bounds }, signal));
           if (status >= 200 && status < 300) {
             told("sent");
             return;

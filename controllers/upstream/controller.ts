@@ -122,36 +122,35 @@ export class UpstreamReconciler implements Reconciler {
       const way: Step[] = [];
       const { product, track } = upstream;
       const machineId = machineIdOf(uid, architecture);
-      for (let version = "0.0.0"; way.length < MAX_STEPS; ) {
+      for (let version = "0.0.0"; ; ) {
         const ask = { product, track, board: BOARDS[architecture], version, machineId };
         const reply = await this.#send(upstream.url, renderAsk(ask), signal);
         // What is not newer is an end as well: not every server compares.
         const steps = stepsAfter(version, reply);
         way.push(...steps);
+        // Where it is cut, the last would be taken for the newest.
+        if (way.length > MAX_STEPS)
+          throw new UpstreamError(
+            "UpstreamInvalid",
+            `The upstream leads over more than ${MAX_STEPS} versions for ${architecture}, which are more than are declared.`,
+          );
         const last = steps.at(-1)?.manifest;
         if (last === undefined || last.target) break;
         version = last.version;
       }
-      ways.set(architecture, way.slice(0, MAX_STEPS));
+      ways.set(architecture, way);
     }
     return ways;
   }
 
   async #send(url: string, body: string, signal: AbortSignal): Promise<OmahaReply> {
-    const { http } = this.#deps;
     const headers = { "content-type": "text/xml" };
-    const request = {
-      method: "POST",
-      url,
-      headers,
-      body,
-      deadline: DEADLINE,
-      limit: MAX_ANSWER,
-      whole: true,
-    } as const;
     let answer: { status: number; body: string };
     try {
-      answer = await http(request, signal);
+      answer = await this.#deps.http(
+        { method: "POST", url, headers, body, deadline: DEADLINE, limit: MAX_ANSWER, whole: true },
+        signal,
+      );
     } catch (error) {
       signal.throwIfAborted();
       const said = error instanceof Error ? error.message : String(error);

@@ -61,6 +61,29 @@ describe("what an upstream offers", () => {
     ]);
   });
 
+  it("is not led past a version that became a stepping stone after it was declared", () => {
+    const up = { follow: "Promote" };
+    expect(decide([step("1.0.0"), step("2.0.0")], { up, releases: [made("1.0.0")] })).toEqual({
+      declare: [],
+      followed: {
+        reason: "UpstreamDiffers",
+        message: expect.stringMatching(/stable-1\.0\.0-amd64.* is no stepping stone: delete it/),
+      },
+    });
+  });
+
+  it("makes no more Releases than a channel may have", () => {
+    const releases = Array.from({ length: 256 }, (_, i) => made(`1.0.${i}`));
+    expect(decide([step("1.0.256")], { releases: releases.slice(1) }).declare).toHaveLength(1);
+    expect(decide([step("1.0.256")], { releases })).toMatchObject({
+      declare: [],
+      followed: { reason: "UpstreamInvalid", message: expect.stringMatching(/has made 256 Releases/) },
+    });
+    expect(decide([step("1.0.255")], { releases })).toMatchObject({
+      followed: { reason: "UpstreamFollowed" },
+    });
+  });
+
   it("is made once", () => {
     expect(decide([step("1.0.0")], { releases: [made("1.0.0")] }).declare).toEqual([]);
   });

@@ -16,6 +16,8 @@ type Architecture = Upstream["architectures"][number];
 
 /** After the first failure, ms; twice as long after each further one. */
 const FIRST_RETRY = 60_000;
+/** Releases that a channel has made: Flatcar makes 30 a year for each architecture. A server that lies fills no etcd. */
+const MAX_RELEASES = 256;
 /** Of an interval: so much more or less, so that channels don't ask all at once. */
 const SPREAD = 0.1;
 export const BOARDS: Readonly<Record<Architecture, string>> = { amd64: "amd64-usr", arm64: "arm64-usr" };
@@ -58,6 +60,9 @@ export function decideUpstream(
   const byName = new Map(releases.map((release) => [release.metadata.name, release]));
   const declare: Release[] = [];
   const targets = new Map<Architecture, Release>();
+  const own = releases.filter(
+    ({ metadata }) => metadata.ownerReferences?.some(({ uid }) => uid === channel.metadata.uid) === true,
+  );
   const stopped = (
     reason: "UpstreamInvalid" | "UpstreamOlder" | "UpstreamDiffers",
     message: string,
@@ -66,7 +71,7 @@ export function decideUpstream(
     followed: { reason, message },
   });
   for (const [architecture, way] of steps) {
-    const newest = newestOf(channel, architecture, releases, byName);
+    const newest = newestOf(channel, architecture, own, byName);
     for (const [index, step] of way.entries()) {
       const target = index === way.length - 1;
       const made = releaseOf(channel, upstream, architecture, step, !target);
@@ -79,6 +84,12 @@ export function decideUpstream(
           `The upstream offers other files as ${version} for ${architecture} than Release ${known.metadata.name} has.`,
         );
       }
+      if (known !== undefined && !target && !known.spec.steppingStone) {
+        return stopped(
+          "UpstreamDiffers",
+          `The upstream leads over ${version} for ${architecture}, and Release ${known.metadata.name}, which never changes, is no stepping stone: delete it, and it is made anew as one.`,
+        );
+      }
       if (target && newest !== undefined && compareVersions(version, newest) < 0) {
         return stopped(
           "UpstreamOlder",
@@ -88,6 +99,12 @@ export function decideUpstream(
       if (known === undefined) declare.push(made);
       if (target) targets.set(architecture, known ?? made);
     }
+  }
+  if (declare.length > 0 && own.length + declare.length > MAX_RELEASES) {
+    return stopped(
+      "UpstreamInvalid",
+      `The channel has made ${own.length} Releases, and makes ${MAX_RELEASES} at most: delete those that nothing runs.`,
+    );
   }
   return { declare, ...promotion(channel, upstream, targets), followed: followedOf(targets) };
 }
@@ -105,18 +122,14 @@ function followedOf(targets: ReadonlyMap<Architecture, Release>): Why {
 function newestOf(
   channel: Channel,
   architecture: Architecture,
-  releases: readonly Release[],
+  own: readonly Release[],
   byName: ReadonlyMap<string, Release>,
 ): string | undefined {
-  const { spec, metadata } = channel;
+  const { spec } = channel;
   const name = spec.architectures?.find((one) => one.architecture === architecture)?.release ?? spec.release;
   const present = name === undefined ? undefined : byName.get(name);
-  const own = releases.filter(
-    (release) =>
-      release.metadata.ownerReferences?.some(({ uid }) => uid === metadata.uid) === true &&
-      release.spec.omaha?.some((one) => one.architecture === architecture) === true,
-  );
-  const versions = [...own, ...(present === undefined ? [] : [present])].map(
+  const made = own.filter(({ spec: { omaha } }) => omaha?.some((one) => one.architecture === architecture));
+  const versions = [...made, ...(present === undefined ? [] : [present])].map(
     (release) => release.spec.version,
   );
   return versions.toSorted(compareVersions).at(-1);

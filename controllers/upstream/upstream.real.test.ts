@@ -263,6 +263,15 @@ describe("a channel whose upstream", () => {
       /larger than/,
     ],
     [
+      "leads on without end",
+      (
+        (n) => (_, to) =>
+          void to.end(answer(`1.0.${++n}`))
+      )(0),
+      "UpstreamInvalid",
+      /more than 16 versions/,
+    ],
+    [
       "serves no such product",
       (_, to) => void to.end(`<response><app appid="x" status="error-unknownApplication"/></response>`),
       "UpstreamRefused",

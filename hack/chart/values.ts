@@ -119,7 +119,7 @@ const gateway = object(
         enabled: z
           .boolean()
           .default(false)
-          .describe("Serve FleetLock, for machines that don't run our agent, on a port of its own"),
+          .describe("Serve FleetLock and Omaha, for machines that don't run our agent, on a port of its own"),
         tls: z
           .boolean()
           .default(true)
@@ -137,6 +137,28 @@ const gateway = object(
           .default("")
           .describe(
             "Secret of yours, whose `users.yaml` names who may use CoreUpdate's API (docs/coreupdate.md), on the same port; without one it is not served",
+          ),
+        registry: z
+          .array(z.string().regex(/^[a-z0-9-]{1,63}$/))
+          .max(16)
+          .default([])
+          .describe(
+            "Key spaces that are served by etcd's v2 API (docs/registry.md); the secret of one is that of the group registry/NAME",
+          ),
+        registryPlainPort: z
+          .int()
+          .min(0)
+          .max(65535)
+          .default(0)
+          .describe(
+            "Port of the Service that serves the first of them without TLS and secret, to all that reach it; 0 for none",
+          ),
+        setMaxGroups: z
+          .array(z.string().regex(/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/))
+          .max(128)
+          .default([])
+          .describe(
+            "UpdateGroups that the gateway may write, so that `locksmithctl set-max` changes their limits where they say `machines.setMax`",
           ),
         port: port.default(7444).describe("Port of the Service"),
         publicUrl: z

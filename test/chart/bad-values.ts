@@ -29,6 +29,30 @@ export const badValues: readonly { sets: readonly string[]; message: RegExp }[] 
     sets: ["gateway.machines.payloads.repository=registry.example.org/os"],
     message: /\/gateway\/machines\/payloads\/repository.*does not match pattern/,
   },
+  {
+    sets: ["gateway.machines.registry[0]=Fleet"],
+    message: /\/gateway\/machines\/registry\/0.*does not match pattern/,
+  },
+  {
+    sets: ["gateway.machines.registry[0]=fleet", "gateway.machines.registryPlainPort=70000"],
+    message: /\/gateway\/machines\/registryPlainPort.*maximum/,
+  },
+  {
+    sets: ["gateway.machines.registryPlainPort=2379"],
+    message: /gateway\.machines\.registry: registryPlainPort and setMaxGroups are for clients of a key space/,
+  },
+  {
+    sets: ["gateway.machines.setMaxGroups[0]=racks"],
+    message: /gateway\.machines\.registry: registryPlainPort and setMaxGroups are for clients of a key space/,
+  },
+  {
+    sets: ["gateway.machines.enabled=true", "gateway.machines.registry[0]=fleet"],
+    message: /gateway\.machines\.keysSecret: without it a key space has no secret/,
+  },
+  {
+    sets: ["gateway.machines.registry[0]=fleet", "gateway.machines.keysSecret=x"],
+    message: /gateway\.machines\.enabled: registry is served on the machines' port/,
+  },
   { sets: ["etcd.replicas=2"], message: /\/etcd\/replicas.*1, 3, 5/ },
   { sets: ["etcd.quotaBytes=1"], message: /\/etcd\/quotaBytes.*minimum/ },
   { sets: ["etcd.logLevel=loud"], message: /\/etcd\/logLevel.*'debug', 'info', 'warn', 'error'/ },

@@ -379,6 +379,17 @@ subjects:
 {{- end }}
 {{- end }}
 {{- end }}
+{{- with $v.gateway.machines }}
+{{- if and (or .registryPlainPort .setMaxGroups) (not .registry) }}
+{{- fail "gateway.machines.registry: registryPlainPort and setMaxGroups are for clients of a key space; name one" }}
+{{- end }}
+{{- if and .registry (not .keysSecret) (not .registryPlainPort) }}
+{{- fail "gateway.machines.keysSecret: without it a key space has no secret, and nobody gets in; or set registryPlainPort" }}
+{{- end }}
+{{- if and .registry (not .enabled) }}
+{{- fail "gateway.machines.enabled: registry is served on the machines' port" }}
+{{- end }}
+{{- end }}
 {{- with $v.gateway.console }}
 {{- if and .enabled (not .keysSecret) }}
 {{- fail "gateway.console.keysSecret: sessions are sealed with a key that all gateways share" }}
