@@ -101,7 +101,8 @@ async function answer({ door, reviewer, handlers }: ApiOptions, request: EdgeReq
       "A write needs the header X-Slipway-Request, and must come from the page itself.",
     );
   }
-  if (caller !== undefined && operation.method === "GET" && name !== "me") {
+  // Before a write, too: why it is refused tells what there is.
+  if (caller !== undefined && name !== "me") {
     const { topic } = operation;
     await mayRead(reviewer, caller.person, topic === undefined ? [] : TOPICS[topic]);
   }
