@@ -99,7 +99,9 @@ test("what changes while the page takes a piece comes next, and not with the nex
   for (const state of ["Staging", "Staged"] as const) {
     const began = reader.clock.monotonic();
     reader.put(machine("m", { state }));
-    expect(await reader.next(stream)).toMatchObject({ data: { changes: { machines: { put: [{ state }] } } } });
+    expect(await reader.next(stream)).toMatchObject({
+      data: { changes: { machines: { put: [{ state }] } } },
+    });
     expect(reader.clock.monotonic() - began).toBe(250);
   }
 });

@@ -119,7 +119,10 @@ function positionOf(id: string | undefined, epoch: string, changes: Changes): nu
 }
 
 /** Waits `EVERY`, and then for a change after `position`; at most a heartbeat. */
-async function nextChange({ changes, onChange, clock, signal }: StreamOptions, position: number): Promise<void> {
+async function nextChange(
+  { changes, onChange, clock, signal }: StreamOptions,
+  position: number,
+): Promise<void> {
   await sleep(clock, EVERY, signal).catch(() => {});
   // What changed while nobody listened: while the page took a piece, or just now.
   if (signal.aborted || changes.position !== position) return;

@@ -1,5 +1,6 @@
 /** People by a Kubernetes bearer token: the API server says whose it is. */
 import { createHash } from "node:crypto";
+import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
 import type { AccessClient, Person, PersonReview } from "../../runtime/access.ts";
 import { ApiError } from "../../runtime/client.ts";
@@ -77,6 +78,19 @@ export class Tokens {
       if (error instanceof Busy) throw new ApiError("Unavailable", error.message, { cause: error });
       throw error;
     }
+  }
+}
+
+const Claims = z.object({ exp: z.number() });
+
+/** When a token ends that the API server took, wall clock, ms (RFC 7519); undefined where it does not say. */
+export function endOf(token: string): number | undefined {
+  try {
+    const [, payload = ""] = token.split(".");
+    return Claims.parse(JSON.parse(Buffer.from(payload, "base64url").toString())).exp * 1000;
+  } catch {
+    // No JWT: a static token, or one of a webhook.
+    return undefined;
   }
 }
 
