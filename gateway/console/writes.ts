@@ -27,7 +27,6 @@ import { type Assigner } from "./assign.ts";
 import type { Board } from "./board.ts";
 import type { ForeignMachines } from "./foreign.ts";
 import { conditionOf, refusedOf } from "./group-view.ts";
-import { BY_PERSON } from "./history.ts";
 import { json, Refused } from "./problem.ts";
 
 /** One for each set of fields that is written together: an apply gives back what it does not name. */
@@ -291,8 +290,9 @@ export class WriteHandlers {
     }: { uid?: string; node?: string; group?: string; message: string },
   ): Promise<void> {
     const { coordination, clock, log } = this.#options;
-    const said = `${message.replace(/\.$/, "")} (by ${person.username}).`;
-    const entry = { at: clock.now(), uid, node, group, what: BY_PERSON, reason: "Asked", message: said };
+    const by = person.username;
+    const said = `${message.replace(/\.$/, "")} (by ${by}).`;
+    const entry = { at: clock.now(), uid, node, group, what: "asked", reason: "Asked", message: said, by };
     await coordination.append(entry).catch((error: unknown) => {
       log.error("what a person did can't be written to the journal", error, { user: person.username });
     });
