@@ -213,16 +213,14 @@ export class Board {
   }
 
   #count(): void {
-    const { objects } = this.#options;
+    const { objects, foreign } = this.#options;
     const updates = objects.nodeUpdates.list();
     const byName = new Map(updates.map((update) => [update.metadata.name, update]));
     const locks = locksOf(objects.groups.list(), objects.budgets.list(), updates);
-    const foreign = new Map<string, string>();
-    for (const { name, uid, kind, slot } of this.#machines.values())
-      if (kind === "foreign" && slot) foreign.set(name, uid);
+    const holders = new Map([...foreign.holders].map(([uid, { grant }]) => [grant.node, uid]));
     this.changes.replace(
       "budgets",
-      locks.map((lock) => [lock.budget, viewBudget(lock, byName, foreign)]),
+      locks.map((lock) => [lock.budget, viewBudget(lock, byName, holders)]),
     );
     this.changes.put("fleet", "fleet", countFleet(this.#machines.values()));
   }

@@ -63,7 +63,7 @@ function noteOf(group: UpdateGroup, bound: readonly RebootWindow[], openings: nu
   return openings === 0 ? "No opening is in sight." : "";
 }
 
-/** `foreign`: uids of machines without our agent by their name. */
+/** `foreign`: uids of machines without our agent that hold slots, by the name of the holder. */
 export function viewBudget(
   { budget, limit, unavailable, holders, waiting }: Lock,
   byName: ReadonlyMap<string, NodeUpdate>,

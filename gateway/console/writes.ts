@@ -254,15 +254,24 @@ export class WriteHandlers {
   }
 
   async #stealForeign(person: Person, uid: string, reason: string): Promise<contract.Done> {
-    const machine = this.#options.foreign.get(uid);
+    const { foreign, objects } = this.#options;
+    const machine = foreign.get(uid);
     if (machine === undefined) throw new Refused("NotFound", "There is no such machine.");
-    if (!machine.slot) throw new Refused("Invalid", `${machine.name} holds no slot.`);
-    const group = need(this.#options.objects.groups.get(machine.group), updateGroup.kind, machine.group);
-    const word = `${machine.name}: ${reason} (by ${person.username})`;
+    const held = foreign.holders.get(uid)?.grant;
+    if (held === undefined) throw new Refused("Invalid", `${machine.name} holds no slot.`);
+    // The alias of a machine is what it says itself: another one may hold a slot by that name.
+    const { node, group: name } = held;
+    if (node.includes(": "))
+      throw new Refused(
+        "Invalid",
+        `${node}: the manager would take a part of that name for the whole of it.`,
+      );
+    const group = need(objects.groups.get(name), updateGroup.kind, name);
+    const word = `${node}: ${reason} (by ${person.username})`;
     await this.#annotate(person, group, { [STEAL_MACHINE_ANNOTATION]: word });
     const message = `The slot of ${machine.name} is freed: ${reason}.`;
-    await this.#journal(person, { uid, node: machine.name, group: machine.group, message });
-    const kubectl = `kubectl slipway machines steal ${machine.group} ${quoted(machine.name)} --reason ${quoted(reason)}`;
+    await this.#journal(person, { uid, node: machine.name, group: name, message });
+    const kubectl = `kubectl slipway machines steal ${name} ${quoted(node)} --reason ${quoted(reason)}`;
     return { message, notes: ["If it is down, another one may go down beside it."], kubectl };
   }
 
