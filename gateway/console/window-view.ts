@@ -9,8 +9,8 @@ import type * as view from "../../console/contract.ts";
 import { refusedOf } from "./group-view.ts";
 import { uidOf } from "./machine-view.ts";
 
-/** Of those that wait for one budget. */
-const SHOWN_QUEUE = 100;
+/** Of those that wait for one budget: as many as a person reads, because they are sent anew whenever one of them goes. */
+const SHOWN_QUEUE = 8;
 
 export function viewWindow(window: RebootWindow, groups: readonly UpdateGroup[]): view.Window {
   const { metadata, spec, status } = window;
