@@ -241,7 +241,7 @@ export const Budget = z.object({
   ),
   queue: z
     .array(z.object({ machine: z.string(), uid: z.string().optional(), since: Time.optional() }))
-    .meta({ description: "Who waits for it, longest first; at most 100." }),
+    .meta({ description: "Who waits for it, longest first; at most 8." }),
   waiting: Count.meta({ description: "How many wait." }),
   kubectl: Kubectl,
 });

@@ -51,7 +51,7 @@ export function openApi(): Json {
   for (const [id, view] of Object.entries(COMPONENTS)) metadata.add(view, { id });
   const schemas: Record<string, unknown> = {};
   const schemaOf: SchemaOf = (schema, io) => {
-    const { $schema: _, $defs = {}, ...made } = z.toJSONSchema(schema, { io, metadata });
+    const { $schema: _, $defs = {}, ...made } = z.toJSONSchema(schema, { io, metadata, override: tell });
     for (const [name, definition] of Object.entries($defs)) schemas[name] = written(definition);
     return written(made) as Json;
   };
@@ -110,6 +110,12 @@ function describe(id: string, operation: Operation, schemaOf: SchemaOf): Json {
       default: { description: "Why not.", content: json({ $ref: "#/components/schemas/Problem" }) },
     },
   };
+}
+
+/** What a field means stands in the registry of all schemas, where `meta` puts it; names are of this document only. */
+function tell({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodType; jsonSchema: Json }): void {
+  const { description } = z.globalRegistry.get(zodSchema) ?? {};
+  if (description !== undefined) jsonSchema["description"] = description;
 }
 
 type SchemaOf = (schema: z.ZodType, io: "input" | "output") => Json;

@@ -1,7 +1,7 @@
 /** What the JSON API can be asked: the gateway serves this table, and `/openapi.json` is made of it. */
 import * as z from "zod";
 import * as c from "./contract.ts";
-import { Topic } from "./events.ts";
+import { Topic, topics } from "./events.ts";
 
 export interface Operation {
   method: "GET" | "POST" | "DELETE";
@@ -13,6 +13,8 @@ export interface Operation {
   body?: z.ZodType;
   /** Absent where there is nothing to say (204), or no JSON is answered. */
   answer?: z.ZodType;
+  /** Of what it tells: who may not list that is told nothing. */
+  topic?: Topic;
   /** Whether anybody may ask. */
   open?: true;
 }
@@ -47,111 +49,79 @@ export const EventsQuery = z.strictObject({
   ...MachineFilter.shape,
 });
 
+const read = <T extends Omit<Operation, "method" | "path">>(path: string, more: T) => ({
+  ...{ method: "GET" as const, path: `/api/v1/${path}` },
+  ...more,
+});
+/** All of a topic, in pages. */
+const list = (topic: Topic, summary: string) =>
+  read(topic, { summary, topic, query: Page, answer: c.listOf(topics[topic].item) });
+const write = (path: string, body: z.ZodType, summary: string) => ({
+  ...{ method: "POST" as const, path: `/api/v1/${path}`, summary, body },
+  answer: c.Done,
+});
+
 export const operations = {
-  signInWays: {
-    ...{ method: "GET", path: "/api/v1/sign-in", summary: "How one may sign in here.", open: true },
-    answer: c.SignInWays,
-  },
+  signInWays: read("sign-in", { summary: "How one may sign in here.", open: true, answer: c.SignInWays }),
   signIn: {
-    ...{ method: "POST", path: "/api/v1/session", open: true },
-    summary: "Sign in by a Kubernetes token: it becomes a cookie, and is kept nowhere.",
-    ...{ body: c.SignIn, answer: c.Me },
+    ...write("session", c.SignIn, "Sign in by a Kubernetes token: it becomes a cookie, and is kept nowhere."),
+    ...{ answer: c.Me, open: true },
   },
   signOut: { method: "DELETE", path: "/api/v1/session", summary: "Sign out.", open: true },
-  me: { method: "GET", path: "/api/v1/me", summary: "Who I am, and what I may do.", answer: c.Me },
-  listGroups: {
-    ...{ method: "GET", path: "/api/v1/groups", summary: "UpdateGroups.", query: Page },
-    answer: c.listOf(c.Group),
-  },
-  listChannels: {
-    ...{ method: "GET", path: "/api/v1/channels", summary: "Channels.", query: Page },
-    answer: c.listOf(c.Channel),
-  },
-  listReleases: {
-    ...{ method: "GET", path: "/api/v1/releases", summary: "Releases.", query: Page },
-    answer: c.listOf(c.Release),
-  },
-  listWindows: {
-    ...{ method: "GET", path: "/api/v1/windows", summary: "RebootWindows.", query: Page },
-    answer: c.listOf(c.Window),
-  },
-  listOpenings: {
-    ...{ method: "GET", path: "/api/v1/openings", query: Page },
-    summary: "The present and next openings of each group.",
-    answer: c.listOf(c.GroupOpenings),
-  },
-  listBudgets: {
-    ...{ method: "GET", path: "/api/v1/budgets", query: Page },
-    summary: "Reboot slots: who holds them, since when, and who waits.",
-    answer: c.listOf(c.Budget),
-  },
-  fleet: {
-    ...{ method: "GET", path: "/api/v1/fleet", summary: "The fleet in numbers, by zone and version." },
+  me: read("me", { summary: "Who I am, and what I may do.", answer: c.Me }),
+  listGroups: list("groups", "UpdateGroups."),
+  listChannels: list("channels", "Channels."),
+  listReleases: list("releases", "Releases."),
+  listWindows: list("windows", "RebootWindows."),
+  listOpenings: list("openings", "The present and next openings of each group."),
+  listBudgets: list("budgets", "Reboot slots: who holds them, since when, and who waits."),
+  fleet: read("fleet", {
+    ...{ topic: "fleet", summary: "The fleet in numbers, by zone and version." },
     answer: z.object({ ...c.Fleet.shape, ...c.Freshness.shape }),
-  },
+  }),
   listMachines: {
-    ...{ method: "GET", path: "/api/v1/machines", summary: "Nodes and machines." },
+    ...list("machines", "Nodes and machines."),
     query: z.strictObject({ ...Page.shape, ...MachineFilter.shape }),
-    answer: c.listOf(c.Machine),
   },
-  readMachine: {
-    ...{ method: "GET", path: "/api/v1/machines/{uid}", summary: "The story of one machine." },
-    answer: c.Story,
-  },
-  versions: {
-    ...{ method: "GET", path: "/api/v1/versions", summary: "Machines by version, over time." },
+  readMachine: read("machines/{uid}", {
+    ...{ topic: "machines", summary: "The story of one machine.", answer: c.Story },
+  }),
+  versions: read("versions", {
+    ...{ topic: "machines", summary: "Machines by version, over time.", answer: c.Versions },
     query: z.strictObject({
       group: text,
       hours: z.coerce.number().int().min(1).max(720).default(24),
     }),
-    answer: c.Versions,
-  },
+  }),
   listActivity: {
-    ...{ method: "GET", path: "/api/v1/activity", summary: "What happened, newest first." },
+    ...list("activity", "What happened, newest first."),
     query: z.strictObject({ ...Page.shape, group: text, uid: text }),
-    answer: c.listOf(c.Activity),
   },
-  events: {
-    ...{ method: "GET", path: "/api/v1/events", query: EventsQuery },
+  events: read("events", {
     summary: "Changes as server-sent events: see console/events.ts.",
-  },
-  promote: {
-    ...{ method: "POST", path: "/api/v1/channels/{name}/promote", body: c.Promote, answer: c.Done },
-    summary: "Point a channel at a release: every group that follows it moves there.",
-  },
-  pause: {
-    ...{ method: "POST", path: "/api/v1/groups/{name}/pause", body: c.Pause, answer: c.Done },
-    summary: "Let nothing new begin in a group; what has committed ends.",
-  },
-  resume: {
-    ...{ method: "POST", path: "/api/v1/groups/{name}/resume", body: c.Pause, answer: c.Done },
-    summary: "Let a paused group go on.",
-  },
-  retry: {
-    ...{ method: "POST", path: "/api/v1/groups/{name}/retry", body: c.Retry, answer: c.Done },
-    summary: "Go on after a halt: the failures are forgotten, and with them a quarantine that they made.",
-  },
-  rollBack: {
-    ...{ method: "POST", path: "/api/v1/groups/{name}/rollback", body: c.RollBack, answer: c.Done },
-    summary: "Go back to the release before, or to another.",
-  },
-  quarantine: {
-    ...{ method: "POST", path: "/api/v1/releases/{name}/quarantine", body: c.Quarantine, answer: c.Done },
-    summary: "Let nothing more move to a release.",
-  },
-  lift: {
-    ...{ method: "POST", path: "/api/v1/releases/{name}/lift", body: c.Quarantine, answer: c.Done },
-    summary: "Lift a person's quarantine.",
-  },
-  assign: {
-    ...{ method: "POST", path: "/api/v1/assign", body: c.Assign, answer: c.Done },
-    summary: "Assign machines to a group.",
-  },
-  steal: {
-    ...{ method: "POST", path: "/api/v1/machines/{uid}/steal", body: c.Steal, answer: c.Done },
-    summary:
-      "Free the slot of a machine that is not coming back. If it is up after all, a budget may be overrun.",
-  },
+    query: EventsQuery,
+  }),
+  promote: write(
+    "channels/{name}/promote",
+    c.Promote,
+    "Point a channel at a release: every group that follows it moves there.",
+  ),
+  pause: write("groups/{name}/pause", c.Pause, "Let nothing new begin in a group; what has committed ends."),
+  resume: write("groups/{name}/resume", c.Pause, "Let a paused group go on."),
+  retry: write(
+    "groups/{name}/retry",
+    c.Retry,
+    "Go on after a halt: the failures are forgotten, and with them a quarantine that they made.",
+  ),
+  rollBack: write("groups/{name}/rollback", c.RollBack, "Go back to the release before, or to another."),
+  quarantine: write("releases/{name}/quarantine", c.Quarantine, "Let nothing more move to a release."),
+  lift: write("releases/{name}/lift", c.Quarantine, "Lift a person's quarantine."),
+  assign: write("assign", c.Assign, "Assign machines to a group."),
+  steal: write(
+    "machines/{uid}/steal",
+    c.Steal,
+    "Free the slot of a machine that is not coming back. If it is up after all, a budget may be overrun.",
+  ),
 } as const satisfies Record<string, Operation>;
 
 export type OperationName = keyof typeof operations;

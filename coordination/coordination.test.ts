@@ -280,6 +280,15 @@ describe("gates, sessions and the rest", () => {
     expect(await lines("loud")).toHaveLength(301);
   });
 
+  it("writes down what a person did about a machine, however much that one said", async () => {
+    const about = { uid: "loud", node: "loud", group: "g", what: "x", reason: "", message: "" };
+    for (let line = 0; line < 301; line++) await led.room.append({ at: led.clock.now(), ...about });
+    await led.room.append({ at: led.clock.now(), ...about, by: "alice" });
+    const read = await led.room.readJournal(0);
+    expect(read.filter(({ by }) => by === undefined)).toHaveLength(300);
+    expect(read.filter(({ by }) => by === "alice")).toHaveLength(1);
+  });
+
   it("hints at changes of the fleet", async () => {
     let hints = 0;
     const watch = led.room.watchFleet(() => hints++);

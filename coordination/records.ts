@@ -344,6 +344,8 @@ export const JournalEntry = z.object({
   what: z.string(),
   reason: z.string(),
   message: z.string(),
+  /** The person who asked for it, where one did. */
+  by: z.string().optional(),
 });
 export type JournalEntry = z.output<typeof JournalEntry>;
 

@@ -3,10 +3,10 @@
  * says which node that Pod runs on. A plain machine shows a client certificate that our
  * authority signed. All that follows touches the records of this identity only.
  */
-import { createHash } from "node:crypto";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { KubeClient, TokenReviewResult } from "../../runtime/client.ts";
+import { Answers } from "../answers.ts";
 import type { CertificateAuthority } from "../certificate-authority.ts";
 import { Busy, Turnstile } from "./turnstile.ts";
 
@@ -71,27 +71,19 @@ export class Authenticator {
   readonly #options: AuthenticatorOptions;
   readonly #usernames: ReadonlySet<string>;
   readonly #turnstile = new Turnstile(MAX_REVIEWS, MAX_WAITING_REVIEWS);
-  /** By SHA-256 of the token; least recently used first. */
-  readonly #cache = new Map<string, { answer: Promise<Answer>; until: number }>();
+  readonly #answers: Answers<Answer>;
 
   constructor(options: AuthenticatorOptions) {
     this.#options = options;
+    const life = (answer: Answer): number => (answer instanceof Refused ? REFUSAL_LIFE : CACHE_LIFE);
+    this.#answers = new Answers({ life, most: MAX_CACHED, clock: options.clock });
     this.#usernames = new Set(options.serviceAccounts.map((account) => `system:serviceaccount:${account}`));
   }
 
   /** Throws `Refused` or `CannotAsk`. */
   async byToken(token: string): Promise<Identity> {
     if (token === "" || token.length > MAX_TOKEN) throw new Refused("no usable bearer token");
-    const hash = createHash("sha256").update(token).digest("hex");
-    const now = this.#options.clock.monotonic();
-    let entry = this.#cache.get(hash);
-    if (entry === undefined || entry.until <= now) {
-      entry = { answer: this.#review(token, hash), until: now + CACHE_LIFE };
-      if (this.#cache.size >= MAX_CACHED) this.#evictOldest();
-    }
-    this.#cache.delete(hash);
-    this.#cache.set(hash, entry);
-    const answer = await entry.answer;
+    const answer = await this.#answers.get(token, () => this.#review(token));
     if (answer instanceof Refused) throw answer;
     return answer;
   }
@@ -107,12 +99,8 @@ export class Authenticator {
     return { uid: machineId, node: machineId, ...certificate };
   }
 
-  async #review(token: string, hash: string): Promise<Answer> {
+  async #review(token: string): Promise<Answer> {
     const { client, audience, clock, reviewed } = this.#options;
-    const forget = (after: number): void => {
-      const entry = this.#cache.get(hash);
-      if (entry !== undefined) entry.until = Math.min(entry.until, clock.monotonic() + after);
-    };
     let began = clock.monotonic();
     const seconds = (): number => (clock.monotonic() - began) / 1000;
     let result: TokenReviewResult;
@@ -122,14 +110,12 @@ export class Authenticator {
         return client.tokenReview(token, audience);
       });
     } catch (error) {
-      this.#cache.delete(hash);
       if (error instanceof Busy) throw new CannotAsk("Busy", error);
       reviewed(seconds(), "unavailable");
       this.#options.log.error("a token review failed", error);
       throw new CannotAsk("ApiUnavailable", error);
     }
     const answer = this.#judge(result);
-    if (answer instanceof Refused) forget(REFUSAL_LIFE);
     reviewed(seconds(), answer instanceof Refused ? "refused" : "accepted");
     return answer;
   }
@@ -148,12 +134,5 @@ export class Authenticator {
       return new Refused("the token is bound to no Pod on a node: mount a projected service account token");
     }
     return { uid, node };
-  }
-
-  #evictOldest(): void {
-    for (const hash of this.#cache.keys()) {
-      this.#cache.delete(hash);
-      return;
-    }
   }
 }

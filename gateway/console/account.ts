@@ -14,6 +14,7 @@ import type { AccessReviewer } from "../objects/review.ts";
 import type { Caller, Door } from "../sign-in/door.ts";
 import { SIGN_IN_PATH } from "../sign-in/route.ts";
 import { SESSION_LIFE, type Sessions } from "../sign-in/session.ts";
+import { endOf } from "../sign-in/tokens.ts";
 import { type Call, callerOf, type Handlers, mayRead } from "./api.ts";
 import { json, Refused } from "./problem.ts";
 
@@ -51,11 +52,11 @@ export function accountHandlers(
       const { token } = body as z.output<typeof SignIn>;
       const { person } = callerOf(await door.byToken(token, request.peer));
       await mayRead(reviewer, person, []);
-      const cookie = sessions.cookie(person);
+      const expiresAt = Math.min(clock.now() + SESSION_LIFE, endOf(token) ?? Infinity);
+      const cookie = sessions.cookie(person, expiresAt);
       if (cookie === undefined)
         throw new Refused("Forbidden", `${person.username} is in too many groups for a session's cookie.`);
-      const caller = { person, expiresAt: clock.now() + SESSION_LIFE };
-      return json(await describe(reviewer, caller), 200, { "set-cookie": cookie });
+      return json(await describe(reviewer, { person, expiresAt }), 200, { "set-cookie": cookie });
     },
     signOut: async () => ({ status: 204, headers: { "set-cookie": sessions.gone }, body: "" }),
     me: async ({ caller }: Call) => {

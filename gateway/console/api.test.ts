@@ -113,3 +113,14 @@ test("a write without the page's header is refused, whatever else it has", async
   const bare = { cookie, origin: "https://slipway.example.org" } as Record<string, string>;
   expect((await route.answer(request({ ...to, header: (name) => bare[name] }))).status).toBe(403);
 });
+
+test("who may not list UpdateGroups learns nothing, not by a write that is refused either", async () => {
+  const strange = apiRoute({ door, reviewer: { allowsReading: async () => false }, handlers });
+  const body = Buffer.from('{"release":"r","reason":"why","group":"web","machines":["m"]}');
+  for (const [name, { method, path: to, ...rest }] of Object.entries<Operation>(operations)) {
+    if (rest.open === true || name === "me") continue;
+    calls.length = 0;
+    const answer = await strange.answer(request({ method, path: to.replace(/\{\w+\}/, "web"), body }));
+    expect([name, answer.status, calls.length]).toEqual([name, 403, 0]);
+  }
+});

@@ -31,23 +31,7 @@ export interface Call {
 
 export type Handlers = Readonly<Record<OperationName, (call: Call) => Promise<EdgeAnswer>>>;
 
-/** What one must be allowed to list to read it, beside UpdateGroups, without which nothing is read. */
-const READS: Partial<Record<OperationName, readonly Resource[]>> = {
-  listGroups: [],
-  listOpenings: [rebootWindow],
-  listChannels: [channel],
-  listReleases: [release],
-  listWindows: [rebootWindow],
-  listBudgets: [rebootBudget, nodeUpdate],
-  fleet: [nodeUpdate],
-  listMachines: [nodeUpdate],
-  readMachine: [nodeUpdate],
-  versions: [nodeUpdate],
-  listActivity: [nodeUpdate],
-  events: [],
-};
-
-/** The same of what is streamed. */
+/** What one must be allowed to list to be told of it, beside UpdateGroups, without which nobody is told anything. */
 const TOPICS: Record<Topic, readonly Resource[]> = {
   groups: [],
   channels: [channel],
@@ -117,8 +101,10 @@ async function answer({ door, reviewer, handlers }: ApiOptions, request: EdgeReq
       "A write needs the header X-Slipway-Request, and must come from the page itself.",
     );
   }
-  if (caller !== undefined && operation.method === "GET" && name !== "me") {
-    await mayRead(reviewer, caller.person, READS[name] ?? []);
+  // Before a write, too: why it is refused tells what there is.
+  if (caller !== undefined && name !== "me") {
+    const { topic } = operation;
+    await mayRead(reviewer, caller.person, topic === undefined ? [] : TOPICS[topic]);
   }
   const body = operation.body === undefined ? undefined : bodyOf(operation.body, request.body);
   return await handlers[name]({ request, part: (of) => parts[of] ?? "", query, body, caller });

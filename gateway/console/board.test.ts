@@ -139,6 +139,15 @@ test("a change is shown within a moment, and told once however often it was chan
   expect(told).toBe(before);
 });
 
+test("who listens is told of an activity alone, too", async () => {
+  let told = 0;
+  board.onChange(() => told++);
+  const about = { uid: "", machine: "", group: "web", what: "asked", reason: "Asked", message: "" };
+  board.addActivity([{ id: "a", time: "2026-11-27T07:00:00Z", ...about }]);
+  await clock.advance(250);
+  expect(told).toBe(1);
+});
+
 test("a node that was made anew under its name is another machine", async () => {
   world.node("n1", { step: "Idle" }, "one");
   await clock.advance(250);

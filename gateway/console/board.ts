@@ -50,6 +50,8 @@ export class Board {
   #countedAt = -Infinity;
   #tickedAt = -Infinity;
   readonly #listeners = new Set<() => void>();
+  /** Position of the changes that the listeners were told of. */
+  #told = 0;
   #cancel: Cancel | undefined;
   #unwatch: (() => void) | undefined;
 
@@ -126,7 +128,6 @@ export class Board {
   takeIn(): void {
     const { objects, clock } = this.#options;
     if (!objects.synced) return;
-    const before = this.changes.position;
     const now = clock.monotonic();
     for (const [name, gone] of this.#dirty) {
       const update = objects.nodeUpdates.get(name);
@@ -154,7 +155,8 @@ export class Board {
       this.#countedAt = now;
       this.#count();
     }
-    if (this.changes.position === before) return;
+    if (this.changes.position === this.#told) return;
+    this.#told = this.changes.position;
     for (const listener of this.#listeners) listener();
   }
 
@@ -211,16 +213,14 @@ export class Board {
   }
 
   #count(): void {
-    const { objects } = this.#options;
+    const { objects, foreign } = this.#options;
     const updates = objects.nodeUpdates.list();
     const byName = new Map(updates.map((update) => [update.metadata.name, update]));
     const locks = locksOf(objects.groups.list(), objects.budgets.list(), updates);
-    const foreign = new Map<string, string>();
-    for (const { name, uid, kind, slot } of this.#machines.values())
-      if (kind === "foreign" && slot) foreign.set(name, uid);
+    const holders = new Map([...foreign.holders].map(([uid, { grant }]) => [grant.node, uid]));
     this.changes.replace(
       "budgets",
-      locks.map((lock) => [lock.budget, viewBudget(lock, byName, foreign)]),
+      locks.map((lock) => [lock.budget, viewBudget(lock, byName, holders)]),
     );
     this.changes.put("fleet", "fleet", countFleet(this.#machines.values()));
   }

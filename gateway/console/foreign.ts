@@ -43,6 +43,11 @@ export class ForeignMachines {
     return changed;
   }
 
+  /** Those that hold a slot, by uid; `grant.node` is the name that its holder has wherever slots are told of. */
+  get holders(): ReadonlyMap<string, LiveGrant> {
+    return this.#holders;
+  }
+
   get(uid: string): ForeignShown | undefined {
     const machine = this.#known.get(uid);
     const held = this.#holders.get(uid);

@@ -15,9 +15,6 @@ const PERIOD = 3000;
 /** An entry may come so late, ms: whoever wrote it waited for etcd, or has a clock of its own. */
 const LATE = 30_000;
 
-/** `what` of an entry that a person's write made; the machine's name is then empty where it is about none. */
-export const BY_PERSON = "asked";
-
 export interface HistoryOptions {
   coordination: Pick<Coordination, "readJournal">;
   clock: Clock;
@@ -28,25 +25,19 @@ export interface HistoryOptions {
 
 export class History {
   readonly #options: HistoryOptions;
-  /** Oldest first. */
-  #entries: JournalEntry[] = [];
+  /** Oldest first; `at`: wall clock, ms. */
+  #entries: { at: number; shown: view.Activity }[] = [];
   readonly #known = new Set<string>();
-  /** Wall clock, ms: of the newest entry. */
-  #newest = 0;
-  #read = false;
+  /** Wall clock, ms: when the journal was read last. */
+  #readAt: number | undefined;
 
   constructor(options: HistoryOptions) {
     this.#options = options;
   }
 
-  /** Oldest first; all of the journal's newest entries. */
-  get entries(): readonly JournalEntry[] {
-    return this.#entries;
-  }
-
-  /** Of one machine, oldest first. */
-  of(uid: string): JournalEntry[] {
-    return this.#entries.filter((entry) => entry.uid === uid);
+  /** Oldest first; the journal's newest entries, of those that `passes` wants. */
+  activities(passes: (activity: view.Activity) => boolean): view.Activity[] {
+    return this.#entries.map(({ shown }) => shown).filter(passes);
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -64,32 +55,24 @@ export class History {
   /** Takes in what is new. Throws `EtcdUnavailable`. */
   async look(): Promise<void> {
     const { coordination, clock, onNew } = this.#options;
-    const since = this.#read ? this.#newest - LATE : clock.now() - RETENTION;
+    const now = clock.now();
+    const since = this.#readAt === undefined ? now - RETENTION : this.#readAt - LATE;
     const found = await coordination.readJournal(since);
-    this.#read = true;
-    // What nobody wrote for a while is not looked for again from there.
-    this.#newest = Math.max(this.#newest, clock.now() - LATE, ...found.slice(-1).map(({ at }) => at));
-    const fresh = found.filter((entry) => {
-      const id = idOf(entry);
-      if (this.#known.has(id)) return false;
-      this.#known.add(id);
-      return true;
-    });
+    this.#readAt = now;
+    const fresh = found
+      .map((entry) => ({ at: entry.at, shown: viewActivity(entry) }))
+      .filter(({ shown: { id } }) => !this.#known.has(id) && this.#known.add(id));
     if (fresh.length === 0) return;
     this.#entries = [...this.#entries, ...fresh].toSorted((a, b) => a.at - b.at);
-    for (const gone of this.#entries.splice(0, Math.max(0, this.#entries.length - MOST))) {
-      this.#known.delete(idOf(gone));
+    for (const { shown } of this.#entries.splice(0, Math.max(0, this.#entries.length - MOST))) {
+      this.#known.delete(shown.id);
     }
-    onNew(fresh.map(viewActivity));
+    onNew(fresh.map(({ shown }) => shown));
   }
 }
 
-function idOf(entry: JournalEntry): string {
-  return createHash("sha256").update(JSON.stringify(entry)).digest("base64url").slice(0, 22);
-}
-
-export function viewActivity(entry: JournalEntry): view.Activity {
-  const { at, uid, node, group, what, reason, message } = entry;
-  const [, by] = what === BY_PERSON ? (/ \(by ([^()]*)\)\.?$/.exec(message) ?? []) : [];
-  return { id: idOf(entry), time: timestamp(at), uid, machine: node, group, what, reason, message, by };
+function viewActivity(entry: JournalEntry): view.Activity {
+  const { at, uid, node, group, what, reason, message, by } = entry;
+  const id = createHash("sha256").update(JSON.stringify(entry)).digest("base64url").slice(0, 22);
+  return { id, time: timestamp(at), uid, machine: node, group, what, reason, message, by };
 }

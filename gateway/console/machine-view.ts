@@ -3,7 +3,6 @@ import { HOLD_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type * as view from "../../console/contract.ts";
-import type { JournalEntry } from "../../coordination/records.ts";
 import type { ForeignShown } from "./foreign.ts";
 
 /** Characters of a message in a list; its story has all of it. */
@@ -56,7 +55,7 @@ function clip(text: string): string {
 /** `journal`: entries about the machine, oldest first. */
 export function storyOf(
   update: NodeUpdate,
-  journal: readonly JournalEntry[],
+  journal: readonly view.Activity[],
 ): Omit<view.Story, keyof view.Freshness> {
   const { metadata, spec, status } = update;
   const machine = viewMachine(update);
@@ -96,7 +95,7 @@ export function storyOf(
 
 export function foreignStoryOf(
   shown: ForeignShown,
-  journal: readonly JournalEntry[],
+  journal: readonly view.Activity[],
 ): Omit<view.Story, keyof view.Freshness> {
   const machine = viewForeign(shown);
   return {
@@ -122,12 +121,12 @@ export function foreignStoryOf(
 type Told = view.Story["transitions"][number];
 
 /** The status' own, which end where its list is full, and from the journal what lies before. */
-function transitionsOf(own: readonly Told[], journal: readonly JournalEntry[]): Told[] {
+function transitionsOf(own: readonly Told[], journal: readonly view.Activity[]): Told[] {
   const oldest = own.at(-1)?.time;
   const before = oldest === undefined ? Infinity : Date.parse(oldest);
   const older = journal
-    .filter(({ at }) => at < before)
-    .map(({ at, what, reason, message }) => ({ step: what, time: timestamp(at), reason, message }))
+    .filter(({ time }) => Date.parse(time) < before)
+    .map(({ what, time, reason, message }) => ({ step: what, time, reason, message }))
     .toReversed();
   return [...own, ...older].slice(0, SHOWN_TRANSITIONS);
 }

@@ -12,7 +12,7 @@ import type { Door } from "../sign-in/door.ts";
 import { type Call, callerOf, type Handlers, mayRead, resourcesOf } from "./api.ts";
 import type { Board } from "./board.ts";
 import type { ForeignMachines } from "./foreign.ts";
-import { type History, viewActivity } from "./history.ts";
+import type { History } from "./history.ts";
 import { type Asked, filterOf, pageOf } from "./lists.ts";
 import { foreignStoryOf, storyOf } from "./machine-view.ts";
 import { json, Refused } from "./problem.ts";
@@ -139,7 +139,7 @@ export class ReadHandlers {
     const machine = board.machines.get(uid);
     const foreign = this.#options.foreign.get(uid);
     if (machine === undefined) throw new Refused("NotFound", "There is no such machine.");
-    const journal = history.of(uid);
+    const journal = history.activities((activity) => activity.uid === uid);
     if (machine.kind === "foreign" && foreign !== undefined) {
       return json({ ...foreignStoryOf(foreign, journal), ...freshness } satisfies view.Story);
     }
@@ -158,12 +158,12 @@ export class ReadHandlers {
   #activity({ query }: Call): EdgeAnswer {
     const freshness = this.freshness();
     const asked = query as z.output<typeof operations.listActivity.query>;
-    const entries = this.#options.history.entries.filter(
+    const entries = this.#options.history.activities(
       ({ group, uid }) =>
         (asked.group === undefined || asked.group === group) &&
         (asked.uid === undefined || asked.uid === uid),
     );
-    const page = pageOf(entries.map(viewActivity), ({ time, id }) => `${time} ${id}`, asked, true);
+    const page = pageOf(entries, ({ time, id }) => `${time} ${id}`, asked, true);
     return answerOf(
       page,
       "kubectl get events --field-selector reportingComponent=slipway.dev/manager",

@@ -92,6 +92,20 @@ test("many changes of one machine are one, and more than a page can show are non
   expect((await reader.next(large)).data).toMatchObject({ items: [], end: true, omitted: MAX_STREAMED + 2 });
 });
 
+test("what changes while the page takes a piece comes next, and not with the next change", async () => {
+  const reader = new Reader();
+  const stream = reader.open(["machines"]);
+  for (let n = 0; n < 3; n++) await reader.next(stream);
+  for (const state of ["Staging", "Staged"] as const) {
+    const began = reader.clock.monotonic();
+    reader.put(machine("m", { state }));
+    expect(await reader.next(stream)).toMatchObject({
+      data: { changes: { machines: { put: [{ state }] } } },
+    });
+    expect(reader.clock.monotonic() - began).toBe(250);
+  }
+});
+
 test("who leaves the filter is gone for that page", async () => {
   const reader = new Reader();
   reader.put(machine("m"));

@@ -46,7 +46,7 @@ export async function* streamOf(options: StreamOptions): AsyncGenerator<string, 
   }
   let [toldAt, askedAt] = [clock.monotonic(), clock.monotonic()];
   while (!signal.aborted) {
-    await nextChange(options, EVERY);
+    await nextChange(options, position);
     if (signal.aborted) return;
     const now = clock.monotonic();
     const missed = changes.since(position, topics);
@@ -118,18 +118,19 @@ function positionOf(id: string | undefined, epoch: string, changes: Changes): nu
   return changes.since(position, new Set()).changes === undefined ? undefined : position;
 }
 
-/** Waits for a change and at least `least` ms; at most a heartbeat. */
-async function nextChange({ onChange, clock, signal }: StreamOptions, least: number): Promise<void> {
+/** Waits `EVERY`, and then for a change after `position`; at most a heartbeat. */
+async function nextChange(
+  { changes, onChange, clock, signal }: StreamOptions,
+  position: number,
+): Promise<void> {
+  await sleep(clock, EVERY, signal).catch(() => {});
+  // What changed while nobody listened: while the page took a piece, or just now.
+  if (signal.aborted || changes.position !== position) return;
   const changed = new AbortController();
   const end = onChange(() => changed.abort());
-  try {
-    await sleep(clock, least, signal).catch(() => {});
-    if (changed.signal.aborted || signal.aborted) return;
-    const either = AbortSignal.any([changed.signal, signal]);
-    await sleep(clock, HEARTBEAT - least, either).catch(() => {});
-  } finally {
-    end();
-  }
+  const either = AbortSignal.any([changed.signal, signal]);
+  await sleep(clock, HEARTBEAT - EVERY, either).catch(() => {});
+  end();
 }
 
 /** JSON has no line breaks, so that one `data` line is enough. */

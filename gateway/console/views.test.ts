@@ -122,7 +122,12 @@ test("the story of a machine without our agent says who gives its slot back", ()
       ...{ reason: "", message: "It holds a slot.", since: 0, lastSeen: undefined, slot: true },
       ...{ budgets: ["group/edge"], protocol: "FleetLock", failed: [] },
     },
-    [{ at: 1000, uid: "u", node: "edge-1", group: "edge", what: "slot", reason: "x", message: "m" }],
+    [
+      {
+        ...{ id: "1", time: "1970-01-01T00:00:01Z", uid: "u", machine: "edge-1", group: "edge" },
+        ...{ what: "slot", reason: "x", message: "m" },
+      },
+    ],
   );
   expect(Story.parse({ ...story, asOf: "2026-11-27T07:00:00Z" })).toMatchObject({
     next: expect.stringContaining("It gives its slot back itself") as string,

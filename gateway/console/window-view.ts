@@ -9,8 +9,8 @@ import type * as view from "../../console/contract.ts";
 import { refusedOf } from "./group-view.ts";
 import { uidOf } from "./machine-view.ts";
 
-/** Of those that wait for one budget. */
-const SHOWN_QUEUE = 100;
+/** Of those that wait for one budget: as many as a person reads, because they are sent anew whenever one of them goes. */
+const SHOWN_QUEUE = 8;
 
 export function viewWindow(window: RebootWindow, groups: readonly UpdateGroup[]): view.Window {
   const { metadata, spec, status } = window;
@@ -63,7 +63,7 @@ function noteOf(group: UpdateGroup, bound: readonly RebootWindow[], openings: nu
   return openings === 0 ? "No opening is in sight." : "";
 }
 
-/** `foreign`: uids of machines without our agent by their name. */
+/** `foreign`: uids of machines without our agent that hold slots, by the name of the holder. */
 export function viewBudget(
   { budget, limit, unavailable, holders, waiting }: Lock,
   byName: ReadonlyMap<string, NodeUpdate>,

@@ -27,7 +27,6 @@ import { type Assigner } from "./assign.ts";
 import type { Board } from "./board.ts";
 import type { ForeignMachines } from "./foreign.ts";
 import { conditionOf, refusedOf } from "./group-view.ts";
-import { BY_PERSON } from "./history.ts";
 import { json, Refused } from "./problem.ts";
 
 /** One for each set of fields that is written together: an apply gives back what it does not name. */
@@ -255,15 +254,24 @@ export class WriteHandlers {
   }
 
   async #stealForeign(person: Person, uid: string, reason: string): Promise<contract.Done> {
-    const machine = this.#options.foreign.get(uid);
+    const { foreign, objects } = this.#options;
+    const machine = foreign.get(uid);
     if (machine === undefined) throw new Refused("NotFound", "There is no such machine.");
-    if (!machine.slot) throw new Refused("Invalid", `${machine.name} holds no slot.`);
-    const group = need(this.#options.objects.groups.get(machine.group), updateGroup.kind, machine.group);
-    const word = `${machine.name}: ${reason} (by ${person.username})`;
+    const held = foreign.holders.get(uid)?.grant;
+    if (held === undefined) throw new Refused("Invalid", `${machine.name} holds no slot.`);
+    // The alias of a machine is what it says itself: another one may hold a slot by that name.
+    const { node, group: name } = held;
+    if (node.includes(": "))
+      throw new Refused(
+        "Invalid",
+        `${node}: the manager would take a part of that name for the whole of it.`,
+      );
+    const group = need(objects.groups.get(name), updateGroup.kind, name);
+    const word = `${node}: ${reason} (by ${person.username})`;
     await this.#annotate(person, group, { [STEAL_MACHINE_ANNOTATION]: word });
     const message = `The slot of ${machine.name} is freed: ${reason}.`;
-    await this.#journal(person, { uid, node: machine.name, group: machine.group, message });
-    const kubectl = `kubectl slipway machines steal ${machine.group} ${quoted(machine.name)} --reason ${quoted(reason)}`;
+    await this.#journal(person, { uid, node: machine.name, group: name, message });
+    const kubectl = `kubectl slipway machines steal ${name} ${quoted(node)} --reason ${quoted(reason)}`;
     return { message, notes: ["If it is down, another one may go down beside it."], kubectl };
   }
 
@@ -291,8 +299,9 @@ export class WriteHandlers {
     }: { uid?: string; node?: string; group?: string; message: string },
   ): Promise<void> {
     const { coordination, clock, log } = this.#options;
-    const said = `${message.replace(/\.$/, "")} (by ${person.username}).`;
-    const entry = { at: clock.now(), uid, node, group, what: BY_PERSON, reason: "Asked", message: said };
+    const by = person.username;
+    const said = `${message.replace(/\.$/, "")} (by ${by}).`;
+    const entry = { at: clock.now(), uid, node, group, what: "asked", reason: "Asked", message: said, by };
     await coordination.append(entry).catch((error: unknown) => {
       log.error("what a person did can't be written to the journal", error, { user: person.username });
     });

@@ -1,9 +1,9 @@
 /** What RBAC lets a person do, asked of the API server and remembered for a moment. */
-import { createHash } from "node:crypto";
 import type { Clock } from "../../ports/clock.ts";
 import type { AccessClient, AccessQuestion } from "../../runtime/access.ts";
 import { ApiError } from "../../runtime/client.ts";
 import { startDeadline } from "../../runtime/deadline.ts";
+import { Answers } from "../answers.ts";
 
 /** An answer is used for so long, ms: a right that was taken away ends as soon. */
 const LIFE = 10_000;
@@ -19,80 +19,45 @@ export interface AccessReviewerOptions {
   clock: Clock;
 }
 
-interface Answer {
-  allowed: Promise<boolean>;
-  /** Monotonic, ms. */
-  until: number;
-  /** The last answer that came. */
-  last: { allowed: boolean; at: number } | undefined;
-}
-
 export class AccessReviewer {
   readonly #options: AccessReviewerOptions;
-  /** Least recently used first. */
-  readonly #answers = new Map<string, Answer>();
+  readonly #answers: Answers<boolean>;
 
   constructor(options: AccessReviewerOptions) {
     this.#options = options;
+    this.#answers = new Answers({ life: () => LIFE, most: MAX_ANSWERS, clock: options.clock });
   }
 
   /** Throws `ApiError` where nobody could be asked. */
   async allows(question: AccessQuestion): Promise<boolean> {
-    return await this.#ask(keyOf(question), question).allowed;
+    return await this.#answers.get(keyOf(question), () => this.#ask(question));
   }
 
   /** For reading what is known: where nobody can be asked, the last answer of the hour before. Throws `ApiError`. */
   async allowsReading(question: AccessQuestion): Promise<boolean> {
-    const { clock } = this.#options;
-    const answer = this.#ask(keyOf(question), question);
     try {
-      return await answer.allowed;
+      return await this.allows(question);
     } catch (error) {
-      const { last } = answer;
-      if (last === undefined || clock.monotonic() - last.at > READING_LIFE) throw error;
-      return last.allowed;
+      const last = this.#answers.last(keyOf(question));
+      if (last === undefined || this.#options.clock.monotonic() - last.at > READING_LIFE) throw error;
+      return last.answer;
     }
   }
 
-  #ask(key: string, question: AccessQuestion): Answer {
+  async #ask(question: AccessQuestion): Promise<boolean> {
     const { access, clock } = this.#options;
-    const now = clock.monotonic();
-    const known = this.#answers.get(key);
-    this.#answers.delete(key);
-    if (known !== undefined && known.until > now) {
-      this.#answers.set(key, known);
-      return known;
-    }
     const late = (): ApiError => new ApiError("Timeout", "The API server says nothing of a person's rights");
     const deadline = startDeadline(clock, DEADLINE, late);
-    const answer: Answer = {
-      allowed: access
-        .reviewAccess(question, { signal: deadline.signal })
-        .then(({ allowed }) => allowed)
-        .finally(() => deadline.cancel()),
-      until: now + LIFE,
-      last: known?.last,
-    };
-    answer.allowed.then(
-      (allowed) => {
-        answer.last = { allowed, at: clock.monotonic() };
-      },
-      () => {
-        answer.until = -Infinity;
-      },
-    );
-    for (const oldest of this.#answers.keys()) {
-      if (this.#answers.size < MAX_ANSWERS) break;
-      this.#answers.delete(oldest);
+    try {
+      return (await access.reviewAccess(question, { signal: deadline.signal })).allowed;
+    } finally {
+      deadline.cancel();
     }
-    this.#answers.set(key, answer);
-    return answer;
   }
 }
 
-/** People may have many groups: what is remembered of a question has one length. */
 function keyOf({ person, verb, resource, subresource, name }: AccessQuestion): string {
   const { username, groups } = person;
   const parts = [username, groups, verb, resource.group, resource.plural, subresource ?? null, name ?? null];
-  return createHash("sha256").update(JSON.stringify(parts)).digest("base64");
+  return JSON.stringify(parts);
 }

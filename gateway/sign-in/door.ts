@@ -3,12 +3,18 @@ import type { Clock } from "../../ports/clock.ts";
 import type { Person } from "../../runtime/access.ts";
 import { networkOf } from "../agents/address-buckets.ts";
 import { KeyedBuckets, type Rate } from "../agents/token-bucket.ts";
+import { Busy, Turnstile } from "../agents/turnstile.ts";
 import type { EdgeRequest } from "../edge/server.ts";
 import type { Sessions } from "./session.ts";
 import type { Tokens } from "./tokens.ts";
 
-/** Sign-ins and tokens of one network that may fail: a person mistypes, who guesses is slowed down. */
+/**
+ * Sign-ins and tokens of one network that may fail: a person mistypes. All that an ingress is in front of are one
+ * network, so that the failures of some must keep out nobody: beyond it, tokens of all such networks are reviewed one
+ * at a time. What is wrong costs the API server little then, and what is right gets in.
+ */
 const FAILURES: Rate = { perSecond: 0.2, burst: 10 };
+const MAX_WAITING = 50;
 const MAX_NETWORKS = 10_000;
 
 /** Header that a write of the page carries, which no form of another site can (CSRF). */
@@ -33,6 +39,7 @@ export type Entry = { is: "in"; caller: Caller } | { is: "out" } | { is: "slow";
 export class Door {
   readonly #options: DoorOptions;
   readonly #failures: KeyedBuckets;
+  readonly #doubted = new Turnstile(1, MAX_WAITING);
 
   constructor(options: DoorOptions) {
     this.#options = options;
@@ -51,12 +58,18 @@ export class Door {
   async byToken(token: string, peer: string): Promise<Entry> {
     const { tokens } = this.#options;
     const network = networkOf(`${peer}:0`);
-    const wait = this.#failures.wait(network);
-    if (wait > 0 && !tokens.remembers(token)) return { is: "slow", seconds: Math.ceil(wait / 1000) };
-    const person = await tokens.person(token);
+    const slow = (): Entry => ({ is: "slow", seconds: Math.ceil(this.#failures.wait(network) / 1000) });
+    const doubted = this.#failures.wait(network) > 0 && !tokens.remembers(token);
+    const review = (): Promise<Person | undefined> => tokens.person(token);
+    let person: Person | undefined;
+    try {
+      person = doubted ? await this.#doubted.run(review) : await review();
+    } catch (error) {
+      if (error instanceof Busy) return slow();
+      throw error;
+    }
     if (person !== undefined) return { is: "in", caller: { person, expiresAt: undefined } };
-    this.#failures.take(network);
-    return { is: "out" };
+    return this.#failures.take(network) ? { is: "out" } : slow();
   }
 
   /** Counts a sign-in of `peer` that failed elsewhere; false where there were too many. */

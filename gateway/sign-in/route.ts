@@ -3,7 +3,7 @@ import type { Logger } from "../../ports/log.ts";
 import { type EdgeAnswer, type EdgeRequest, plain, type Route } from "../edge/server.ts";
 import type { Door } from "./door.ts";
 import { FLOW_LIFE, type Oidc, SignInFailed } from "./oidc.ts";
-import { cookieOf, cookieText, type Sessions } from "./session.ts";
+import { cookieName, cookieOf, cookieText, type Sessions } from "./session.ts";
 
 export const SIGN_IN_PATH = "/auth/sign-in";
 const CALLBACK_PATH = "/auth/callback";
@@ -51,7 +51,7 @@ async function end(
   { oidc, sessions, door, origin }: SignInOptions,
   request: EdgeRequest,
 ): Promise<EdgeAnswer> {
-  const kept = cookieOf(request.header("cookie"), FLOW_COOKIE);
+  const kept = cookieOf(request.header("cookie"), cookieName(FLOW_COOKIE, isSecure(origin)));
   const failed = (error: unknown): never => {
     if (error instanceof SignInFailed && error.status !== 503 && !door.mayFail(request.peer)) {
       throw new SignInFailed(403, "Too many sign-ins failed: wait a minute.");

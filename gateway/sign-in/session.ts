@@ -8,6 +8,7 @@ import type { Seal } from "./seal.ts";
 export const SESSION_LIFE = 8 * 3_600_000;
 /** Browsers keep no longer cookie (RFC 6265 section 6.1), name and attributes included. */
 const MAX_COOKIE = 4000;
+const NAME = "slipway";
 /** As far as the clocks of two gateways may differ, ms. */
 const SKEW = 60_000;
 
@@ -28,12 +29,9 @@ export interface SessionsOptions {
 
 export class Sessions {
   readonly #options: SessionsOptions;
-  /** `__Host-`: set by this host, over TLS, for all its paths (RFC 6265bis section 4.1.3.2). */
-  readonly #name: string;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
-    this.#name = options.secure ? "__Host-slipway" : "slipway";
   }
 
   /** The `Set-Cookie` of a new session; undefined where the user's groups are too many to fit. `until`: wall clock, ms. */
@@ -42,19 +40,19 @@ export class Sessions {
     const now = clock.now();
     const end = Math.min(until, now + SESSION_LIFE);
     const value = seal.close({ u: username, g: groups, e: end } satisfies z.input<typeof Sealed>);
-    const cookie = cookieText(this.#name, value, this.#options.secure, "Strict", (end - now) / 1000);
+    const cookie = cookieText(NAME, value, this.#options.secure, "Strict", (end - now) / 1000);
     return cookie.length > MAX_COOKIE ? undefined : cookie;
   }
 
   /** The `Set-Cookie` that ends one. */
   get gone(): string {
-    return cookieText(this.#name, "", this.#options.secure, "Strict", 0);
+    return cookieText(NAME, "", this.#options.secure, "Strict", 0);
   }
 
   /** The session of a `Cookie` header; undefined without a valid one. */
   read(header: string | undefined): Session | undefined {
-    const { seal, clock } = this.#options;
-    const value = cookieOf(header, this.#name);
+    const { seal, secure, clock } = this.#options;
+    const value = cookieOf(header, cookieName(NAME, secure));
     if (value === undefined) return undefined;
     const sealed = Sealed.safeParse(seal.open(value));
     if (!sealed.success) return undefined;
@@ -63,6 +61,11 @@ export class Sessions {
     if (expiresAt <= now || expiresAt > now + SESSION_LIFE + SKEW) return undefined;
     return { person: { username, groups }, expiresAt };
   }
+}
+
+/** `__Host-`: set by this host, over TLS, for all its paths, and by none beside it (RFC 6265bis section 4.1.3.2). */
+export function cookieName(name: string, secure: boolean): string {
+  return secure ? `__Host-${name}` : name;
 }
 
 /** The value of the cookie `name` of a `Cookie` header. */
@@ -83,5 +86,5 @@ export function cookieText(
   seconds: number,
 ): string {
   const age = Math.max(0, Math.floor(seconds));
-  return `${name}=${value}; Path=/; Max-Age=${age}; HttpOnly; SameSite=${sameSite}${secure ? "; Secure" : ""}`;
+  return `${cookieName(name, secure)}=${value}; Path=/; Max-Age=${age}; HttpOnly; SameSite=${sameSite}${secure ? "; Secure" : ""}`;
 }

@@ -7,9 +7,6 @@ import { CommandButton, Num } from "../parts/number.tsx";
 import { Ago } from "../parts/time.tsx";
 import { href } from "../route.ts";
 
-/** Names of the queue that are listed; the number says how many there are. */
-const QUEUE_SHOWN = 8;
-
 export function SlotsView() {
   const budgets = useApp().model.budgets.value;
   if (budgets === undefined) return <p class="empty">Reading the budgets …</p>;
@@ -66,7 +63,7 @@ export function BudgetCard({ budget, level }: { budget: Budget; level: 2 | 3 }) 
         <>
           <p class="label">Queue</p>
           <ol>
-            {queue.slice(0, QUEUE_SHOWN).map(({ machine, uid, since }) => (
+            {queue.map(({ machine, uid, since }) => (
               <li key={uid ?? machine}>
                 <MachineLink uid={uid} name={machine} /> <Ago time={since} />
               </li>
@@ -74,7 +71,7 @@ export function BudgetCard({ budget, level }: { budget: Budget; level: 2 | 3 }) 
           </ol>
         </>
       )}
-      {waiting > QUEUE_SHOWN && <p class="note">and {count(waiting - QUEUE_SHOWN)} more</p>}
+      {waiting > queue.length && <p class="note">and {count(waiting - queue.length)} more</p>}
     </section>
   );
 }
