@@ -233,7 +233,7 @@ export interface Coordination {
   freeForeign(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
   /** Offers a release to a machine that speaks Omaha: a slot, until `endUpdate`. Throws `EtcdUnavailable`. */
   takeUpdate(ask: UpdateAsk): Promise<UpdateResult>;
-  /** False where the machine has no update. Throws `EtcdUnavailable`. */
+  /** False where that update has ended. Throws `EtcdUnavailable`. */
   endUpdate(end: UpdateEnd): Promise<boolean>;
   readForeignMachine(uid: string): Promise<ForeignMachine | undefined>;
   putForeignMachine(uid: string, machine: ForeignMachine): Promise<void>;
@@ -309,7 +309,7 @@ export interface UpdateAsk extends Omit<ForeignAsk, "protocol"> {
 
 export interface UpdateEnd {
   uid: string;
-  group: string;
+  /** As it says of itself now; `update` is what ends. */
   machine: ForeignMachine;
   /** `withdrawn`: it ended without a verdict, and may be offered again. */
   how: "good" | "failed" | "withdrawn";

@@ -221,6 +221,13 @@ export async function takeWith(
   });
 }
 
+/** What ends beside a slot, in the same transaction, and also where the slot is gone. */
+export interface ForeignEnd extends Pick<ForeignExtra, "ranges"> {
+  its: (grant: Grant) => boolean;
+  /** Undefined where it has ended. */
+  write: (...known: Parameters<ExtraWrite>) => ReturnType<ExtraWrite> | undefined;
+}
+
 /**
  * Gives back what `uid` took in `group` by the same protocol, and its ticket. `none` where it holds nothing there. Throws `EtcdUnavailable`
  * where that can't be known: the machine is to ask again.
@@ -232,19 +239,19 @@ export function freeForeign(
   group: string,
   protocol: Protocol,
 ): Promise<ForeignFreed> {
-  return freeWith(ports, parser, uid, group, protocol, undefined);
+  const its = (grant: Grant): boolean => grant.foreign?.protocol === protocol && grant.group === group;
+  return freeWith(ports, parser, uid, group, its, undefined);
 }
 
-/** The same, with what ends beside the slot; `extra` is given the grant's release. False where there was no slot. */
+/** The same for a slot that `beside` knows, and what ends beside it. False where that has ended already. */
 export async function endForeign(
   ports: Ports,
   parser: Parser,
   uid: string,
   group: string,
-  protocol: Protocol,
-  extra: (release: string) => Pick<ForeignExtra, "ranges" | "write">,
+  beside: ForeignEnd,
 ): Promise<boolean> {
-  return (await freeWith(ports, parser, uid, group, protocol, extra)) === "freed";
+  return (await freeWith(ports, parser, uid, group, beside.its, beside)) === "freed";
 }
 
 async function freeWith(
@@ -252,8 +259,8 @@ async function freeWith(
   parser: Parser,
   uid: string,
   group: string,
-  protocol: Protocol,
-  extra: ((release: string) => Pick<ForeignExtra, "ranges" | "write">) | undefined,
+  its: ForeignEnd["its"],
+  beside: ForeignEnd | undefined,
 ): Promise<ForeignFreed> {
   let giving = false;
   return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
@@ -274,42 +281,42 @@ async function freeWith(
     const kv = own ?? (await targetOf(etcd, alias)) ?? others.find((other) => other !== undefined);
     const holder = kv === undefined ? uid : lastPart(kv.key);
     const live = kv && readGrant(kv, undefined, view.incarnation, parser, () => heldBy(holder, places));
-    const removal: Operation[] = ticket === undefined ? [] : [{ delete: ticket.key }];
-    const compares = [...view.compares.filter(({ key }) => key === keys.incarnation)];
-    if (live?.grant.foreign?.protocol !== protocol || live.grant.group !== group) {
-      const outcome: ForeignFreed = giving && uncertain && live === undefined ? "freed" : "none";
-      if (ticket === undefined) return { answer: outcome };
-      return {
-        compares: [...compares, unchanged(ticket.key, ticket)],
-        operations: removal,
-        committed: () => outcome,
-      };
+    const found = beside === undefined ? [] : (await etcd.read(beside.ranges)).results.map((kvs) => kvs[0]);
+    const more = beside?.write(found, clock.now());
+    if (beside !== undefined && more === undefined) return { answer: uncertain ? "freed" : "none" };
+    const ended = live !== undefined && its(live.grant) ? live : undefined;
+    const compares = [
+      ...view.compares.filter(({ key }) => key === keys.incarnation),
+      ...(more?.compares ?? []),
+    ];
+    const operations: Operation[] = [
+      ...(ticket === undefined ? [] : [{ delete: ticket.key }]),
+      ...(more?.operations ?? []),
+    ];
+    if (ended === undefined) {
+      const gone = more !== undefined || (giving && uncertain && live === undefined);
+      const outcome: ForeignFreed = gone ? "freed" : "none";
+      if (operations.length === 0) return { answer: outcome };
+      const line = ticket === undefined ? [] : [unchanged(ticket.key, ticket)];
+      return { compares: [...compares, ...line], operations, committed: () => outcome };
     }
     giving = true;
-    const beside = extra?.(live.grant.release);
-    const found =
-      beside === undefined
-        ? []
-        : (await etcd.read(beside.ranges)).results.map((kvs): KeyValue | undefined => kvs[0]);
-    const more = beside?.write(found, clock.now()) ?? { compares: [], operations: [] };
-    const held = live.grant.budgets.map((budget) => ({
+    const held = ended.grant.budgets.map((budget) => ({
       budget,
       seq: places.find(({ key }) => key === keys.budgetSeq(budget)),
     }));
     return {
       compares: [
         ...compares,
-        { key: keys.grant(holder), target: "create", is: "equal", revision: live.token.revision },
+        { key: keys.grant(holder), target: "create", is: "equal", revision: ended.token.revision },
         ...held.map(({ budget, seq }) => unchanged(keys.budgetSeq(budget), seq)),
-        ...more.compares,
       ],
       operations: [
         { delete: keys.grant(holder) },
         { delete: keys.phase(holder) },
         ...held.flatMap(({ budget, seq }) => [{ delete: keys.holder(budget, holder) }, bump(budget, seq)]),
-        ...endNames(live.grant),
-        ...removal,
-        ...more.operations,
+        ...endNames(ended.grant),
+        ...operations,
       ],
       committed: () => "freed",
     };
