@@ -308,6 +308,8 @@ export const Phase = z.object({
   committedAt: z.number().optional(),
   /** The Node's own client said so, not an agent of ours. */
   client: z.boolean().optional(),
+  /** Of a grant that is `foreign`: by whose word it is held, where that is not its protocol's alone. The last to give it back ends it. */
+  heldBy: z.array(Protocol).optional(),
   verdict: z.enum(["Updated", "FellBack", "Rebooted", "StillRequired"]).optional(),
   reason: z.string().optional(),
   message: z.string().optional(),

@@ -13,7 +13,7 @@ import { phaseText } from "./grants.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { GroupGate, isWhole, type Phase, type Protocol, RebootRequest } from "./records.ts";
-import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+import { type Ports, refused, type Step, transact, unchanged } from "./transact.ts";
 
 /** As long as a ticket: two askings of Zincati, seconds. */
 const REQUEST_SECONDS = 720;
@@ -186,8 +186,4 @@ function put(uid: string, phase: Phase): Operation {
 
 function without(request: KeyValue | undefined): Operation[] {
   return request === undefined ? [] : [{ delete: request.key }];
-}
-
-function refused(reason: "AlreadyGranted" | "WaitingForTurn", message: string): Step<ForeignResult> {
-  return { answer: { outcome: "refused", why: { reason, message } } };
 }

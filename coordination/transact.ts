@@ -1,4 +1,5 @@
 /** Read, decide, compare what was read: the one loop that every write to etcd goes through. */
+import type { Reason, Why } from "../api/reasons.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
@@ -51,4 +52,8 @@ export async function transact<T>(
 /** Holds while `key` is as `found` says: unchanged, or still absent. */
 export function unchanged(key: string, found: KeyValue | undefined): Compare {
   return { key, target: "mod", is: "equal", revision: found?.modRevision ?? 0 };
+}
+
+export function refused(reason: Reason, message: string): { answer: { outcome: "refused"; why: Why } } {
+  return { answer: { outcome: "refused", why: { reason, message } } };
 }

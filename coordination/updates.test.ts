@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Fate } from "../test/sim/etcd.ts";
-import { LedRoom, must } from "../test/slots/led-room.ts";
+import { desired, LedRoom, must, request } from "../test/slots/led-room.ts";
 import type { UpdateAsk, UpdateEnd } from "./coordination.ts";
 import { keys } from "./keys.ts";
 import type { ForeignMachine } from "./records.ts";
@@ -86,6 +86,34 @@ describe("an update", () => {
     expect(await led.room.readForeignMachine("m")).toEqual(now);
     expect(await tally()).toMatchObject({ granted: 1, failed: 0 });
     expect([...(await led.room.readFleet()).grants.keys()]).toEqual(["m"]);
+  });
+
+  it("leaves its slot to whoever else was told that the machine may reboot", async () => {
+    const lock = { uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "n" } as const;
+    await led.room.takeUpdate(ask("m"));
+    expect(await led.room.takeForeign(lock)).toMatchObject({ outcome: "held" });
+    expect(await led.room.endUpdate(await ending("m", "withdrawn"))).toBe(true);
+    const holders = async () => [...(await led.room.readFleet()).grants.keys()];
+    expect(await holders()).toEqual(["m"]);
+    expect(await led.room.takeUpdate(ask("m"))).toMatchObject({ why: { reason: "AlreadyGranted" } });
+    await led.room.putDesired(led.leader, "m", desired);
+    expect(await led.room.takeGrant(led.leader, request({ uid: "m" }))).toMatchObject({
+      why: { reason: "AlreadyGranted" },
+    });
+    expect(await led.room.takeForeign(lock)).toMatchObject({ outcome: "held" });
+    expect(await led.room.freeForeign("m", "g", "FleetLock")).toBe("freed");
+    expect(await holders()).toEqual([]);
+  });
+
+  it("keeps its slot where whoever else was told so gives it back", async () => {
+    const lock = { uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "n" } as const;
+    await led.room.takeUpdate(ask("m"));
+    await led.room.takeForeign(lock);
+    expect(await led.room.freeForeign("m", "g", "FleetLock")).toBe("freed");
+    expect(await led.room.freeForeign("m", "g", "FleetLock")).toBe("none");
+    expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(1);
+    expect(await led.room.endUpdate(await ending("m", "good"))).toBe(true);
+    expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(0);
   });
 
   it("keeps its state where the machine spoke of the one before", async () => {

@@ -8,7 +8,8 @@ import { refuseFailed } from "./admission.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
 import type { Compare, KeyValue, Operation } from "./etcd.ts";
-import { endForeign, type ForeignEnd, type ForeignExtra, takeWith } from "./foreign.ts";
+import { type ForeignExtra, takeWith } from "./foreign.ts";
+import { type ForeignEnd, type ForeignGiver, freeWith } from "./give-back.ts";
 import { seenOperations } from "./identities.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
@@ -134,12 +135,12 @@ export async function endUpdate(
   if (update === undefined) return false;
   const lease = await leases.id();
   const { group, release, at } = update;
+  const giver: ForeignGiver = { uid, group, protocol: "Omaha", its: (grant) => grant.at === at };
   const beside: ForeignEnd = {
-    its: (grant) => grant.foreign?.protocol === "Omaha" && grant.at === at,
     ranges: [{ key: keys.tally(group, release) }, { key: keys.foreignMachine(uid) }],
     write: ([tally, known], now) => endingOf(parser, end, update, tally, known, lease, now),
   };
-  return await renewing(leases, () => endForeign(ports, parser, uid, group, beside));
+  return (await renewing(leases, () => freeWith(ports, parser, giver, beside))) === "freed";
 }
 
 function endingOf(
