@@ -250,8 +250,8 @@ export interface Coordination {
    * `held` if that was so before. Throws `EtcdUnavailable`: ask again.
    */
   requestReboot(ask: RebootAsk): Promise<ForeignResult>;
-  /** The Node's client says that it is back, or does not want to go: the manager ends the grant. Throws `EtcdUnavailable`. */
-  endReboot(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
+  /** The Node's client says that it is back, or does not want to go: the manager ends the grant. `agent`: one of ours runs there by now. Throws `EtcdUnavailable`. */
+  endReboot(uid: string, group: string, protocol: Protocol, agent?: boolean): Promise<ForeignFreed>;
   /** A person's word: what failed on the machine may be offered to it again. False where nothing failed, or it is not known. */
   forgiveMachine(uid: string): Promise<boolean>;
   /** By group; a record that says the same and is young stays as it is. Throws `EtcdUnavailable`. */

@@ -96,7 +96,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     readIdentities: () => readIdentities(ports, parser),
     putIdentities: (leader, changes) => putIdentities(ports, parser, leader, changes),
     requestReboot: (ask) => requestReboot(ports, parser, ask),
-    endReboot: (uid, group, protocol) => endReboot(ports, parser, uid, group, protocol),
+    endReboot: (uid, group, protocol, agent) => endReboot(ports, parser, uid, group, protocol, agent),
     putMachineTotals: (totals) => putMachineTotals(ports, parser, totals),
     watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
     readForeign: (group) => readForeign(ports, parser, group),
