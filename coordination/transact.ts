@@ -13,6 +13,9 @@ export interface Ports {
   log: Logger;
 }
 
+/** Each try of a transaction was decided and refused: what it compares was always another, or its lease is gone. */
+export class AlwaysRefused extends EtcdUnavailable {}
+
 /** Times that a transaction is decided anew after a refusal or an unknown outcome. */
 const ATTEMPTS = 8;
 
@@ -35,7 +38,7 @@ export async function transact<T>(
   look: (uncertain: boolean) => Promise<Step<T>>,
 ): Promise<T> {
   let uncertain = false;
-  let last = "others were always faster";
+  let last: string | undefined;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const step = await look(uncertain);
     if ("answer" in step) return step.answer;
@@ -46,6 +49,8 @@ export async function transact<T>(
       last = result.cause;
     }
   }
+  if (last === undefined)
+    throw new AlwaysRefused(`etcd: no clear outcome after ${ATTEMPTS} tries: others were always faster`);
   throw new EtcdUnavailable(`etcd: no clear outcome after ${ATTEMPTS} tries: ${last}`);
 }
 

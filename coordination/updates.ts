@@ -80,9 +80,8 @@ export async function takeUpdate(
   ask: UpdateAsk,
 ): Promise<UpdateResult> {
   const { uid, group, release, machine } = ask;
-  const lease = await leases.id();
   const [tallyKey, machineKey] = [keys.tally(group, release), keys.foreignMachine(uid)];
-  const extra: ForeignExtra = {
+  const extra = (lease: string): ForeignExtra => ({
     release,
     ranges: [{ key: tallyKey }, { key: machineKey }],
     refuse: ([tally, known], now) =>
@@ -107,8 +106,10 @@ export async function takeUpdate(
         ],
       };
     },
-  };
-  const result = await renewing(leases, () => takeWith(ports, parser, { ...ask, protocol: "Omaha" }, extra));
+  });
+  const result = await leases.use((lease) =>
+    takeWith(ports, parser, { ...ask, protocol: "Omaha" }, extra(lease)),
+  );
   if (result.outcome !== "held" || result.release === release) return result;
   return {
     outcome: "refused",
@@ -133,14 +134,13 @@ export async function endUpdate(
   const { uid, machine } = end;
   const { update } = machine;
   if (update === undefined) return false;
-  const lease = await leases.id();
   const { group, release, at } = update;
   const giver: ForeignGiver = { uid, group, protocol: "Omaha", its: (grant) => grant.at === at };
-  const beside: ForeignEnd = {
+  const beside = (lease: string): ForeignEnd => ({
     ranges: [{ key: keys.tally(group, release) }, { key: keys.foreignMachine(uid) }],
     write: ([tally, known], now) => endingOf(parser, end, update, tally, known, lease, now),
-  };
-  return (await renewing(leases, () => freeWith(ports, parser, giver, beside))) === "freed";
+  });
+  return (await leases.use((lease) => freeWith(ports, parser, giver, beside(lease)))) === "freed";
 }
 
 function endingOf(
@@ -179,16 +179,6 @@ function endingOf(
   };
 }
 
-/** Where nothing could be written the day's lease may be what was refused: the next try has another. */
-async function renewing<T>(leases: DayLease, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    leases.forget();
-    throw error;
-  }
-}
-
 /** Of a record: what only the ends of updates change. */
 function kept(before: ForeignMachine | undefined): Pick<ForeignMachine, "failed" | "tried"> {
   return { failed: before?.failed ?? [], tried: before?.tried };
@@ -210,8 +200,7 @@ export async function forgiveMachine(
   uid: string,
 ): Promise<boolean> {
   const key = keys.foreignMachine(uid);
-  const lease = await leases.id();
-  const forgive = () =>
+  return await leases.use((lease) =>
     transact(etcd, async (uncertain): Promise<Step<boolean>> => {
       const found = (await etcd.read([{ key }])).results[0]?.[0];
       const machine = parser.json(ForeignMachine, found);
@@ -223,8 +212,8 @@ export async function forgiveMachine(
         operations: [{ put: key, value, lease }],
         committed: () => true,
       };
-    });
-  return await renewing(leases, forgive);
+    }),
+  );
 }
 
 /** Writes what a machine said of itself; its update and its failures stay as they are but for `state`. */
@@ -236,8 +225,7 @@ export async function putForeignMachine(
   machine: ForeignMachine,
 ): Promise<void> {
   const key = keys.foreignMachine(uid);
-  const lease = await leases.id();
-  const put = () =>
+  return await leases.use((lease) =>
     transact(etcd, async (): Promise<Step<void>> => {
       const found = (await etcd.read([{ key }])).results[0]?.[0];
       const before = parser.json(ForeignMachine, found);
@@ -250,8 +238,8 @@ export async function putForeignMachine(
         operations: [{ put: key, value, lease }, ...seenOperations(uid, machine.id, lease)],
         committed: () => undefined,
       };
-    });
-  return await renewing(leases, put);
+    }),
+  );
 }
 
 /** That a machine was here, and why it was offered nothing. */
@@ -271,9 +259,8 @@ export async function putSightings(
   leases: DayLease,
   sightings: ReadonlyMap<string, Sighting>,
 ): Promise<void> {
-  const lease = await leases.id();
   const ranges = [...sightings.keys()].map((uid) => ({ key: keys.foreignMachine(uid) }));
-  const put = () =>
+  return await leases.use((lease) =>
     transact(etcd, async (): Promise<Step<void>> => {
       const { results } = await etcd.read(ranges);
       const found = [...sightings.values()].flatMap((sighting, i) => {
@@ -288,6 +275,6 @@ export async function putSightings(
         operations: found.map(({ kv, value }) => ({ put: kv.key, value, lease })),
         committed: () => undefined,
       };
-    });
-  return await renewing(leases, put);
+    }),
+  );
 }
