@@ -233,7 +233,7 @@ export interface Coordination {
   freeForeign(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
   /** Offers a release to a machine that speaks Omaha: a slot, until `endUpdate`. Throws `EtcdUnavailable`. */
   takeUpdate(ask: UpdateAsk): Promise<UpdateResult>;
-  /** False where the machine has no update. Throws `EtcdUnavailable`. */
+  /** False where that update has ended. Throws `EtcdUnavailable`. */
   endUpdate(end: UpdateEnd): Promise<boolean>;
   readForeignMachine(uid: string): Promise<ForeignMachine | undefined>;
   putForeignMachine(uid: string, machine: ForeignMachine): Promise<void>;
@@ -250,8 +250,8 @@ export interface Coordination {
    * `held` if that was so before. Throws `EtcdUnavailable`: ask again.
    */
   requestReboot(ask: RebootAsk): Promise<ForeignResult>;
-  /** The Node's client says that it is back, or does not want to go: the manager ends the grant. Throws `EtcdUnavailable`. */
-  endReboot(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
+  /** The Node's client says that it is back, or does not want to go: the manager ends the grant. `agent`: one of ours runs there by now. Throws `EtcdUnavailable`. */
+  endReboot(uid: string, group: string, protocol: Protocol, agent?: boolean): Promise<ForeignFreed>;
   /** A person's word: what failed on the machine may be offered to it again. False where nothing failed, or it is not known. */
   forgiveMachine(uid: string): Promise<boolean>;
   /** By group; a record that says the same and is young stays as it is. Throws `EtcdUnavailable`. */
@@ -309,7 +309,7 @@ export interface UpdateAsk extends Omit<ForeignAsk, "protocol"> {
 
 export interface UpdateEnd {
   uid: string;
-  group: string;
+  /** As it says of itself now; `update` is what ends. */
   machine: ForeignMachine;
   /** `withdrawn`: it ended without a verdict, and may be offered again. */
   how: "good" | "failed" | "withdrawn";

@@ -5,8 +5,9 @@ import { DayLease } from "./day-lease.ts";
 import { forgetNode, putDesired } from "./desired.ts";
 import { raiseEpoch, readEpoch } from "./epoch.ts";
 import { readFleet, readNode } from "./fleet.ts";
-import { freeForeign, readForeign, takeForeign } from "./foreign.ts";
+import { readForeign, takeForeign } from "./foreign.ts";
 import { forgetBudget, writeGates } from "./gates.ts";
+import { freeForeign } from "./give-back.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
 import { compact } from "./history.ts";
 import { identify, putIdentities, readIdentities } from "./identities.ts";
@@ -95,7 +96,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     readIdentities: () => readIdentities(ports, parser),
     putIdentities: (leader, changes) => putIdentities(ports, parser, leader, changes),
     requestReboot: (ask) => requestReboot(ports, parser, ask),
-    endReboot: (uid, group, protocol) => endReboot(ports, parser, uid, group, protocol),
+    endReboot: (uid, group, protocol, agent) => endReboot(ports, parser, uid, group, protocol, agent),
     putMachineTotals: (totals) => putMachineTotals(ports, parser, totals),
     watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
     readForeign: (group) => readForeign(ports, parser, group),

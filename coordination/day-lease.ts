@@ -1,5 +1,5 @@
 /** One lease a day for what ends by itself after some days: a lease for each key would be as many as keys. */
-import type { Ports } from "./transact.ts";
+import { AlwaysRefused, type Ports } from "./transact.ts";
 
 export const DAY = 86_400_000;
 
@@ -27,6 +27,20 @@ export class DayLease {
       return await this.#current.id;
     } catch (error) {
       this.#current = undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Does `work` with it. Where etcd refused each try the lease may be gone with etcd's data: the next has another. Not
+   * where etcd gave no answer, since leases of days that nothing hangs on would come to be many.
+   */
+  async use<T>(work: (lease: string) => Promise<T>): Promise<T> {
+    const lease = await this.id();
+    try {
+      return await work(lease);
+    } catch (error) {
+      if (error instanceof AlwaysRefused) this.forget();
       throw error;
     }
   }

@@ -208,7 +208,8 @@ describe("a machine with two names", () => {
       expect(await led.room.takeGrant(led.leader, mine)).toMatchObject(reason("WaitingForTurn"));
       expect(await led.room.takeGrant(led.leader, mine)).toMatchObject({ outcome: "granted" });
       expect(await holders()).toEqual([uid]);
-      const good = { uid: machineId, group: "g", machine: machine(machineId), how: "good", code: 0 } as const;
+      const updating = must(await led.room.readForeignMachine(machineId));
+      const good = { uid: machineId, machine: updating, how: "good", code: 0 } as const;
       expect(await led.room.endUpdate(good)).toBe(true);
       expect(await led.room.endUpdate(good)).toBe(false);
       const { grants, tallies } = await led.room.readFleet();

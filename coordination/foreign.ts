@@ -5,24 +5,18 @@
  */
 import type { Why } from "../api/reasons.ts";
 import { type BudgetView, type GrantQuestion, refuseGrant, refuseTurn } from "./admission.ts";
-import { endNames, nameRanges, targetOf, viewNames } from "./aliases.ts";
-import type {
-  ForeignAsk,
-  ForeignFreed,
-  ForeignHolder,
-  ForeignLine,
-  ForeignResult,
-  UpdateResult,
-} from "./coordination.ts";
+import { nameRanges, viewNames } from "./aliases.ts";
+import type { ForeignAsk, ForeignHolder, ForeignLine, ForeignResult, UpdateResult } from "./coordination.ts";
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
 import { bump, heldBy, readGrant } from "./fleet.ts";
+import { readHeld, wordsOf } from "./give-back.ts";
 import { MAX_BUDGETS, phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, type Protocol, Ticket } from "./records.ts";
-import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, Ticket } from "./records.ts";
+import { type Ports, refused, type Step, transact, unchanged } from "./transact.ts";
 
 /** Zincati asks every 5 min and a little (its steady interval and jitter): a ticket outlives two askings, seconds. */
 const TICKET_SECONDS = 720;
@@ -52,13 +46,11 @@ export interface ForeignExtra {
   release: string;
   ranges: readonly { key: string }[];
   refuse: (found: readonly (KeyValue | undefined)[], now: number) => Why | undefined;
-  write: ExtraWrite;
+  write: (
+    found: readonly (KeyValue | undefined)[],
+    now: number,
+  ) => { compares: Compare[]; operations: Operation[] };
 }
-
-type ExtraWrite = (
-  found: readonly (KeyValue | undefined)[],
-  now: number,
-) => { compares: Compare[]; operations: Operation[] };
 
 export async function takeWith(
   { etcd, clock }: Ports,
@@ -99,10 +91,21 @@ export async function takeWith(
     if (!isWhole(whole)) throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
     const existing = results[2]?.[0] ?? known.holder;
     if (existing !== undefined) {
-      const { grant } = readGrant(existing, undefined, whole, parser, () => []);
+      const held = await readHeld(etcd, parser, existing, whole);
+      const { grant, phase } = held.live;
       const ours = grant.foreign !== undefined;
-      if (ours && grant.group === group)
-        return { answer: { outcome: "held", since: grant.at, release: grant.release } };
+      if (ours && grant.group === group) {
+        const words = wordsOf(held.live);
+        const release = words.includes("Omaha") ? grant.release : "";
+        const answer = { outcome: "held", since: grant.at, release } as const;
+        if (extra !== undefined || words.includes(protocol)) return { answer };
+        // Who hears "yes" reboots: the slot must not end by another's word.
+        return {
+          compares: held.compares,
+          operations: [{ put: held.phaseKey, value: phaseText({ ...phase, heldBy: [...words, protocol] }) }],
+          committed: () => answer,
+        };
+      }
       return refused(
         "AlreadyGranted",
         ours
@@ -221,101 +224,6 @@ export async function takeWith(
   });
 }
 
-/**
- * Gives back what `uid` took in `group` by the same protocol, and its ticket. `none` where it holds nothing there. Throws `EtcdUnavailable`
- * where that can't be known: the machine is to ask again.
- */
-export function freeForeign(
-  ports: Ports,
-  parser: Parser,
-  uid: string,
-  group: string,
-  protocol: Protocol,
-): Promise<ForeignFreed> {
-  return freeWith(ports, parser, uid, group, protocol, undefined);
-}
-
-/** The same, with what ends beside the slot; `extra` is given the grant's release. False where there was no slot. */
-export async function endForeign(
-  ports: Ports,
-  parser: Parser,
-  uid: string,
-  group: string,
-  protocol: Protocol,
-  extra: (release: string) => Pick<ForeignExtra, "ranges" | "write">,
-): Promise<boolean> {
-  return (await freeWith(ports, parser, uid, group, protocol, extra)) === "freed";
-}
-
-async function freeWith(
-  { etcd, clock }: Ports,
-  parser: Parser,
-  uid: string,
-  group: string,
-  protocol: Protocol,
-  extra: ((release: string) => Pick<ForeignExtra, "ranges" | "write">) | undefined,
-): Promise<ForeignFreed> {
-  let giving = false;
-  return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
-    const { results } = await etcd.read([
-      ...LEADERSHIP,
-      { key: keys.ticket(group, uid) },
-      { prefix: keys.budgets },
-      { key: keys.grant(uid) },
-      { key: keys.alias(uid) },
-      ...aliasesOf(uid).map((alias) => ({ key: keys.grant(alias) })),
-    ]);
-    const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
-    const [ticket, own, alias, ...others] = [results[2], ...results.slice(4)].map((found) => found?.[0]);
-    const places = results[3] ?? [];
-    if (!isWhole(view.incarnation)) {
-      throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
-    }
-    const kv = own ?? (await targetOf(etcd, alias)) ?? others.find((other) => other !== undefined);
-    const holder = kv === undefined ? uid : lastPart(kv.key);
-    const live = kv && readGrant(kv, undefined, view.incarnation, parser, () => heldBy(holder, places));
-    const removal: Operation[] = ticket === undefined ? [] : [{ delete: ticket.key }];
-    const compares = [...view.compares.filter(({ key }) => key === keys.incarnation)];
-    if (live?.grant.foreign?.protocol !== protocol || live.grant.group !== group) {
-      const outcome: ForeignFreed = giving && uncertain && live === undefined ? "freed" : "none";
-      if (ticket === undefined) return { answer: outcome };
-      return {
-        compares: [...compares, unchanged(ticket.key, ticket)],
-        operations: removal,
-        committed: () => outcome,
-      };
-    }
-    giving = true;
-    const beside = extra?.(live.grant.release);
-    const found =
-      beside === undefined
-        ? []
-        : (await etcd.read(beside.ranges)).results.map((kvs): KeyValue | undefined => kvs[0]);
-    const more = beside?.write(found, clock.now()) ?? { compares: [], operations: [] };
-    const held = live.grant.budgets.map((budget) => ({
-      budget,
-      seq: places.find(({ key }) => key === keys.budgetSeq(budget)),
-    }));
-    return {
-      compares: [
-        ...compares,
-        { key: keys.grant(holder), target: "create", is: "equal", revision: live.token.revision },
-        ...held.map(({ budget, seq }) => unchanged(keys.budgetSeq(budget), seq)),
-        ...more.compares,
-      ],
-      operations: [
-        { delete: keys.grant(holder) },
-        { delete: keys.phase(holder) },
-        ...held.flatMap(({ budget, seq }) => [{ delete: keys.holder(budget, holder) }, bump(budget, seq)]),
-        ...endNames(live.grant),
-        ...removal,
-        ...more.operations,
-      ],
-      committed: () => "freed",
-    };
-  });
-}
-
 /** Who of a group's machines holds a slot, and who waits, in the order of the line. */
 export async function readForeign(
   { etcd, clock }: Ports,
@@ -377,11 +285,4 @@ function aheadOf(line: ReadonlyMap<string, Place>, uid: string, since: number): 
 
 function before(a: Place, b: Place, aUid: string, bUid: string): number {
   return a.ticket.since - b.ticket.since || (aUid < bUid ? -1 : 1);
-}
-
-function refused(
-  reason: "TooManyBudgets" | "AlreadyGranted" | "WaitingForGates" | "MachinesNotServed" | "WaitingForTurn",
-  message: string,
-): Step<UpdateResult> {
-  return { answer: { outcome: "refused", why: { reason, message } } };
 }

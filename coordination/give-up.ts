@@ -7,11 +7,12 @@ import { endNames } from "./aliases.ts";
 import type { TakeResult } from "./coordination.ts";
 import type { Compare, EtcdPort, KeyValue } from "./etcd.ts";
 import { bump, heldBy, readGrant } from "./fleet.ts";
+import { wordsOf } from "./give-back.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { type Step, unchanged } from "./transact.ts";
 
-/** Undefined where the slot is not an update's. The asker comes again for the free place. */
+/** Undefined where the slot is not an update's alone: who else was told that it has it may be rebooting. The asker comes again for the free place. */
 export async function giveUpUpdate(
   etcd: Pick<EtcdPort, "read">,
   parser: Parser,
@@ -20,9 +21,11 @@ export async function giveUpUpdate(
   node: string,
 ): Promise<Step<TakeResult> | undefined> {
   const uid = lastPart(held.key);
-  const places = (await etcd.read([{ prefix: keys.budgets }])).results[0] ?? [];
-  const { grant, token } = readGrant(held, undefined, undefined, parser, () => heldBy(uid, places));
-  if (grant.foreign?.protocol !== "Omaha") return undefined;
+  const { results } = await etcd.read([{ prefix: keys.budgets }, { key: keys.phase(uid) }]);
+  const [places = [], [phase] = []] = results;
+  const live = readGrant(held, phase, undefined, parser, () => heldBy(uid, places));
+  const { grant, token } = live;
+  if (wordsOf(live).join() !== "Omaha") return undefined;
   const budgets = grant.budgets.map((budget) => ({
     budget,
     seq: places.find(({ key }) => key === keys.budgetSeq(budget)),
@@ -32,6 +35,7 @@ export async function giveUpUpdate(
     compares: [
       ...leader,
       { key: held.key, target: "create", is: "equal", revision: token.revision },
+      unchanged(keys.phase(uid), phase),
       ...budgets.map(({ budget, seq }) => unchanged(keys.budgetSeq(budget), seq)),
     ],
     operations: [

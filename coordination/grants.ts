@@ -1,6 +1,6 @@
 /** The slot of a node: taking it and giving it back (design, rules 1, 2 and 3). */
 import { equals, toJson } from "@bufbuild/protobuf";
-import type { Reason, Why } from "../api/reasons.ts";
+import type { Why } from "../api/reasons.ts";
 import { DesiredSchema, PolicySchema, TargetSchema } from "../proto/gen/agent_pb.ts";
 import { type GrantQuestion, isRepair, refuseGrant } from "./admission.ts";
 import { endNames, nameRanges, viewNames } from "./aliases.ts";
@@ -21,7 +21,7 @@ import {
   sameToken,
   type Token,
 } from "./records.ts";
-import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+import { type Ports, refused, type Step, transact, unchanged } from "./transact.ts";
 
 /** Budgets of one node at most: 2 operations and 2 compares for each, of etcd's 128. */
 export const MAX_BUDGETS = 32;
@@ -180,10 +180,6 @@ function newGrant(
     supersedes: null,
     reason: request.reason,
   };
-}
-
-function refused(reason: Reason, message: string): Step<TakeResult> {
-  return { answer: { outcome: "refused", why: { reason, message } } };
 }
 
 /** Granted -> Drained. */

@@ -34,6 +34,7 @@ export function slim(uid: string, machine: ForeignMachine, texts: SharedTexts): 
     firstSeen: machine.firstSeen,
     lastSeen: machine.lastSeen,
     update: update && {
+      group: texts.share(update.group),
       release: texts.share(update.release),
       version: texts.share(update.version),
       bootId: update.bootId === machine.bootId ? machine.bootId : update.bootId,

@@ -17,7 +17,10 @@ function machine(n: number, more: Partial<ForeignMachine> = {}): ForeignMachine 
     ...{ oem: "", alias: "", bootId: `boot-${n}`, firstSeen: 1, lastSeen: 2, failed: [], ...more },
   };
 }
-const update = { release: "r", version: "2", bootId: "b", state: "Granted", attempt: 1, at: 1 } as const;
+const update: ForeignMachine["update"] = {
+  ...{ group: "g", release: "r", version: "2", bootId: "b", state: "Granted" },
+  ...{ attempt: 1, at: 1 },
+};
 const failed = [{ release: "r", code: 44, at: 1 }];
 
 class World {

@@ -194,6 +194,8 @@ export const ForeignMachine = z.object({
   lastSeen: z.number(),
   update: z
     .object({
+      /** That gave the slot: the machine may have moved to another since. */
+      group: z.string(),
       release: z.string(),
       /** That it runs once it has booted it. */
       version: z.string(),
@@ -201,6 +203,7 @@ export const ForeignMachine = z.object({
       bootId: z.string(),
       state: z.enum(["Granted", "Downloading", "Downloaded", "Staged", "Held"]),
       attempt: z.number().int(),
+      /** As its grant's; with the release it tells two updates of a machine apart. */
       at: z.number(),
     })
     .optional(),
@@ -305,6 +308,8 @@ export const Phase = z.object({
   committedAt: z.number().optional(),
   /** The Node's own client said so, not an agent of ours. */
   client: z.boolean().optional(),
+  /** Of a grant that is `foreign`: by whose word it is held, where that is not its protocol's alone. The last to give it back ends it. */
+  heldBy: z.array(Protocol).optional(),
   verdict: z.enum(["Updated", "FellBack", "Rebooted", "StillRequired"]).optional(),
   reason: z.string().optional(),
   message: z.string().optional(),

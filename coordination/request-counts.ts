@@ -48,22 +48,17 @@ export class CountStore {
   /** Writes what `gateway` counted in the span that begins at `start`; it is the only one that writes there. */
   async put(span: Span, group: string, start: number, gateway: string, record: CountRecord): Promise<void> {
     const { etcd } = this.#ports;
-    const leases = this.#leases[span];
-    const lease = await leases.id();
     const key = keyOf(span, group, start, gateway);
-    try {
-      await transact(etcd, async (): Promise<Step<void>> => {
+    await this.#leases[span].use((lease) =>
+      transact(etcd, async (): Promise<Step<void>> => {
         const { results } = await etcd.read([{ key }]);
         return {
           compares: [unchanged(key, results[0]?.[0])],
           operations: [{ put: key, value: JSON.stringify(record), lease }],
           committed: () => undefined,
         };
-      });
-    } catch (error) {
-      leases.forget();
-      throw error;
-    }
+      }),
+    );
   }
 
   /** What all gateways wrote of a group, by the start of the span. Throws `EtcdUnavailable`. */

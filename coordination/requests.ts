@@ -13,7 +13,7 @@ import { phaseText } from "./grants.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { GroupGate, isWhole, type Phase, type Protocol, RebootRequest } from "./records.ts";
-import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+import { type Ports, refused, type Step, transact, unchanged } from "./transact.ts";
 
 /** As long as a ticket: two askings of Zincati, seconds. */
 const REQUEST_SECONDS = 720;
@@ -108,11 +108,12 @@ export function endReboot(
   uid: string,
   group: string,
   protocol: Protocol,
+  agent = false,
 ): Promise<ForeignFreed> {
   const { etcd, clock } = ports;
   return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
     const { live, request, compares } = await look(ports, parser, uid, group);
-    const next = live && endOf(live, group, protocol, clock.now());
+    const next = live && endOf(live, group, protocol, agent, clock.now());
     if (next === undefined && request === undefined) return { answer: uncertain ? "freed" : "none" };
     return {
       compares: [...compares, unchanged(keys.request(uid), request)],
@@ -127,11 +128,12 @@ function endOf(
   { grant, phase }: LiveGrant,
   group: string,
   protocol: Protocol,
+  agent: boolean,
   now: number,
 ): Phase | undefined {
-  // A rebuild does not know by whom it was asked for; an agent's Node does not come here.
-  const its =
-    grant.requested?.protocol === protocol || grant.supersedes !== null || grant.reason === "rebuilt";
+  // A rebuild does not know by whom it was asked for: where an agent runs, by that.
+  const rebuilt = !agent && (grant.supersedes !== null || grant.reason === "rebuilt");
+  const its = grant.requested?.protocol === protocol || rebuilt;
   if (!its || grant.foreign !== undefined || grant.group !== group) return undefined;
   switch (phase.phase) {
     case "Granted":
@@ -186,8 +188,4 @@ function put(uid: string, phase: Phase): Operation {
 
 function without(request: KeyValue | undefined): Operation[] {
   return request === undefined ? [] : [{ delete: request.key }];
-}
-
-function refused(reason: "AlreadyGranted" | "WaitingForTurn", message: string): Step<ForeignResult> {
-  return { answer: { outcome: "refused", why: { reason, message } } };
 }

@@ -1,4 +1,5 @@
 /** Read, decide, compare what was read: the one loop that every write to etcd goes through. */
+import type { Reason, Why } from "../api/reasons.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
@@ -11,6 +12,9 @@ export interface Ports {
   random: Random;
   log: Logger;
 }
+
+/** Each try of a transaction was decided and refused: what it compares was always another, or its lease is gone. */
+export class AlwaysRefused extends EtcdUnavailable {}
 
 /** Times that a transaction is decided anew after a refusal or an unknown outcome. */
 const ATTEMPTS = 8;
@@ -34,7 +38,7 @@ export async function transact<T>(
   look: (uncertain: boolean) => Promise<Step<T>>,
 ): Promise<T> {
   let uncertain = false;
-  let last = "others were always faster";
+  let last: string | undefined;
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const step = await look(uncertain);
     if ("answer" in step) return step.answer;
@@ -45,10 +49,16 @@ export async function transact<T>(
       last = result.cause;
     }
   }
+  if (last === undefined)
+    throw new AlwaysRefused(`etcd: no clear outcome after ${ATTEMPTS} tries: others were always faster`);
   throw new EtcdUnavailable(`etcd: no clear outcome after ${ATTEMPTS} tries: ${last}`);
 }
 
 /** Holds while `key` is as `found` says: unchanged, or still absent. */
 export function unchanged(key: string, found: KeyValue | undefined): Compare {
   return { key, target: "mod", is: "equal", revision: found?.modRevision ?? 0 };
+}
+
+export function refused(reason: Reason, message: string): { answer: { outcome: "refused"; why: Why } } {
+  return { answer: { outcome: "refused", why: { reason, message } } };
 }

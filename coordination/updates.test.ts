@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { LedRoom } from "../test/slots/led-room.ts";
-import type { UpdateAsk } from "./coordination.ts";
+import type { Fate } from "../test/sim/etcd.ts";
+import { desired, LedRoom, must, request } from "../test/slots/led-room.ts";
+import type { UpdateAsk, UpdateEnd } from "./coordination.ts";
 import { keys } from "./keys.ts";
 import type { ForeignMachine } from "./records.ts";
 
@@ -16,6 +17,23 @@ const ask = (uid: string, more: Partial<UpdateAsk> = {}): UpdateAsk => ({
   ...{ machine: machineOf(uid), ...more },
 });
 
+/** The end of the update that the machine has now. */
+const ending = async (
+  uid: string,
+  how: UpdateEnd["how"],
+  code = 0,
+  more: Partial<ForeignMachine> = {},
+): Promise<UpdateEnd> => {
+  const machine = must(await led.room.readForeignMachine(uid));
+  must(machine.update);
+  return { uid, machine: { ...machine, ...more }, how, code };
+};
+const freed = async (uid: string): Promise<void> => {
+  const { token } = must((await led.room.readFleet()).grants.get(uid));
+  await led.room.free(led.leader, uid, token, "Stolen");
+};
+const tally = async () => (await led.room.readFleet()).tallies.get("g")?.get("r");
+
 beforeEach(async () => {
   led = await LedRoom.create();
   await led.room.writeGates(led.leader, led.gates({ machines }, { max: 5 }));
@@ -24,32 +42,111 @@ beforeEach(async () => {
 describe("an update", () => {
   it("is refused where the release failed on the machine since it was looked at", async () => {
     await led.room.takeUpdate(ask("m"));
-    await led.room.endUpdate({ uid: "m", group: "g", machine: machineOf("m"), how: "failed", code: 44 });
+    await led.room.endUpdate(await ending("m", "failed", 44));
     expect(await led.room.takeUpdate(ask("m"))).toMatchObject({ why: { reason: "NeverAgain" } });
     expect(await led.room.takeUpdate(ask("m", { release: "s" }))).toMatchObject({ outcome: "granted" });
   });
 
   it("is told of and counted although a person freed its slot", async () => {
     await led.room.takeUpdate(ask("m"));
-    const { grants } = await led.room.readFleet();
-    const live = grants.get("m");
-    if (live === undefined) throw new Error("there is no grant");
-    await led.room.free(led.leader, "m", live.token, "Stolen");
-    expect((await led.room.readForeignMachine("m"))?.update).toBeDefined();
-    const end = {
-      uid: "m",
-      group: "g",
-      machine: machineOf("m", { version: "2" }),
-      how: "good",
-      code: 0,
-    } as const;
+    await freed("m");
+    const end = await ending("m", "good", 0, { version: "2" });
     expect(await led.room.endUpdate(end)).toBe(true);
     const after = await led.room.readForeignMachine("m");
     expect(after).toMatchObject({ version: "2", failed: [] });
     expect(after?.update).toBeUndefined();
-    const tally = (await led.room.readFleet()).tallies.get("g")?.get("r");
-    expect(tally).toMatchObject({ granted: 1, good: 1, failed: 0 });
+    expect(await tally()).toMatchObject({ granted: 1, good: 1, failed: 0 });
     expect(await led.room.endUpdate(end)).toBe(false);
+  });
+
+  it("counts once, however often its slot is taken from it and given again", async () => {
+    await led.room.takeUpdate(ask("m"));
+    const first = (await ending("m", "good")).machine.update;
+    await freed("m");
+    led.pass(1000);
+    expect(await led.room.takeUpdate(ask("m"))).toEqual({ outcome: "granted" });
+    expect(await tally()).toMatchObject({ granted: 1 });
+    const end = await ending("m", "good");
+    expect(end.machine.update).not.toEqual(first);
+    expect(await led.room.endUpdate({ ...end, machine: { ...end.machine, update: first } })).toBe(false);
+    expect(await led.room.endUpdate(end)).toBe(true);
+    expect(await tally()).toMatchObject({ granted: 1, good: 1, failed: 0 });
+    expect((await led.room.readFleet()).grants.size).toBe(0);
+  });
+
+  it("is not ended by what was said of the one before: that request came twice, by two gateways", async () => {
+    await led.room.takeUpdate(ask("m"));
+    const end = await ending("m", "withdrawn");
+    expect(await led.room.endUpdate(end)).toBe(true);
+    led.pass(1000);
+    await led.room.takeUpdate(ask("m"));
+    const now = await led.room.readForeignMachine("m");
+    expect(await led.room.endUpdate(end)).toBe(false);
+    expect(await led.room.endUpdate({ ...end, how: "failed", code: 44 })).toBe(false);
+    expect(await led.room.readForeignMachine("m")).toEqual(now);
+    expect(await tally()).toMatchObject({ granted: 1, failed: 0 });
+    expect([...(await led.room.readFleet()).grants.keys()]).toEqual(["m"]);
+  });
+
+  it("leaves its slot to whoever else was told that the machine may reboot", async () => {
+    const lock = { uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "n" } as const;
+    await led.room.takeUpdate(ask("m"));
+    expect(await led.room.takeForeign(lock)).toMatchObject({ outcome: "held" });
+    expect(await led.room.endUpdate(await ending("m", "withdrawn"))).toBe(true);
+    const holders = async () => [...(await led.room.readFleet()).grants.keys()];
+    expect(await holders()).toEqual(["m"]);
+    expect(await led.room.takeUpdate(ask("m"))).toMatchObject({ why: { reason: "AlreadyGranted" } });
+    await led.room.putDesired(led.leader, "m", desired);
+    expect(await led.room.takeGrant(led.leader, request({ uid: "m" }))).toMatchObject({
+      why: { reason: "AlreadyGranted" },
+    });
+    expect(await led.room.takeForeign(lock)).toMatchObject({ outcome: "held" });
+    expect(await led.room.freeForeign("m", "g", "FleetLock")).toBe("freed");
+    expect(await holders()).toEqual([]);
+  });
+
+  it("keeps its slot where whoever else was told so gives it back", async () => {
+    const lock = { uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "n" } as const;
+    await led.room.takeUpdate(ask("m"));
+    await led.room.takeForeign(lock);
+    expect(await led.room.freeForeign("m", "g", "FleetLock")).toBe("freed");
+    expect(await led.room.freeForeign("m", "g", "FleetLock")).toBe("none");
+    expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(1);
+    expect(await led.room.endUpdate(await ending("m", "good"))).toBe(true);
+    expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(0);
+  });
+
+  it("keeps its state where the machine spoke of the one before", async () => {
+    await led.room.takeUpdate(ask("m"));
+    const end = await ending("m", "withdrawn");
+    const { update } = end.machine;
+    await led.room.endUpdate(end);
+    led.pass(1000);
+    await led.room.takeUpdate(ask("m"));
+    await led.room.putForeignMachine(
+      "m",
+      machineOf("m", { update: update && { ...update, state: "Staged" } }),
+    );
+    expect(await led.room.readForeignMachine("m")).toMatchObject({ update: { state: "Granted" } });
+  });
+
+  it("ends in the group that gave its slot, wherever its machine is by now", async () => {
+    await led.room.takeUpdate(ask("m"));
+    await led.room.putForeignMachine("m", machineOf("m", { group: "other" }));
+    expect(await led.room.endUpdate(await ending("m", "good"))).toBe(true);
+    expect((await led.room.readFleet()).grants.size).toBe(0);
+    expect(await tally()).toMatchObject({ granted: 1, good: 1 });
+  });
+
+  it.each<Fate>(["unanswered", "lost", "late"])("ends once where etcd's answer is %s", async (fate) => {
+    await led.room.takeUpdate(ask("m"));
+    const end = await ending("m", "failed", 44);
+    led.fates = [fate];
+    expect(await led.room.endUpdate(end)).toBe(true);
+    for (const land of led.land.splice(0)) land();
+    await Promise.resolve();
+    expect(await tally()).toMatchObject({ granted: 1, failed: 1 });
+    expect((await led.room.readFleet()).grants.size).toBe(0);
   });
 });
 

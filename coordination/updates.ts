@@ -8,7 +8,8 @@ import { refuseFailed } from "./admission.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
 import type { Compare, KeyValue, Operation } from "./etcd.ts";
-import { endForeign, type ForeignExtra, takeWith } from "./foreign.ts";
+import { type ForeignExtra, takeWith } from "./foreign.ts";
+import { type ForeignEnd, type ForeignGiver, freeWith } from "./give-back.ts";
 import { seenOperations } from "./identities.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
@@ -19,6 +20,8 @@ import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 const KEPT = 50;
 /** Parts of a rate's period that grants are counted by: their error is one of them. */
 const PARTS = 50;
+
+type Update = NonNullable<ForeignMachine["update"]>;
 
 export function emptyTally(): Tally {
   return { granted: 0, good: 0, failed: 0, failures: [], recent: [] };
@@ -77,9 +80,8 @@ export async function takeUpdate(
   ask: UpdateAsk,
 ): Promise<UpdateResult> {
   const { uid, group, release, machine } = ask;
-  const lease = await leases.id();
   const [tallyKey, machineKey] = [keys.tally(group, release), keys.foreignMachine(uid)];
-  const extra: ForeignExtra = {
+  const extra = (lease: string): ForeignExtra => ({
     release,
     ranges: [{ key: tallyKey }, { key: machineKey }],
     refuse: ([tally, known], now) =>
@@ -88,29 +90,26 @@ export async function takeUpdate(
     write: ([tally, known], now) => {
       const before = parser.json(ForeignMachine, known);
       const tried = before?.tried?.release === release ? before.tried.times : 0;
-      const update = {
-        release,
-        version: ask.version,
-        bootId: machine.bootId,
-        state: "Granted" as const,
-        at: now,
+      const update: Update = {
+        ...{ group, release, version: ask.version, bootId: machine.bootId },
+        ...{ state: "Granted", attempt: tried + 1, at: now },
       };
-      const granted = { ...update, attempt: tried + 1 };
+      const total = parser.json(Tally, tally) ?? emptyTally();
+      // Whose slot was taken from its update asks again: it is one update still.
+      const again = before?.update?.release === release && before.update.group === group;
       return {
         compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
         operations: [
-          {
-            put: tallyKey,
-            value: JSON.stringify(counted(parser.json(Tally, tally) ?? emptyTally(), ask.rate, now)),
-            lease,
-          },
-          { put: machineKey, value: JSON.stringify({ ...machine, ...kept(before), update: granted }), lease },
+          { put: tallyKey, value: JSON.stringify(again ? total : counted(total, ask.rate, now)), lease },
+          { put: machineKey, value: JSON.stringify({ ...machine, ...kept(before), update }), lease },
           ...seenOperations(uid, machine.id, lease),
         ],
       };
     },
-  };
-  const result = await renewing(leases, () => takeWith(ports, parser, { ...ask, protocol: "Omaha" }, extra));
+  });
+  const result = await leases.use((lease) =>
+    takeWith(ports, parser, { ...ask, protocol: "Omaha" }, extra(lease)),
+  );
   if (result.outcome !== "held" || result.release === release) return result;
   return {
     outcome: "refused",
@@ -122,8 +121,9 @@ export async function takeUpdate(
 }
 
 /**
- * Ends the update that a machine has: the slot is free, and the tally says how it went; that too where the slot was
- * taken from it meanwhile. False where it had none.
+ * Ends the update `end.machine.update`: the slot is free, and the tally says how it went; that too where the slot was
+ * taken from it meanwhile. False where it has ended, or the machine has another one by now: whoever sends a request
+ * twice, through two gateways, must not end what it was given in between.
  */
 export async function endUpdate(
   ports: Ports,
@@ -131,29 +131,30 @@ export async function endUpdate(
   leases: DayLease,
   end: UpdateEnd,
 ): Promise<boolean> {
-  const { uid, group } = end;
-  const lease = await leases.id();
-  const extra = (release: string): Pick<ForeignExtra, "ranges" | "write"> => ({
+  const { uid, machine } = end;
+  const { update } = machine;
+  if (update === undefined) return false;
+  const { group, release, at } = update;
+  const giver: ForeignGiver = { uid, group, protocol: "Omaha", its: (grant) => grant.at === at };
+  const beside = (lease: string): ForeignEnd => ({
     ranges: [{ key: keys.tally(group, release) }, { key: keys.foreignMachine(uid) }],
-    write: ([tally, known], now) => endingOf(parser, end, release, tally, known, lease, now),
+    write: ([tally, known], now) => endingOf(parser, end, update, tally, known, lease, now),
   });
-  return await renewing(leases, async () => {
-    if (await endForeign(ports, parser, uid, group, "Omaha", extra)) return true;
-    return await endWithout(ports, parser, end, extra);
-  });
+  return (await leases.use((lease) => freeWith(ports, parser, giver, beside(lease)))) === "freed";
 }
 
 function endingOf(
   parser: Parser,
-  { uid, group, machine, how, code }: UpdateEnd,
-  release: string,
+  { uid, machine, how, code }: UpdateEnd,
+  { group, release, at }: Update,
   tally: KeyValue | undefined,
   known: KeyValue | undefined,
   lease: string,
   now: number,
-): { compares: Compare[]; operations: Operation[] } {
+): { compares: Compare[]; operations: Operation[] } | undefined {
   const [tallyKey, machineKey] = [keys.tally(group, release), keys.foreignMachine(uid)];
   const before = parser.json(ForeignMachine, known);
+  if (before?.update?.release !== release || before.update.at !== at) return undefined;
   const total = parser.json(Tally, tally) ?? emptyTally();
   const failure = { machine: machine.id, code, at: now };
   const next: Tally =
@@ -162,10 +163,10 @@ function endingOf(
       : how === "failed"
         ? { ...total, failed: total.failed + 1, failures: [failure, ...total.failures].slice(0, KEPT) }
         : { ...total, granted: Math.max(0, total.granted - 1) };
-  const failed = (before?.failed ?? []).filter((one) => one.release !== release);
+  const failed = before.failed.filter((one) => one.release !== release);
   const record = {
     ...machine,
-    tried: how === "withdrawn" ? { release, times: before?.update?.attempt ?? 1 } : undefined,
+    tried: how === "withdrawn" ? { release, times: before.update.attempt } : undefined,
     failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
     update: undefined,
   };
@@ -176,37 +177,6 @@ function endingOf(
       { put: machineKey, value: JSON.stringify(record), lease },
     ],
   };
-}
-
-/** An update whose slot an agent's reboot took over, or a person freed. */
-function endWithout(
-  { etcd, clock }: Ports,
-  parser: Parser,
-  { uid }: UpdateEnd,
-  extra: (release: string) => Pick<ForeignExtra, "ranges" | "write">,
-): Promise<boolean> {
-  return transact(etcd, async (uncertain): Promise<Step<boolean>> => {
-    const known = (await etcd.read([{ key: keys.foreignMachine(uid) }])).results[0]?.[0];
-    const update = parser.json(ForeignMachine, known)?.update;
-    if (update === undefined) return { answer: uncertain };
-    const { ranges, write } = extra(update.release);
-    const { results } = await etcd.read(ranges);
-    const step = write(
-      results.map((kvs) => kvs[0]),
-      clock.now(),
-    );
-    return { ...step, committed: () => true };
-  });
-}
-
-/** Where nothing could be written the day's lease may be what was refused: the next try has another. */
-async function renewing<T>(leases: DayLease, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    leases.forget();
-    throw error;
-  }
 }
 
 /** Of a record: what only the ends of updates change. */
@@ -230,8 +200,7 @@ export async function forgiveMachine(
   uid: string,
 ): Promise<boolean> {
   const key = keys.foreignMachine(uid);
-  const lease = await leases.id();
-  const forgive = () =>
+  return await leases.use((lease) =>
     transact(etcd, async (uncertain): Promise<Step<boolean>> => {
       const found = (await etcd.read([{ key }])).results[0]?.[0];
       const machine = parser.json(ForeignMachine, found);
@@ -243,8 +212,8 @@ export async function forgiveMachine(
         operations: [{ put: key, value, lease }],
         committed: () => true,
       };
-    });
-  return await renewing(leases, forgive);
+    }),
+  );
 }
 
 /** Writes what a machine said of itself; its update and its failures stay as they are but for `state`. */
@@ -256,23 +225,21 @@ export async function putForeignMachine(
   machine: ForeignMachine,
 ): Promise<void> {
   const key = keys.foreignMachine(uid);
-  const lease = await leases.id();
-  const put = () =>
+  return await leases.use((lease) =>
     transact(etcd, async (): Promise<Step<void>> => {
       const found = (await etcd.read([{ key }])).results[0]?.[0];
       const before = parser.json(ForeignMachine, found);
-      const update =
-        before?.update === undefined
-          ? undefined
-          : { ...before.update, state: machine.update?.state ?? before.update.state };
+      const [now, said] = [before?.update, machine.update];
+      // It may have ended meanwhile, or be another one than the machine spoke of.
+      const update = now && { ...now, state: said?.at === now.at ? said.state : now.state };
       const value = JSON.stringify({ ...machine, ...kept(before), update });
       return {
         compares: [unchanged(key, found)],
         operations: [{ put: key, value, lease }, ...seenOperations(uid, machine.id, lease)],
         committed: () => undefined,
       };
-    });
-  return await renewing(leases, put);
+    }),
+  );
 }
 
 /** That a machine was here, and why it was offered nothing. */
@@ -292,9 +259,8 @@ export async function putSightings(
   leases: DayLease,
   sightings: ReadonlyMap<string, Sighting>,
 ): Promise<void> {
-  const lease = await leases.id();
   const ranges = [...sightings.keys()].map((uid) => ({ key: keys.foreignMachine(uid) }));
-  const put = () =>
+  return await leases.use((lease) =>
     transact(etcd, async (): Promise<Step<void>> => {
       const { results } = await etcd.read(ranges);
       const found = [...sightings.values()].flatMap((sighting, i) => {
@@ -309,6 +275,6 @@ export async function putSightings(
         operations: found.map(({ kv, value }) => ({ put: kv.key, value, lease })),
         committed: () => undefined,
       };
-    });
-  return await renewing(leases, put);
+    }),
+  );
 }

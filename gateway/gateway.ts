@@ -137,10 +137,6 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     options.console === undefined || people === undefined || machines === undefined
       ? undefined
       : new Console({ ...options.console, people, machines, coordination, clock, random, log });
-  const totals =
-    machines === undefined
-      ? undefined
-      : new Totals({ coordination, machines, gates: () => read?.groupGates, clock, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
   const certificates = await CertificateFiles.open({
@@ -150,6 +146,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     random,
     log,
   });
+  const totals =
+    machines === undefined
+      ? undefined
+      : new Totals({ coordination, machines, gates: () => read?.groupGates, clock, log });
   const authority = () => certificates.current.authority;
   const metrics = createGatewayMetrics({
     versions: () => table.versions(),
@@ -194,6 +194,22 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     limits: { ...defaultSessionLimits, ...options.sessionLimits },
   });
   let health: HealthServer | undefined;
+  /** Of what was begun: nothing is asked any more, then nothing is done. */
+  const end = async (within: number): Promise<void> => {
+    stopping = true;
+    registry?.close();
+    await Promise.all([server?.stop(within), edge?.stop(within), open?.stop(within), desk?.stop(within)]);
+    view.stop();
+    sightings.stop();
+    totals?.stop();
+    await page?.stop();
+    await coreupdate?.stop();
+    await people?.objects.stop();
+    machines?.stop();
+    certificates.stop();
+    await presence.stop();
+    await health?.close();
+  };
   try {
     if (options.health !== undefined) {
       health = await startHealth({
@@ -281,11 +297,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       });
     }
   } catch (error) {
-    certificates.stop();
-    totals?.stop();
-    registry?.close();
-    await Promise.all([server?.stop(0), edge?.stop(0), open?.stop(0), desk?.stop(0), coreupdate?.stop()]);
-    await health?.close();
+    await end(0);
     throw error;
   }
   presence.start();
@@ -299,20 +311,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 
   let stopped: Promise<void> | undefined;
   const stop = async (): Promise<void> => {
-    stopping = true;
-    const within = options.drainWithin ?? DRAIN_WITHIN;
-    registry?.close();
-    await Promise.all([listening.stop(within), edge?.stop(within), open?.stop(within), desk?.stop(within)]);
-    view.stop();
-    sightings.stop();
-    totals?.stop();
-    await page?.stop();
-    await coreupdate?.stop();
-    await people?.objects.stop();
-    machines?.stop();
-    certificates.stop();
-    await presence.stop();
-    await health?.close();
+    await end(options.drainWithin ?? DRAIN_WITHIN);
     log.info("the gateway stopped", { gateway: name });
   };
   return {

@@ -10,7 +10,7 @@ import type { ForeignMachine } from "../../coordination/records.ts";
 import { silentLogger } from "../../ports/log.ts";
 import type { Patch } from "../../runtime/client.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
-import { LedRoom } from "../../test/slots/led-room.ts";
+import { LedRoom, must } from "../../test/slots/led-room.ts";
 import { group } from "../fixtures.ts";
 import { MachinesController } from "./controller.ts";
 import { Identities } from "./identities.ts";
@@ -90,7 +90,8 @@ it("lets a machine try again what failed on it", async () => {
     machine,
   };
   expect((await led.room.takeUpdate(ask)).outcome).toBe("granted");
-  await led.room.endUpdate({ uid: ID, group: "g", machine, how: "failed", code: 44 });
+  const updating = must(await led.room.readForeignMachine(ID));
+  await led.room.endUpdate({ uid: ID, machine: updating, how: "failed", code: 44 });
   expect((await led.room.readForeignMachine(ID))?.failed).toHaveLength(1);
   await say(RETRY_MACHINE_ANNOTATION, `${ID}: the mirror was broken`);
   expect((await led.room.readForeignMachine(ID))?.failed).toEqual([]);

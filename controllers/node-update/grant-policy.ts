@@ -189,8 +189,12 @@ function revokedBecause(view: NodeView, { grant, phase, token }: LiveGrant, now:
     return say("WaitingForGates", "The slot is older than what it rests on, and the node is not cordoned.");
   }
   if (grant.requested !== undefined) {
-    if (view.request !== undefined || view.present) return undefined;
-    return say("Withdrawn", `Its client does not ask any more, by ${grant.requested.protocol}.`);
+    if (view.request !== undefined) return undefined;
+    const { protocol } = grant.requested;
+    const message = view.present
+      ? `Its client asked by ${protocol}; an agent runs there now, which asks by itself.`
+      : `Its client does not ask any more, by ${protocol}.`;
+    return say("Withdrawn", message);
   }
   if (view.absentFor > ABSENT_LIMIT)
     return say("AgentLost", "The agent has been away for a minute before it could commit.");

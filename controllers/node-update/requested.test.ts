@@ -55,6 +55,18 @@ it("gives the slot back when its client asks no more", () => {
   });
 });
 
+it("gives the slot back when an agent of ours is there: neither it nor the client would commit", () => {
+  for (const phase of ["Granted", "Drained"] as const) {
+    const fresh = requested({ phase, at: NOW });
+    const now = { ...fresh, grant: { ...fresh.grant, at: NOW } };
+    expect(held({ phase }, { request: undefined, present: true, absentFor: 0, live: now }).act).toMatchObject(
+      {
+        ...{ do: "revoke", why: { reason: "Withdrawn", message: expect.stringContaining("an agent runs") } },
+      },
+    );
+  }
+});
+
 it("reboots as long as any may, and is Suspect after that", () => {
   const committed = { phase: "Committed", client: true, committedBoot: "boot-1/0" } as const;
   const since = (minutes: number) => ({ ...committed, committedAt: NOW - minutes * MINUTE });

@@ -166,7 +166,10 @@ test("machines without our agent are shown by what they said last, and by the sl
   known.set(
     "u1",
     omaha({
-      update: { release: "r2", version: "2.0.0", bootId: "", state: "Downloading", attempt: 1, at: 1000 },
+      update: {
+        ...{ group: "g", release: "r2", version: "2.0.0", bootId: "", state: "Downloading" },
+        ...{ attempt: 1, at: 1000 },
+      },
     }),
   );
   board.foreignChanged(new Set(["u1"]));

@@ -80,8 +80,6 @@ const MAX_HEADER = 16 * 1024;
 /** Clients of these protocols ask minutes apart: an idle connection is worth little, ms. */
 const KEEP_ALIVE = 15_000;
 
-/** For a client to take the next piece of an answer, ms. */
-
 export interface EdgeMeter {
   answered(route: string, status: number, seconds: number): void;
 }

@@ -4,7 +4,7 @@ import { MachineCredentials } from "../../pki/machine-credentials.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
-import { LedRoom, request } from "../../test/slots/led-room.ts";
+import { LedRoom, must, request } from "../../test/slots/led-room.ts";
 import { type EdgeServer, startEdge } from "../edge/server.ts";
 import { SlotLine } from "../slots/line.ts";
 import { fleetLockRoute } from "./route.ts";
@@ -204,6 +204,47 @@ describe("a Node", () => {
     expect((await ask({ path: "steady-state" })).status).toBe(200);
     expect((await led.room.readFleet()).grants.get("n1")?.phase.phase).toBe("Returned");
     expect((await ask({ path: "steady-state" })).status).toBe(200);
+  });
+
+  it("gives back what it took before anybody knew that it is a Node", async () => {
+    expect((await ask()).status).toBe(200);
+    await pool(false);
+    expect((await ask({ path: "steady-state" })).status).toBe(200);
+    expect((await led.room.readFleet()).grants.size).toBe(0);
+  });
+
+  it("gives back what it asked for although an agent of ours runs there by now", async () => {
+    const requested = { protocol: "FleetLock", boot: "b1" } as const;
+    const taken = await led.room.takeGrant(led.leader, request({ requested }));
+    if (taken.outcome !== "granted") throw new Error(taken.why.message);
+    await led.room.markDrained(led.leader, "n1", taken.token);
+    await pool(false);
+    expect((await ask()).status).toBe(200);
+    await pool(true);
+    expect((await ask({ path: "steady-state" })).status).toBe(200);
+    expect((await led.room.readFleet()).grants.get("n1")?.phase.phase).toBe("Returned");
+  });
+
+  it("leaves the slot that its agent asked for alone, also after a rebuild", async () => {
+    await led.granted();
+    const from = await led.room.readEpoch();
+    const { grant, token } = must((await led.room.readFleet()).grants.get("n1"));
+    const { uid, node, group, release, budgets, nonce, at } = grant;
+    const kept = {
+      uid,
+      node,
+      group,
+      release,
+      budgets,
+      nonce,
+      at,
+      phase: "Committed",
+      supersedes: token,
+    } as const;
+    led.leader = must(await led.room.rebuild(from, [kept]));
+    await pool(true);
+    expect((await ask({ path: "steady-state" })).status).toBe(200);
+    expect((await led.room.readFleet()).grants.get("n1")?.phase.phase).toBe("Committed");
   });
 
   it("is refused where our agent runs, and in another group than its own", async () => {

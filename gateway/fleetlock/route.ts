@@ -83,8 +83,8 @@ async function decide(
     const { uid, name, node } = await coordination.identify(id);
     if (call === "steady-state") {
       const ended =
-        node === undefined || node.agent ? "none" : await coordination.endReboot(uid, group, "FleetLock");
-      const freed = ended === "freed" ? ended : await line.free(uid, group, "FleetLock");
+        node === undefined ? "none" : await coordination.endReboot(uid, group, "FleetLock", node.agent);
+      const freed = ended === "freed" ? ended : await line.free(uid, group, "FleetLock", id);
       if (freed === "freed")
         log.info("a machine gave its slot back", { machine: id, group, protocol: "FleetLock" });
       return { kind: freed, answer: YES };

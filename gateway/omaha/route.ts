@@ -140,7 +140,7 @@ async function answerApp(
       await remember(coordination, uid, before, machine, now);
       return undefined;
     }
-    const result = await check(options, app, offer, onDemand, uid, machine, before?.group ?? offer.group);
+    const result = await check(options, app, offer, onDemand, uid, machine);
     if ("reason" in result) {
       meter(result.reason);
       await remember(coordination, uid, before, { ...machine, why: result }, now);
@@ -217,24 +217,16 @@ async function settle(
 ): Promise<ForeignMachine> {
   const machine = describe(app, offer.group, before, now, onDemand);
   const { update } = machine;
-  if (update === undefined || before === undefined) return machine;
+  if (update === undefined) return machine;
   const ending = endingOf(app, machine);
   if (ending === undefined) {
     const state = stateOf(app);
     return state === undefined ? machine : { ...machine, update: { ...update, state } };
   }
-  // In the group that gave the slot: a machine may have moved since.
-  const ended = await line.alone(before.group, () =>
-    coordination.endUpdate({ uid, group: before.group, machine, ...ending }),
-  );
+  const { group, release } = update;
+  const ended = await line.alone(group, () => coordination.endUpdate({ uid, machine, ...ending }));
   if (ended) {
-    const { release } = update;
-    log.info("the update of a machine ended", {
-      machine: app.machineId,
-      group: before.group,
-      release,
-      ...ending,
-    });
+    log.info("the update of a machine ended", { machine: app.machineId, group, release, ...ending });
   }
   return (await coordination.readForeignMachine(uid)) ?? { ...machine, update: undefined };
 }
@@ -246,15 +238,14 @@ async function check(
   onDemand: boolean,
   uid: string,
   machine: ForeignMachine,
-  heldIn: string,
 ): Promise<OmahaUpdate | Why> {
   const decided = decideCheck(app, uid, machine, offer, onDemand, publicUrl);
   const { update } = machine;
   const wanted = "reason" in decided ? undefined : decided.offered.release;
   if (update !== undefined && update.release !== wanted) {
     // It asks, so it does not reboot into what it was offered before.
-    const withdrawn = { uid, group: heldIn, machine, how: "withdrawn", code: 0 } as const;
-    await line.alone(heldIn, () => coordination.endUpdate(withdrawn));
+    const withdrawn = { uid, machine, how: "withdrawn", code: 0 } as const;
+    await line.alone(update.group, () => coordination.endUpdate(withdrawn));
   }
   if ("reason" in decided) return decided;
   const { offered } = decided;

@@ -136,7 +136,7 @@ async function change(
     return;
   }
   if (removed.length !== 1) return;
-  if ((await line.free(uid, group, about.protocol)) === "none") {
+  if ((await line.free(uid, group, about.protocol, id)) === "none") {
     throw new V2Error(
       209,
       `${id} took its slot by another protocol, and is to give it back by that`,

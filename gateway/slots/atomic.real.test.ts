@@ -94,7 +94,8 @@ async function playOut(group: string, list: readonly Turn[], max: number): Promi
       await Promise.resolve();
       down.delete(uid);
       if (omaha) {
-        const end = { uid, group, machine: known(uid, group), how: "good", code: 0 } as const;
+        const updating = (await coordination.readForeignMachine(uid)) ?? known(uid, group);
+        const end = { uid, machine: updating, how: "good", code: 0 } as const;
         expect(await line.alone(group, () => coordination.endUpdate(end))).toBe(true);
       } else expect(await line.free(uid, group, "FleetLock")).toBe("freed");
       busy.delete(machine);

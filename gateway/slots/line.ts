@@ -10,6 +10,7 @@ import type {
   ForeignLine,
   ForeignResult,
 } from "../../coordination/coordination.ts";
+import { uidOf } from "../../coordination/identity.ts";
 import type { Protocol } from "../../coordination/records.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Random } from "../../ports/random.ts";
@@ -120,11 +121,16 @@ export class SlotLine {
     }
   }
 
-  /** Throws `EtcdUnavailable`. */
-  async free(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed> {
+  /**
+   * What the machine `uid` took, also as one that nobody knew, who called itself `id`: the manager may have told since
+   * whose that is. Throws `EtcdUnavailable`.
+   */
+  async free(uid: string, group: string, protocol: Protocol, id = uid): Promise<ForeignFreed> {
     const { coordination } = this.#options;
     const line = this.#group(group);
-    const freed = await line.alone(() => coordination.freeForeign(uid, group, protocol));
+    const free = (name: string) => line.alone(() => coordination.freeForeign(name, group, protocol));
+    const known = await free(uid);
+    const freed = known === "none" && id !== uid && uidOf(id) !== uid ? await free(uidOf(id)) : known;
     if (freed === "freed") line.look();
     this.#forget(group);
     return freed;

@@ -12,6 +12,7 @@ import {
   Grant,
   GroupGate,
   Phase,
+  type Protocol,
   REBUILDING,
   Session,
 } from "../../coordination/records.ts";
@@ -57,9 +58,18 @@ export class SlotInvariants {
     return this.#etcd.records.get(keys.grant(uid))?.createRevision === revision;
   }
 
-  /** Whether a machine without our agent holds a slot. */
-  foreign(uid: string): boolean {
-    return isForeign(this.#get(keys.grant(uid)));
+  /** The slot that a machine without our agent holds, and by whose word. */
+  foreign(uid: string): { grant: number; words: readonly Protocol[] } | undefined {
+    const kv = this.#get(keys.grant(uid));
+    if (kv === undefined) return undefined;
+    const { foreign } = Grant.parse(JSON.parse(kv.value));
+    if (foreign === undefined) return undefined;
+    const phase = Phase.parse(JSON.parse(this.#get(keys.phase(uid))?.value ?? "null"));
+    return { grant: kv.createRevision, words: phase.heldBy ?? [foreign.protocol] };
+  }
+
+  get incarnation(): string | undefined {
+    return this.#get(keys.incarnation)?.value;
   }
 
   #check(changed: readonly string[], by: EtcdPort | undefined): void {
@@ -254,8 +264,13 @@ export class SlotInvariants {
     const former = Phase.parse(JSON.parse(was.value));
     if (!MOVES[former.phase].includes(phase.phase))
       this.#breach(`${uid}: ${former.phase} became ${phase.phase}`);
+    const committed = Grant.parse(JSON.parse(grant.value));
+    if (committed.foreign !== undefined) {
+      if (JSON.stringify({ ...former, heldBy: [] }) !== JSON.stringify({ ...phase, heldBy: [] }))
+        this.#breach(`${uid}: more than by whose word it is held has changed`);
+      return;
+    }
     if (phase.phase === "Committed") {
-      const committed = Grant.parse(JSON.parse(grant.value));
       event.until = this.#checkCommit(uid, committed, phase);
       if (committed.plain === true) this.#checkRoom(uid, committed, changed);
     }

@@ -6,7 +6,6 @@ import { create } from "@bufbuild/protobuf";
 import type { Coordination, Leadership, RebuiltGrant } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import { type EtcdPort, EtcdUnavailable } from "../../coordination/etcd.ts";
-import { aliasesOf } from "../../coordination/identity.ts";
 import type { Token } from "../../coordination/records.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
@@ -25,6 +24,7 @@ import {
   RELEASES,
   UIDS,
 } from "./plans.ts";
+import { Told } from "./told.ts";
 
 const WHY = { reason: "Withdrawn", message: "for the model" } as const;
 
@@ -68,6 +68,7 @@ class World {
   /** Every token that was ever given out, per uid. */
   readonly tokens = new Map<string, Token[]>();
   readonly sessions = new Map<string, number>();
+  readonly told = new Told();
   readonly #plan: Plan;
   readonly #plant: Plant;
   quiet = true;
@@ -293,27 +294,6 @@ async function serve(
   }
 }
 
-/** A machine without our agent: what it is told has happened to a grant of its own. */
-async function speak(world: World, gateway: Coordination, act: "ask" | "back", uid: string): Promise<void> {
-  const { events, breaches } = world.invariants;
-  const mark = events.length;
-  const names = MACHINES.filter(
-    (name) => name === uid || aliasesOf(name).includes(uid) || aliasesOf(uid).includes(name),
-  );
-  if (act === "ask") {
-    const ask = { uid, name: uid, group: "g", protocol: "FleetLock", nonce: world.random.uuid() } as const;
-    const { outcome } = await gateway.takeForeign(ask);
-    const had = events.some((e) => names.includes(e.uid) && e.what === "made");
-    if (outcome !== "refused" && !had) breaches.push(`${uid}: ${outcome} was answered without a grant`);
-    return;
-  }
-  const holds = names.some((name) => world.invariants.foreign(name));
-  const outcome = await gateway.freeForeign(uid, "g", "FleetLock");
-  const ended = events.slice(mark).some((e) => names.includes(e.uid) && e.what === "ended");
-  if (outcome === "freed" && !ended) breaches.push(`${uid}: a slot was given back and is still there`);
-  if (outcome === "none" && holds && !ended) breaches.push(`${uid}: a slot that it has was not given back`);
-}
-
 /** The client of a Node without an agent: yes only where its grant is committed, or another protocol's. */
 async function ownClient(
   world: World,
@@ -343,7 +323,7 @@ async function answer(
     return;
   }
   if ("machine" in act) {
-    await speak(world, gateway, act.do, MACHINES[act.machine] ?? "");
+    await world.told.speak(world, gateway, act, MACHINES[act.machine] ?? "");
     return;
   }
   const of = UIDS[act.uid] ?? "";

@@ -110,6 +110,7 @@ const gatewayAct = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       do: fc.constantFrom("ask" as const, "ask" as const, "back" as const),
+      protocol: fc.constantFrom("FleetLock" as const, "FleetLock" as const, "Locksmith" as const),
       machine: fc.constantFrom(0, 1, 2, 2, 3, 3),
     }),
   },

@@ -1,0 +1,158 @@
+/**
+ * What a machine without our agent gives back. One machine may speak two protocols, and have been told by both that it
+ * may reboot: its slot ends when the last of them says that it is back.
+ */
+import { endNames, targetOf } from "./aliases.ts";
+import type { ForeignFreed, LiveGrant } from "./coordination.ts";
+import { LEADERSHIP, viewEpoch } from "./epoch.ts";
+import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
+import { bump, heldBy, readGrant } from "./fleet.ts";
+import { phaseText } from "./grants.ts";
+import { aliasesOf } from "./identity.ts";
+import { keys, lastPart } from "./keys.ts";
+import type { Parser } from "./parse.ts";
+import { type Grant, isWhole, type Protocol } from "./records.ts";
+import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+
+/** By whose word a grant of a machine without our agent is held: each of them was told that the machine may reboot. */
+export function wordsOf({ grant, phase }: LiveGrant): readonly Protocol[] {
+  return phase.heldBy ?? (grant.foreign === undefined ? [] : [grant.foreign.protocol]);
+}
+
+/** What ends beside a slot, in the same transaction, and also where the slot is gone. */
+export interface ForeignEnd {
+  ranges: readonly { key: string }[];
+  /** Undefined where it has ended. */
+  write: (
+    found: readonly (KeyValue | undefined)[],
+    now: number,
+  ) => { compares: Compare[]; operations: Operation[] } | undefined;
+}
+
+/**
+ * Gives back what `uid` took in `group` by the same protocol, and its ticket. `none` where it holds nothing there. Throws `EtcdUnavailable`
+ * where that can't be known: the machine is to ask again.
+ */
+export function freeForeign(
+  ports: Ports,
+  parser: Parser,
+  uid: string,
+  group: string,
+  protocol: Protocol,
+): Promise<ForeignFreed> {
+  return freeWith(ports, parser, { uid, group, protocol, its: (grant) => grant.group === group });
+}
+
+export interface ForeignGiver {
+  uid: string;
+  /** Of the place in the line. */
+  group: string;
+  protocol: Protocol;
+  its: (grant: Grant) => boolean;
+}
+
+/** Of `beside` too; `none` where that has ended already. */
+export async function freeWith(
+  { etcd, clock }: Ports,
+  parser: Parser,
+  { uid, group, protocol, its }: ForeignGiver,
+  beside?: ForeignEnd,
+): Promise<ForeignFreed> {
+  let giving = false;
+  return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
+    const { results } = await etcd.read([
+      ...LEADERSHIP,
+      { key: keys.ticket(group, uid) },
+      { prefix: keys.budgets },
+      { key: keys.grant(uid) },
+      { key: keys.alias(uid) },
+      ...aliasesOf(uid).map((alias) => ({ key: keys.grant(alias) })),
+    ]);
+    const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
+    const [ticket, own, alias, ...others] = [results[2], ...results.slice(4)].map((found) => found?.[0]);
+    const places = results[3] ?? [];
+    if (!isWhole(view.incarnation)) {
+      throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
+    }
+    const kv = own ?? (await targetOf(etcd, alias)) ?? others.find((other) => other !== undefined);
+    const holder = kv === undefined ? uid : lastPart(kv.key);
+    const held = kv && (await readHeld(etcd, parser, kv, view.incarnation, places));
+    const live = held?.live;
+    const found = beside === undefined ? [] : (await etcd.read(beside.ranges)).results.map((kvs) => kvs[0]);
+    const more = beside?.write(found, clock.now());
+    if (beside !== undefined && more === undefined) return { answer: uncertain ? "freed" : "none" };
+    const words = live === undefined ? [] : wordsOf(live);
+    const compares = [
+      ...view.compares.filter(({ key }) => key === keys.incarnation),
+      ...(more?.compares ?? []),
+    ];
+    const operations: Operation[] = [
+      ...(ticket === undefined ? [] : [{ delete: ticket.key }]),
+      ...(more?.operations ?? []),
+    ];
+    if (held === undefined || live === undefined || !words.includes(protocol) || !its(live.grant)) {
+      const gone = more !== undefined || (giving && uncertain && live === undefined);
+      const outcome: ForeignFreed = gone ? "freed" : "none";
+      if (operations.length === 0) return { answer: outcome };
+      const line = ticket === undefined ? [] : [unchanged(ticket.key, ticket)];
+      return { compares: [...compares, ...line], operations, committed: () => outcome };
+    }
+    giving = true;
+    const left = words.filter((word) => word !== protocol);
+    if (left.length > 0) {
+      return {
+        compares: [...compares, ...held.compares],
+        operations: [
+          { put: held.phaseKey, value: phaseText({ ...live.phase, heldBy: left }) },
+          ...operations,
+        ],
+        committed: () => "freed",
+      };
+    }
+    const taken = live.grant.budgets.map((budget) => ({
+      budget,
+      seq: places.find(({ key }) => key === keys.budgetSeq(budget)),
+    }));
+    return {
+      compares: [
+        ...compares,
+        ...held.compares,
+        ...taken.map(({ budget, seq }) => unchanged(keys.budgetSeq(budget), seq)),
+      ],
+      operations: [
+        { delete: keys.grant(holder) },
+        { delete: held.phaseKey },
+        ...taken.flatMap(({ budget, seq }) => [{ delete: keys.holder(budget, holder) }, bump(budget, seq)]),
+        ...endNames(live.grant),
+        ...operations,
+      ],
+      committed: () => "freed",
+    };
+  });
+}
+
+export interface Held {
+  live: LiveGrant;
+  phaseKey: string;
+  /** Hold while the grant is there, by the word of the same. */
+  compares: Compare[];
+}
+
+/** A grant that was read, with its phase as it is now. */
+export async function readHeld(
+  etcd: Ports["etcd"],
+  parser: Parser,
+  grant: KeyValue,
+  incarnation: string | undefined,
+  places: readonly KeyValue[] = [],
+): Promise<Held> {
+  const uid = lastPart(grant.key);
+  const phaseKey = keys.phase(uid);
+  const phase = (await etcd.read([{ key: phaseKey }])).results[0]?.[0];
+  const live = readGrant(grant, phase, incarnation, parser, () => heldBy(uid, places));
+  const compares: Compare[] = [
+    { key: grant.key, target: "create", is: "equal", revision: live.token.revision },
+    unchanged(phaseKey, phase),
+  ];
+  return { live, phaseKey, compares };
+}
