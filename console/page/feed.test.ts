@@ -51,7 +51,7 @@ function start() {
 
 test("what comes between two frames is taken in with the next one", () => {
   const { timers, model, last, feed } = start();
-  last().say("snapshot", { topic: "groups", items: [group("a")], end: true });
+  last().say("snapshot", { topic: "groups", items: [group("a")], begin: true, end: true });
   last().say("change", { changes: { groups: { put: [group("b")], gone: [] } } });
   expect(model.groups.value).toBeUndefined();
   expect(feed.link.value).toEqual({ state: "live" });

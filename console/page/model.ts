@@ -46,13 +46,15 @@ export class Model {
   readonly #parts = new Map<Topic, Map<string, unknown>>();
   #seen = new Set<string>();
 
-  snapshot({ topic, items, end, omitted }: SnapshotPart): void {
-    if (topic === "machines") return this.#machines(items as Machine[], end, omitted);
+  snapshot(part: SnapshotPart): void {
+    const { topic, items, begin, end } = part;
+    if (topic === "machines") return this.#machines(part);
     if (topic === "fleet") {
       this.fleet.value = items[0] as Fleet | undefined;
       return;
     }
-    const parts = this.#parts.get(topic) ?? new Map<string, unknown>();
+    // A connection may have been lost in the middle of the snapshot before.
+    const parts = (begin ? undefined : this.#parts.get(topic)) ?? new Map<string, unknown>();
     for (const item of items) parts.set(keyOf(topic, item), item);
     this.#parts.set(topic, parts);
     if (!end) return;
@@ -81,12 +83,12 @@ export class Model {
 
   /** Before machines of another group or of none are asked for. */
   forgetMachines(): void {
-    this.#seen = new Set();
     this.machines.clear();
   }
 
-  #machines(items: readonly Machine[], end: boolean, omitted = 0): void {
-    for (const machine of items) {
+  #machines({ items, begin, end, omitted = 0 }: SnapshotPart): void {
+    if (begin) this.#seen = new Set();
+    for (const machine of items as Machine[]) {
       this.#seen.add(machine.uid);
       this.machines.put(machine);
     }
