@@ -12,7 +12,7 @@ import type {
   Release,
   Window,
 } from "../contract.ts";
-import type { ChangeEvent, SnapshotPart, Topic } from "../events.ts";
+import type { ChangeEvent, SnapshotPart, Topic, topics } from "../events.ts";
 import { Machines } from "./machines.ts";
 
 export type Keyed<T> = ReadonlyMap<string, T>;
@@ -20,7 +20,8 @@ export type Keyed<T> = ReadonlyMap<string, T>;
 /** Lines of activity that the page keeps; older ones are a page of the list away. */
 const ACTIVITY_KEPT = 500;
 
-const KEYS: Readonly<Record<Exclude<Topic, "fleet">, string>> = {
+/** As events.ts has it, which would bring all of the contract into the page. */
+const KEYS: Readonly<{ [T in Exclude<Topic, "fleet">]: (typeof topics)[T]["key"] }> = {
   groups: "name",
   channels: "name",
   releases: "name",

@@ -4,7 +4,7 @@ import { useApp } from "../app-context.ts";
 import { Table } from "../parts/table.tsx";
 import { Ago } from "../parts/time.tsx";
 import { href } from "../route.ts";
-import { MachineLink } from "./slots.tsx";
+import { MachineLink } from "../parts/links.tsx";
 
 const SHOWN = 100;
 
