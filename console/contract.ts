@@ -152,7 +152,6 @@ export const Machine = z.object({
   progress: z.int().min(0).max(100).optional(),
   slot: z.boolean().meta({ description: "Whether it holds a reboot slot." }),
   connected: z.boolean().optional().meta({ description: "Whether its agent is; absent without one." }),
-  lastSeen: Time.optional().meta({ description: "Of a machine without our agent." }),
   protocol: z.string().optional(),
 });
 export type Machine = z.output<typeof Machine>;
@@ -166,6 +165,7 @@ export const Story = z.object({
   bootId: z.string().optional(),
   machineId: z.string().optional(),
   labels: z.record(z.string(), z.string()),
+  lastSeen: Time.optional().meta({ description: "Of a machine without our agent: when it asked last." }),
   grant: z
     .object({
       phase: z.string(),

@@ -45,10 +45,11 @@ export const topics = {
   machines: { item: Machine, key: "uid" },
 } as const satisfies Record<Topic, { item: z.ZodType; key: string | undefined }>;
 
-/** Event `snapshot`. Of what the page knew of the topic only what comes in parts up to `end` is left. */
+/** Event `snapshot`. Of what the page knew of the topic only what comes in parts from `begin` up to `end` is left. */
 export const SnapshotPart = z.object({
   topic: Topic,
   items: z.array(z.unknown()),
+  begin: z.boolean(),
   end: z.boolean(),
   omitted: z
     .int()

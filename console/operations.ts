@@ -45,7 +45,8 @@ export const EventsQuery = z.strictObject({
     .max(253)
     .transform((list) => list.split(","))
     .pipe(z.array(Topic).min(1))
-    .default(["groups", "channels", "releases", "windows", "openings", "budgets", "fleet", "activity"]),
+    .default(Topic.options.filter((topic) => topic !== "machines"))
+    .meta({ description: "With commas between; all but `machines` where it is absent." }),
   ...MachineFilter.shape,
 });
 

@@ -3,6 +3,10 @@
 /** As api/labels.ts has it, which would bring more than this line into the page. */
 const GROUP_LABEL = "slipway.dev/group";
 
+/** For a shell. A group may be of an address that somebody else wrote, and is copied with the command. */
+const quoted = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
+const word = (text: string): string => (/^[\w.=/-]*$/.test(text) ? text : quoted(text));
+
 export const commands = {
   group: (name: string, field: string): string =>
     `kubectl get updategroup ${name} -o jsonpath='{.status.${field}}'`,
@@ -11,9 +15,11 @@ export const commands = {
   release: (name: string, field: "running" | "failed"): string =>
     `kubectl get release ${name} -o jsonpath='{.status.${field}}'`,
   machines: (group?: string): string =>
-    group === undefined ? "kubectl get nodeupdates" : `kubectl get nodeupdates -l ${GROUP_LABEL}=${group}`,
+    group === undefined
+      ? "kubectl get nodeupdates"
+      : `kubectl get nodeupdates -l ${word(`${GROUP_LABEL}=${group}`)}`,
   /** How many machines with our agent have one of `values` there. */
   machinesWith: (field: "step" | "zone", values: readonly string[], group?: string): string =>
-    `${commands.machines(group)} --no-headers -o custom-columns=V:.status.${field} | grep -cxE '${values.join("|")}'`,
+    `${commands.machines(group)} --no-headers -o custom-columns=V:.status.${field} | grep -cxE ${quoted(values.join("|"))}`,
   machineCount: (): string => "kubectl get nodeupdates --no-headers | wc -l",
 };

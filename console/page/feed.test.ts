@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { Announcer } from "./announce.ts";
 import { FakeTimers } from "./fake-timers.ts";
 import { group } from "./fake-views.ts";
-import { eventsPath, Feed, type Stream, worst } from "./feed.ts";
+import { Feed, machinesPath, type Stream, worst } from "./feed.ts";
 import { Model } from "./model.ts";
 
 /** A stream whose faults a test makes: a browser reports none of them when it is told to. */
@@ -51,7 +51,7 @@ function start() {
 
 test("what comes between two frames is taken in with the next one", () => {
   const { timers, model, last, feed } = start();
-  last().say("snapshot", { topic: "groups", items: [group("a")], end: true });
+  last().say("snapshot", { topic: "groups", items: [group("a")], begin: true, end: true });
   last().say("change", { changes: { groups: { put: [group("b")], gone: [] } } });
   expect(model.groups.value).toBeUndefined();
   expect(feed.link.value).toEqual({ state: "live" });
@@ -131,7 +131,7 @@ test("one that was stopped stays closed", () => {
 });
 
 test("the path names topics and filter", () => {
-  expect(eventsPath(["machines"], { group: "a&b" })).toBe("api/v1/events?topics=machines&group=a%26b");
+  expect(machinesPath("a&b")).toBe("api/v1/events?topics=machines&group=a%26b");
 });
 
 test("announcements wait for each other, and the newest of a subject is said", () => {

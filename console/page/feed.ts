@@ -5,7 +5,7 @@
  */
 import { batch, type Signal, signal } from "@preact/signals";
 import type { Freshness } from "../contract.ts";
-import type { ChangeEvent, SnapshotPart, Topic } from "../events.ts";
+import type { ChangeEvent, SnapshotPart } from "../events.ts";
 import type { Model } from "./model.ts";
 import type { Timers } from "./timers.ts";
 
@@ -153,8 +153,10 @@ export class Feed {
   }
 }
 
-export function eventsPath(topics: readonly Topic[], filter: { group?: string | undefined } = {}): string {
-  const query = new URLSearchParams({ topics: topics.join(",") });
-  if (filter.group !== undefined) query.set("group", filter.group);
-  return `api/v1/events?${query.toString()}`;
+/** Of all views but the grid of machines, which has a stream of its own while it is shown. */
+export const EVENTS = "api/v1/events";
+
+export function machinesPath(group: string | undefined): string {
+  const query = new URLSearchParams({ topics: "machines", ...(group === undefined ? {} : { group }) });
+  return `${EVENTS}?${query.toString()}`;
 }

@@ -2,11 +2,10 @@
 import { signal } from "@preact/signals";
 import { render } from "preact";
 import type { Me } from "../contract.ts";
-import type { Topic } from "../events.ts";
 import { Announcer } from "./announce.ts";
 import { api, Refused, whyNot } from "./api.ts";
 import { type AppContext, AppProvider, type ShownCommand } from "./app-context.ts";
-import { eventsPath, Feed, type Stream, worst } from "./feed.ts";
+import { EVENTS, Feed, machinesPath, type Stream, worst } from "./feed.ts";
 import { Model } from "./model.ts";
 import type { Question } from "./parts/question.tsx";
 import { parseRoute, route } from "./route.ts";
@@ -35,18 +34,6 @@ const timers: Timers = {
 
 /** After so long in the background a tab gives its connections back, ms: a browser has six for all tabs of a host. */
 const REST_AFTER = 60_000;
-
-/** Of all views but the grid of machines, which has a stream of its own while it is shown. */
-const TOPICS: readonly Topic[] = [
-  "groups",
-  "channels",
-  "releases",
-  "windows",
-  "openings",
-  "budgets",
-  "fleet",
-  "activity",
-];
 
 /** Between two questions who is signed in, while nobody answers, ms. */
 const RETRY = 2000;
@@ -87,7 +74,7 @@ async function whyRefused(path: string): Promise<string | undefined> {
 }
 
 function watchMachines(group: string | undefined): () => void {
-  const machines = openFeed(eventsPath(["machines"], { group }));
+  const machines = openFeed(machinesPath(group));
   return () => {
     machines.stop();
     feeds.value = feeds.peek().filter((feed) => feed !== machines);
@@ -99,7 +86,7 @@ function watchMachines(group: string | undefined): () => void {
 async function ask(): Promise<void> {
   try {
     const me = await api.me();
-    if (feeds.peek().length === 0) openFeed(eventsPath(TOPICS));
+    if (feeds.peek().length === 0) openFeed(EVENTS);
     session.value = { state: "in", me };
   } catch (error) {
     if (error instanceof Refused && error.problem.error === "SignInNeeded") leave(undefined);

@@ -8,16 +8,16 @@ import { Model } from "./model.ts";
 describe("topics", () => {
   test("a snapshot in parts is shown when it is whole, and replaces what was there", () => {
     const model = new Model();
-    model.snapshot({ topic: "groups", items: [group("old")], end: true });
-    model.snapshot({ topic: "groups", items: [group("a")], end: false });
+    model.snapshot({ topic: "groups", items: [group("old")], begin: true, end: true });
+    model.snapshot({ topic: "groups", items: [group("a")], begin: true, end: false });
     expect([...(model.groups.value?.keys() ?? [])]).toEqual(["old"]);
-    model.snapshot({ topic: "groups", items: [group("b")], end: true });
+    model.snapshot({ topic: "groups", items: [group("b")], begin: false, end: true });
     expect([...(model.groups.value?.keys() ?? [])]).toEqual(["a", "b"]);
   });
 
   test("a change puts and removes items, and leaves the others", () => {
     const model = new Model();
-    model.snapshot({ topic: "groups", items: [group("a"), group("b"), group("c")], end: true });
+    model.snapshot({ topic: "groups", items: [group("a"), group("b"), group("c")], begin: true, end: true });
     model.change({ changes: { groups: { put: [group("b", { paused: true })], gone: ["a"] } } });
     expect([...(model.groups.value ?? [])].map(([name, { paused }]) => [name, paused])).toEqual([
       ["b", true],
@@ -62,9 +62,9 @@ describe("machines", () => {
 
   test("a snapshot after a loss removes those that went meanwhile", () => {
     const model = modelOf([machine("1"), machine("2")]);
-    model.snapshot({ topic: "machines", items: [machine("2")], end: false });
+    model.snapshot({ topic: "machines", items: [machine("2")], begin: true, end: false });
     expect(model.machines.size).toBe(2);
-    model.snapshot({ topic: "machines", items: [machine("3")], end: true, omitted: 7 });
+    model.snapshot({ topic: "machines", items: [machine("3")], begin: false, end: true, omitted: 7 });
     expect(model.machines.current("1")).toBeUndefined();
     expect(model.machines.size).toBe(2);
     expect(model.machines.omitted.value).toBe(7);
@@ -137,6 +137,17 @@ describe("marks", () => {
 
 function modelOf(machines: readonly ReturnType<typeof machine>[]): Model {
   const model = new Model();
-  model.snapshot({ topic: "machines", items: [...machines], end: true });
+  model.snapshot({ topic: "machines", items: [...machines], begin: true, end: true });
   return model;
 }
+
+test("a snapshot that was lost in the middle leaves nothing behind", () => {
+  const model = new Model();
+  model.snapshot({ topic: "groups", items: [group("gone")], begin: true, end: false });
+  model.snapshot({ topic: "groups", items: [group("a")], begin: true, end: true });
+  expect([...(model.groups.value?.keys() ?? [])]).toEqual(["a"]);
+  model.snapshot({ topic: "machines", items: [machine("gone")], begin: true, end: false });
+  model.snapshot({ topic: "machines", items: [machine("1")], begin: true, end: true });
+  expect(model.machines.current("gone")).toBeUndefined();
+  expect(model.machines.size).toBe(1);
+});

@@ -12,7 +12,7 @@ import type {
   Release,
   Window,
 } from "../contract.ts";
-import type { ChangeEvent, SnapshotPart, Topic } from "../events.ts";
+import type { ChangeEvent, SnapshotPart, Topic, topics } from "../events.ts";
 import { Machines } from "./machines.ts";
 
 export type Keyed<T> = ReadonlyMap<string, T>;
@@ -20,7 +20,8 @@ export type Keyed<T> = ReadonlyMap<string, T>;
 /** Lines of activity that the page keeps; older ones are a page of the list away. */
 const ACTIVITY_KEPT = 500;
 
-const KEYS: Readonly<Record<Exclude<Topic, "fleet">, string>> = {
+/** As events.ts has it, which would bring all of the contract into the page. */
+const KEYS: Readonly<{ [T in Exclude<Topic, "fleet">]: (typeof topics)[T]["key"] }> = {
   groups: "name",
   channels: "name",
   releases: "name",
@@ -46,13 +47,15 @@ export class Model {
   readonly #parts = new Map<Topic, Map<string, unknown>>();
   #seen = new Set<string>();
 
-  snapshot({ topic, items, end, omitted }: SnapshotPart): void {
-    if (topic === "machines") return this.#machines(items as Machine[], end, omitted);
+  snapshot(part: SnapshotPart): void {
+    const { topic, items, begin, end } = part;
+    if (topic === "machines") return this.#machines(part);
     if (topic === "fleet") {
       this.fleet.value = items[0] as Fleet | undefined;
       return;
     }
-    const parts = this.#parts.get(topic) ?? new Map<string, unknown>();
+    // A connection may have been lost in the middle of the snapshot before.
+    const parts = (begin ? undefined : this.#parts.get(topic)) ?? new Map<string, unknown>();
     for (const item of items) parts.set(keyOf(topic, item), item);
     this.#parts.set(topic, parts);
     if (!end) return;
@@ -81,12 +84,12 @@ export class Model {
 
   /** Before machines of another group or of none are asked for. */
   forgetMachines(): void {
-    this.#seen = new Set();
     this.machines.clear();
   }
 
-  #machines(items: readonly Machine[], end: boolean, omitted = 0): void {
-    for (const machine of items) {
+  #machines({ items, begin, end, omitted = 0 }: SnapshotPart): void {
+    if (begin) this.#seen = new Set();
+    for (const machine of items as Machine[]) {
       this.#seen.add(machine.uid);
       this.machines.put(machine);
     }

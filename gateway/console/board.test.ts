@@ -214,3 +214,14 @@ test("one that has a NodeUpdate as well is shown by that, and by the other again
   await clock.advance(250);
   expect(machine("uid-n1")).toMatchObject({ kind: "foreign", version: "1.1.0" });
 });
+
+test("that a machine without our agent asked again is no change", async () => {
+  known.set("u1", omaha());
+  board.foreignChanged(new Set(["u1"]));
+  await clock.advance(2000);
+  const { position } = board.changes;
+  known.set("u1", omaha({ lastSeen: 120_000 }));
+  board.foreignChanged(new Set(["u1"]));
+  await clock.advance(2000);
+  expect(since(position, "machines")).toEqual(new Map());
+});

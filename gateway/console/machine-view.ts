@@ -36,14 +36,12 @@ export function viewMachine(update: NodeUpdate): view.Machine {
 }
 
 export function viewForeign(machine: ForeignShown): view.Machine {
-  const { uid, name, group, version, target, state, reason, message, since, slot, lastSeen, protocol } =
-    machine;
+  const { uid, name, group, version, target, state, reason, message, since, slot, protocol } = machine;
   return {
     ...{ uid, name, kind: "foreign", group, zone: "", version, target, state, reason },
     message: clip(message),
     since: since === undefined ? undefined : timestamp(since),
     slot,
-    lastSeen: lastSeen === undefined ? undefined : timestamp(lastSeen),
     protocol,
   };
 }
@@ -106,6 +104,7 @@ export function foreignStoryOf(
       : "It asks by itself, and is answered by what its group allows then.",
     slots: [],
     labels: {},
+    lastSeen: shown.lastSeen === undefined ? undefined : timestamp(shown.lastSeen),
     grant:
       shown.slot && shown.since !== undefined
         ? { phase: shown.protocol, since: timestamp(shown.since), budgets: [...shown.budgets] }

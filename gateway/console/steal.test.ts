@@ -17,7 +17,8 @@ const machine: ForeignMachine = {
 async function steal(node: string): Promise<unknown> {
   const foreign = new ForeignMachines({
     get: (uid) => (uid === "u" ? machine : undefined),
-    ...{ counts: new Map(), [Symbol.iterator]: () => new Map([["u", machine]]).entries() },
+    counts: new Map(),
+    [Symbol.iterator]: () => new Map([["u", machine]]).entries(),
   });
   const grant = {
     ...{ uid: "u", node, group: "shore", release: "", budgets: [], nonce: "n", epoch: 1, incarnation: "i" },

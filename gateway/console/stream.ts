@@ -84,7 +84,7 @@ function* snapshots(options: StreamOptions, topics: ReadonlySet<Topic>): Generat
     }
     for (let at = 0; at === 0 || at < items.length; at += PART) {
       const end = at + PART >= items.length;
-      const part = { topic, items: items.slice(at, at + PART), end };
+      const part = { topic, items: items.slice(at, at + PART), begin: at === 0, end };
       yield event("snapshot", omitted === undefined ? part : { ...part, omitted }, undefined);
     }
   }

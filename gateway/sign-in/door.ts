@@ -14,7 +14,7 @@ import type { Tokens } from "./tokens.ts";
  * at a time. What is wrong costs the API server little then, and what is right gets in.
  */
 const FAILURES: Rate = { perSecond: 0.2, burst: 10 };
-const MAX_WAITING = 50;
+const MAX_WAITING = 10;
 const MAX_NETWORKS = 10_000;
 
 /** Header that a write of the page carries, which no form of another site can (CSRF). */

@@ -10,6 +10,7 @@ import type { Random } from "../../ports/random.ts";
 import type { Person } from "../../runtime/access.ts";
 import { startDeadline } from "../../runtime/deadline.ts";
 import type { Fetcher } from "../../runtime/fetch.ts";
+import { Busy, Turnstile } from "../agents/turnstile.ts";
 import type { Seal } from "./seal.ts";
 
 export interface OidcSettings {
@@ -48,6 +49,9 @@ export class SignInFailed extends Error {
 /** A person has so long to sign in at the provider, ms. */
 export const FLOW_LIFE = 10 * 60_000;
 const CALL_DEADLINE = 10_000;
+/** Codes that are shown to the provider at once, and that wait: anybody can bring one that is made up. */
+const MAX_EXCHANGES = 8;
+const MAX_WAITING = 50;
 /** The provider's metadata are read anew after so long, ms. */
 const METADATA_LIFE = 3_600_000;
 /** Characters of a name, and groups: more than RBAC has use for. */
@@ -64,6 +68,7 @@ const Flow = z.object({
 
 export class Oidc {
   readonly #options: OidcOptions;
+  readonly #turnstile = new Turnstile(MAX_EXCHANGES, MAX_WAITING);
   #metadata: { server: Promise<oauth.AuthorizationServer>; until: number } | undefined;
 
   constructor(options: OidcOptions) {
@@ -126,7 +131,7 @@ export class Oidc {
     const authentication = clientSecret === undefined ? oauth.None() : secretOf(server, clientSecret);
     try {
       const params = oauth.validateAuthResponse(server, client, answer, state);
-      return await this.#call(async (call) => {
+      const exchange = async (call: CallOptions): Promise<oauth.IDToken> => {
         const response = await oauth.authorizationCodeGrantRequest(
           ...([server, client, authentication, params, redirectUri, verifier, call] as const),
         );
@@ -136,7 +141,8 @@ export class Oidc {
         const claims = oauth.getValidatedIdTokenClaims(tokens);
         if (claims === undefined) throw new SignInFailed(403, "The identity provider gave no ID token.");
         return claims;
-      });
+      };
+      return await this.#turnstile.run(() => this.#call(exchange));
     } catch (error) {
       throw failure(error);
     }
@@ -252,6 +258,8 @@ function words(random: Random): string {
 
 function failure(error: unknown): SignInFailed {
   if (error instanceof SignInFailed) return error;
+  if (error instanceof Busy)
+    return new SignInFailed(503, "Too many people sign in at once: try again in a moment.", error);
   if (error instanceof oauth.AuthorizationResponseError) {
     const said = error.error_description ?? error.error;
     return new SignInFailed(403, `The identity provider refused: ${said.slice(0, 200)}.`, error);

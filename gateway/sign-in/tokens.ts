@@ -3,6 +3,7 @@ import * as z from "zod";
 import type { Clock } from "../../ports/clock.ts";
 import type { AccessClient, Person, PersonReview } from "../../runtime/access.ts";
 import { ApiError } from "../../runtime/client.ts";
+import { startDeadline } from "../../runtime/deadline.ts";
 import { Busy, Turnstile } from "../agents/turnstile.ts";
 import { Answers } from "../answers.ts";
 
@@ -11,6 +12,8 @@ const LIFE = 30_000;
 const MAX_CACHED = 1000;
 /** Kubernetes' own have 1 to 2 KiB, those of OIDC with many groups more. */
 const MAX_TOKEN = 16 * 1024;
+/** For a review, ms: a person waits for it, and others behind it. */
+const DEADLINE = 5000;
 const MAX_REVIEWS = 8;
 const MAX_WAITING = 100;
 
@@ -44,8 +47,13 @@ export class Tokens {
   }
 
   async #review(token: string): Promise<PersonReview> {
+    const { access, clock } = this.#options;
+    const late = (): ApiError => new ApiError("Timeout", "The API server says nothing of a person's token");
     try {
-      return await this.#turnstile.run(() => this.#options.access.reviewPerson(token));
+      return await this.#turnstile.run(async () => {
+        const deadline = startDeadline(clock, DEADLINE, late);
+        return await access.reviewPerson(token, { signal: deadline.signal }).finally(() => deadline.cancel());
+      });
     } catch (error) {
       if (error instanceof Busy) throw new ApiError("Unavailable", error.message, { cause: error });
       throw error;

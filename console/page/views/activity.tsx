@@ -1,10 +1,10 @@
 /** What happened, newest first. */
 import { useState } from "preact/hooks";
 import { useApp } from "../app-context.ts";
+import { MachineLink } from "../parts/links.tsx";
 import { Table } from "../parts/table.tsx";
 import { Ago } from "../parts/time.tsx";
 import { href } from "../route.ts";
-import { MachineLink } from "./slots.tsx";
 
 const SHOWN = 100;
 

@@ -10,7 +10,7 @@ import { Progress } from "../parts/progress.tsx";
 import { Table } from "../parts/table.tsx";
 import { Ago, At } from "../parts/time.tsx";
 import { href } from "../route.ts";
-import { GroupCounts, goal } from "./rollouts.tsx";
+import { GroupCounts, GroupWhy, goal } from "./rollouts.tsx";
 import { BudgetCard } from "./slots.tsx";
 
 const OPENINGS = 5;
@@ -40,12 +40,7 @@ export function GroupView({ name }: { name: string }) {
         </header>
         <GroupCounts group={group} />
         <Progress group={group} />
-        {group.why !== undefined && (
-          <p class="why">
-            <b>{group.why.reason}</b> {group.why.message}{" "}
-            {group.why.since !== undefined && <Ago time={group.why.since} />}
-          </p>
-        )}
+        <GroupWhy group={group} />
       </section>
       {group.failures.length > 0 && <Failures group={group} />}
       <StageTable group={group} />

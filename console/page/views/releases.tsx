@@ -5,10 +5,10 @@ import { useApp } from "../app-context.ts";
 import { commands } from "../commands.ts";
 import { byName } from "../format.ts";
 import { Badge } from "../parts/badge.tsx";
+import { GroupLinks } from "../parts/links.tsx";
 import { CommandButton, Num } from "../parts/number.tsx";
 import { Table } from "../parts/table.tsx";
 import { Ago } from "../parts/time.tsx";
-import { href } from "../route.ts";
 
 /** Promotions of a channel that are listed. */
 const PROMOTIONS = 5;
@@ -18,20 +18,6 @@ export function ReleasesView() {
     <>
       <Channels />
       <Releases />
-    </>
-  );
-}
-
-function GroupLinks({ names }: { names: readonly string[] }) {
-  if (names.length === 0) return <span class="note">none</span>;
-  return (
-    <>
-      {names.map((name, index) => (
-        <span key={name}>
-          {index > 0 && ", "}
-          <a href={href.group(name)}>{name}</a>
-        </span>
-      ))}
     </>
   );
 }

@@ -81,7 +81,7 @@ function FleetNumbers() {
 }
 
 function GroupCard({ group }: { group: Group }) {
-  const { name, why } = group;
+  const { name } = group;
   return (
     <section aria-labelledby={`group-${name}`} class={`group ${group.state.toLowerCase()}`}>
       <header>
@@ -95,17 +95,22 @@ function GroupCard({ group }: { group: Group }) {
       <GroupCounts group={group} />
       <Progress group={group} />
       <Stages group={group} />
-      {why !== undefined && (
-        <p class="why">
-          <b>{why.reason}</b> {why.message} {why.since !== undefined && <Ago time={why.since} />}
-        </p>
-      )}
+      <GroupWhy group={group} />
       {group.nextOpening !== undefined && (
         <p class="note">
           Next opening <At time={group.nextOpening} />
         </p>
       )}
     </section>
+  );
+}
+
+export function GroupWhy({ group: { why } }: { group: Group }) {
+  if (why === undefined) return null;
+  return (
+    <p class="why">
+      <b>{why.reason}</b> {why.message} <Ago time={why.since} />
+    </p>
   );
 }
 

@@ -3,9 +3,9 @@ import type { Budget } from "../../contract.ts";
 import { useApp } from "../app-context.ts";
 import { byName, count } from "../format.ts";
 import { Badge } from "../parts/badge.tsx";
+import { MachineLink } from "../parts/links.tsx";
 import { CommandButton, Num } from "../parts/number.tsx";
 import { Ago } from "../parts/time.tsx";
-import { href } from "../route.ts";
 
 export function SlotsView() {
   const budgets = useApp().model.budgets.value;
@@ -74,8 +74,4 @@ export function BudgetCard({ budget, level }: { budget: Budget; level: 2 | 3 }) 
       {waiting > queue.length && <p class="note">and {count(waiting - queue.length)} more</p>}
     </section>
   );
-}
-
-export function MachineLink({ uid, name }: { uid: string | undefined; name: string }) {
-  return uid === undefined || uid === "" ? <span>{name}</span> : <a href={href.machine(uid)}>{name}</a>;
 }

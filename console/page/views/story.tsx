@@ -94,6 +94,11 @@ function Told({ story }: { story: Story }) {
       </p>
       <p class="lead">{now}</p>
       {next !== "" && <p class="next">{next}</p>}
+      {story.lastSeen !== undefined && (
+        <p class="note">
+          It asked last <Ago time={story.lastSeen} />.
+        </p>
+      )}
       <p>
         <CommandButton command={story.kubectl} of={machine.name} />
       </p>

@@ -4,10 +4,10 @@ import { useApp } from "../app-context.ts";
 import { type Bar, calendar, type Day } from "../calendar.ts";
 import { byName, clock, day, startOfDay } from "../format.ts";
 import { Badge } from "../parts/badge.tsx";
+import { GroupLinks } from "../parts/links.tsx";
 import { CommandButton } from "../parts/number.tsx";
 import { Table } from "../parts/table.tsx";
 import { At } from "../parts/time.tsx";
-import { href } from "../route.ts";
 
 export function WindowsView() {
   const { model, now } = useApp();
@@ -168,13 +168,7 @@ function WindowTable() {
           },
           {
             head: "Groups",
-            cell: ({ groups }) =>
-              groups.map((group, index) => (
-                <span key={group}>
-                  {index > 0 && ", "}
-                  <a href={href.group(group)}>{group}</a>
-                </span>
-              )),
+            cell: ({ groups }) => <GroupLinks names={groups} />,
           },
         ]}
       />
