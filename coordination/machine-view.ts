@@ -106,10 +106,15 @@ export class MachineView {
     return this.#asOf;
   }
 
+  /** Whether there are more than it keeps. */
+  get full(): boolean {
+    return this.#full;
+  }
+
   /** What is to be told of it: that it is incomplete. */
   get wrong(): string | undefined {
     return this.#full
-      ? `more than ${this.#limits.machines} machines without our agent are known: the others are not counted, and each of their checks reads etcd`
+      ? `more than ${this.#limits.machines} machines without our agent are known: the others are not counted, each of their checks reads etcd, and no new one is served`
       : undefined;
   }
 

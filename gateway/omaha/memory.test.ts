@@ -52,6 +52,7 @@ class StaleGateway {
   fresh = true;
   known = new Map<string, ForeignMachine>();
   readonly calls: string[] = [];
+  full = false;
   readonly outcomes: string[] = [];
   readonly #route: ReturnType<typeof omahaRoute>;
   readonly sightings: Sightings;
@@ -65,12 +66,16 @@ class StaleGateway {
     });
     const ports = { clock: led.clock, random: new SeededRandom(7), log: silentLogger };
     this.sightings = new Sightings({ coordination, ...ports });
-    const [isFresh, get] = [() => this.fresh, (uid: string) => this.known.get(uid)];
+    const [isFresh, isFull] = [() => this.fresh, () => this.full];
+    const get = (uid: string) => this.known.get(uid);
     this.#route = omahaRoute({
       ...{ coordination, ...ports, fleet: () => fleet, sightings: this.sightings },
       machines: {
         get fresh() {
           return isFresh();
+        },
+        get full() {
+          return isFull();
         },
         get,
       },
@@ -101,6 +106,16 @@ beforeEach(async () => {
   await publish();
   here = new StaleGateway();
   there = new StaleGateway();
+});
+
+it("knows no new machine where there are more than it keeps: ids cost nothing to make up", async () => {
+  const old = machineOf(1, () => here);
+  expect(await old.check()).toMatchObject({ does: "update" });
+  here.full = true;
+  const made = machineOf(2, () => here);
+  expect(await made.check()).toMatchObject({ does: "nothing" });
+  expect([...stored().keys()]).toEqual([old.id]);
+  expect(await old.check()).toMatchObject({ does: "update" });
 });
 
 /** A machine that asks at `at`, which may be changed. */

@@ -35,7 +35,7 @@ export interface OmahaOptions {
   /** As it was read last: another object after each look. */
   fleet: () => Seen | undefined;
   /** What etcd knows of the machines, some seconds late at most while it is fresh. */
-  machines: Pick<MachineView, "fresh" | "get">;
+  machines: Pick<MachineView, "fresh" | "full" | "get">;
   sightings: Pick<Sightings, "has" | "note">;
   /** What changes a group's counts, one at a time. */
   line: Pick<SlotLine, "alone">;
@@ -134,6 +134,11 @@ async function answerApp(
   if (answeredFromMemory(options, app, offer, onDemand, uid, now)) return undefined;
   try {
     const before = await coordination.readForeignMachine(uid);
+    // Ids cost nothing to make up, and each has a record for half a year.
+    if (before === undefined && options.machines.full) {
+      meter("refused");
+      return undefined;
+    }
     const machine = await settle(options, app, offer, uid, before, onDemand, now);
     if (!app.check) {
       meter(app.events.length > 0 ? "event" : "ping");
