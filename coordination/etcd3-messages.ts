@@ -1,7 +1,7 @@
 /** Our requests and answers in the shapes of etcd's protocol, as npm `etcd3` types them. */
 import type { ICompare, IKeyValue, IRangeRequest, IRequestOp } from "etcd3";
 import type { Compare, KeyValue, Operation, Range } from "./etcd.ts";
-import { prefixEnd } from "./etcd3-watch.ts";
+import { prefixEnd } from "./etcd3-streams.ts";
 
 export function rangeRequest(range: Range): IRangeRequest {
   if ("key" in range) return { key: Buffer.from(range.key) };

@@ -33,6 +33,7 @@ import { causeInWords } from "./etcd-cause.ts";
 import { FollowWatch } from "./etcd3-follow.ts";
 import { KeptLease } from "./etcd3-lease.ts";
 import { compareRequest, keyValue, operationRequest, rangeRequest } from "./etcd3-messages.ts";
+import type { WatchSource } from "./etcd3-streams.ts";
 import { HintWatch } from "./etcd3-watch.ts";
 
 /** PEM. */
@@ -251,27 +252,22 @@ class Etcd3Port implements EtcdPort {
 
   watch(prefix: string, hint: () => void): { close(): void } {
     if (this.#closed) throw new EtcdUnavailable("the etcd client is closed");
-    const watch = new HintWatch(
-      async () => this.#member().client.watchClient.watch(),
-      () => this.#rotate(),
-      prefix,
-      this.#clock,
-      hint,
-    );
-    return { close: this.#keep(watch) };
+    return { close: this.#keep(new HintWatch(this.#watchOf(prefix), hint)) };
   }
 
   follow(prefix: string, revision: number, follower: Follower): { ask(): void; close(): void } {
     if (this.#closed) throw new EtcdUnavailable("the etcd client is closed");
-    const watch = new FollowWatch(
-      async () => this.#member().client.watchClient.watch(),
-      () => this.#rotate(),
-      prefix,
-      revision,
-      this.#clock,
-      follower,
-    );
+    const watch = new FollowWatch(this.#watchOf(prefix), revision, follower);
     return { ask: () => watch.ask(), close: this.#keep(watch) };
+  }
+
+  #watchOf(prefix: string): WatchSource {
+    return {
+      open: async () => this.#member().client.watchClient.watch(),
+      failed: () => this.#rotate(),
+      prefix,
+      clock: this.#clock,
+    };
   }
 
   /** Gives what closes it. */

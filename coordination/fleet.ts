@@ -13,6 +13,7 @@ import {
   MachineTotals,
   Offer,
   Phase,
+  type Protocol,
   RebootRequest,
   Session,
   Tally,
@@ -157,6 +158,11 @@ export function readGrant(
  */
 export function isAgents(live: LiveGrant | undefined): live is LiveGrant {
   return live !== undefined && live.grant.foreign === undefined && live.grant.requested === undefined;
+}
+
+/** By whose word a grant of a machine without our agent is held: each of them was told that the machine may reboot. */
+export function wordsOf({ grant, phase }: LiveGrant): readonly Protocol[] {
+  return phase.heldBy ?? (grant.foreign === undefined ? [] : [grant.foreign.protocol]);
 }
 
 /** Living grants by uid, of everything under `grants/`, `phases/` and `budgets/`. */

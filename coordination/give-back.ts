@@ -6,18 +6,13 @@ import { endNames, targetOf } from "./aliases.ts";
 import type { ForeignFreed, LiveGrant } from "./coordination.ts";
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
-import { bump, heldBy, readGrant } from "./fleet.ts";
+import { bump, heldBy, readGrant, wordsOf } from "./fleet.ts";
 import { phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { type Grant, isWhole, type Protocol } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
-
-/** By whose word a grant of a machine without our agent is held: each of them was told that the machine may reboot. */
-export function wordsOf({ grant, phase }: LiveGrant): readonly Protocol[] {
-  return phase.heldBy ?? (grant.foreign === undefined ? [] : [grant.foreign.protocol]);
-}
 
 /** What ends beside a slot, in the same transaction, and also where the slot is gone. */
 export interface ForeignEnd {

@@ -6,8 +6,7 @@
 import { endNames } from "./aliases.ts";
 import type { TakeResult } from "./coordination.ts";
 import type { Compare, EtcdPort, KeyValue } from "./etcd.ts";
-import { bump, heldBy, readGrant } from "./fleet.ts";
-import { wordsOf } from "./give-back.ts";
+import { bump, heldBy, readGrant, wordsOf } from "./fleet.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { type Step, unchanged } from "./transact.ts";
