@@ -4,6 +4,9 @@ import * as fc from "fast-check";
 /** Inputs of a fuzzer: FUZZ takes a count for more. */
 export const FUZZ = Number(process.env.FUZZ ?? 100_000);
 
+/** What means something to a reader of XML. */
+export const XML_PIECES = ["<", ">", '"', "/", "&", "&#x110000;", "]]>", "<!", "<?", "=", "\u0000", "é", "{"];
+
 /** Texts of `corpus` with up to four cuts of at most `drop` characters; what is put there instead may be repeated. */
 export function damaged(
   corpus: readonly string[],
