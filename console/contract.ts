@@ -85,7 +85,6 @@ export const Group = z.object({
   ),
   nextOpening: Time.optional(),
   previous: Name.optional().meta({ description: "What a roll back goes to, unless it says otherwise." }),
-  generation: z.int(),
   kubectl: Kubectl,
 });
 export type Group = z.output<typeof Group>;

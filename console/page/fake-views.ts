@@ -26,7 +26,7 @@ export function group(name: string, more: Partial<Group> = {}): Group {
   };
   return {
     ...{ name, driver: "fastpatch", channel: "stable", target: "r2", version: "2.0.0" },
-    ...{ state: "Updating", paused: false, stages: [], failures: [], generation: 1, kubectl: "" },
+    ...{ state: "Updating", paused: false, stages: [], failures: [], kubectl: "" },
     ...{ counts, ...more },
   };
 }

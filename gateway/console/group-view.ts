@@ -77,7 +77,6 @@ export function viewGroup(
     })),
     nextOpening: status?.nextOpening,
     previous: followed?.status?.previous,
-    generation: metadata.generation ?? 0,
     kubectl: `kubectl slipway rollout status ${metadata.name}`,
   };
 }
