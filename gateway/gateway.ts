@@ -274,7 +274,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
           meter: (outcome) => metrics.omahaAnswered(outcome),
           ...(coreupdate === undefined ? {} : { counts: coreupdate.counts }),
         }),
-        ...(payloads === undefined ? [] : [payloadRoute({ sources: payloads })]),
+        ...(payloads === undefined
+          ? []
+          : [payloadRoute({ sources: payloads, log, failed: (place) => metrics.payloadsFailed(place) })]),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
         ...(coreupdate?.routes() ?? []),
       ];

@@ -15,6 +15,8 @@ export interface GatewayMetrics extends SessionMeter, EdgeMeter {
   slotAsked(protocol: Protocol, call: string, outcome: string): void;
   /** `outcome`: `offered`, `ping`, `event`, `refused`, or the reason for which nothing was offered. */
   omahaAnswered(outcome: string): void;
+  /** A place of payloads, `directory` or `registry`, could not be asked. */
+  payloadsFailed(place: string): void;
   /** `call`: its id in CoreUpdate's discovery document. */
   coreUpdateAnswered(call: string, status: number): void;
 }
@@ -112,6 +114,11 @@ export function createGatewayMetrics(read: {
     "Apps of Omaha requests, by what they were answered.",
     ["outcome"],
   );
+  const payloads = counter(
+    "slipway_gateway_payload_failures_total",
+    "Requests for which a place of payloads, directory or registry, could not be asked.",
+    ["place"],
+  );
   const coreUpdate = counter(
     "slipway_gateway_coreupdate_requests_total",
     "Requests of CoreUpdate's API, by the call's id in its discovery document.",
@@ -146,6 +153,7 @@ export function createGatewayMetrics(read: {
     enrolled: (call, outcome) => enrolled.inc({ call, outcome }),
     slotAsked: (protocol, call, outcome) => slots.inc({ protocol, call, outcome }),
     omahaAnswered: (outcome) => omaha.inc({ outcome }),
+    payloadsFailed: (place) => payloads.inc({ place }),
     coreUpdateAnswered: (call, status) => coreUpdate.inc({ call, code: `${Math.floor(status / 100)}xx` }),
     answered: (route, status, seconds) => answered(route, `${Math.floor(status / 100)}xx`).observe(seconds),
   };
