@@ -157,6 +157,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     hasLease: () => presence.lease !== undefined,
     waiting: () => line.waiting,
     machines: () => machines?.counts ?? new Map(),
+    spaces: () => registry?.fullness ?? [],
   });
   observeCertificates(prom, metrics.registry, () => [
     ["server", certificates.current.server.certificate],

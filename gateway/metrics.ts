@@ -34,6 +34,8 @@ export function createGatewayMetrics(read: {
   waiting: () => number;
   /** Machines without our agent, by group, version and state. */
   machines: () => MachineCounts["groups"];
+  /** Key spaces of etcd's v2 API, and how full each is. */
+  spaces: () => Iterable<[space: string, share: number]>;
 }): GatewayMetrics {
   const registry = new Registry();
   const registers = [registry];
@@ -78,6 +80,16 @@ export function createGatewayMetrics(read: {
       for (const [group, versions] of read.machines()) {
         for (const [labels, count] of machineSeries(versions)) machines.set({ group, ...labels }, count);
       }
+    },
+  });
+  const spaces: Gauge = new Gauge({
+    name: "slipway_gateway_registry_fullness_ratio",
+    help: "Share of its keys or bytes that a key space has taken: at 1 what would add to it is refused. Of those that were read here.",
+    labelNames: ["space"],
+    registers,
+    collect() {
+      spaces.reset();
+      for (const [space, share] of read.spaces()) spaces.set({ space }, share);
     },
   });
   const messages = counter("slipway_gateway_messages_total", "Messages of sessions.", ["direction", "kind"]);

@@ -15,6 +15,7 @@ import type { SlotLine } from "../slots/line.ts";
 import { registryRoutes } from "./route.ts";
 import { setMaxBy } from "./set-max.ts";
 import { Space } from "./space.ts";
+import { limitsFor } from "./store.ts";
 
 /** Each has a copy in memory, and its secret is compared with what is shown. */
 const MAX_SPACES = 16;
@@ -50,7 +51,17 @@ export class Registry {
     if (spaces.length > MAX_SPACES)
       throw new RangeError(`${spaces.length} key spaces; there are at most ${MAX_SPACES}`);
     this.#parts = parts;
-    this.#spaces = new Map(spaces.map((name) => [name, new Space({ name, etcd, clock, random, log })]));
+    const limits = limitsFor(spaces.length);
+    this.#spaces = new Map(
+      spaces.map((name) => [name, new Space({ name, etcd, clock, random, log, limits })]),
+    );
+  }
+
+  /** How full each space is that was read here; at 1 nothing can be added. */
+  get fullness(): [space: string, share: number][] {
+    return [...this.#spaces].flatMap(([name, { fullness }]) =>
+      fullness === undefined ? [] : [[name, fullness]],
+    );
   }
 
   /** For clients that show a secret, or, with `open`, for all that reach the listener. */
