@@ -252,7 +252,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const door = { credentials, isOpen, log };
       const kept = options.edge.registry;
       if (kept !== undefined)
-        registry = new Registry({ ...kept, ...door, coordination, line, clock, random });
+        registry = new Registry({
+          ...{ ...kept, ...door, coordination, line, clock, random },
+          meter: (call, outcome) => metrics.slotAsked("Locksmith", call, outcome),
+        });
       if (options.edge.coreupdate !== undefined && people !== undefined && machines !== undefined) {
         const { etcd: store, coreupdate: asked } = options.edge;
         coreupdate = await CoreUpdateApi.open({
