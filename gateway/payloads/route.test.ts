@@ -132,11 +132,13 @@ it("tells a file that was written over at once, in the same size, by another has
   const handle = await open(path);
   const stat = handle.stat.bind(handle);
   // As NFS servers and kernels before 6.13 keep times: those of this machine are too fine to show it.
-  const coarse = vi.spyOn(Object.getPrototypeOf(handle), "stat").mockImplementation(async () => {
-    const times = await stat({ bigint: true });
-    const second = (times.ctimeNs / 1_000_000_000n) * 1_000_000_000n;
-    return Object.assign(times, { ctimeNs: second, mtimeNs: second });
-  });
+  const coarse = vi
+    .spyOn(Object.getPrototypeOf(handle) as typeof handle, "stat")
+    .mockImplementation(async () => {
+      const times = await stat({ bigint: true });
+      const second = (times.ctimeNs / 1_000_000_000n) * 1_000_000_000n;
+      return Object.assign(times, { ctimeNs: second, mtimeNs: second });
+    });
   try {
     for (const text of ["one", "two", "one", "two"]) {
       writeFileSync(path, text);

@@ -2,8 +2,9 @@
  * Payloads at `/payloads/`, as update_engine fetches them: exact sizes, one Range, and an ETag that is the file's hash.
  * Whoever reaches the port may read them: what protects a machine is the vendor's signature, not secrecy.
  */
-import { networkOf } from "../agents/address-buckets.ts";
+
 import type { Logger } from "../../ports/log.ts";
+import { networkOf } from "../agents/address-buckets.ts";
 import { type EdgeAnswer, type EdgeRequest, plain, type Route } from "../edge/server.ts";
 import { defaultPayloadLimits, type PayloadLimits } from "./limits.ts";
 import { decideRange } from "./range.ts";
@@ -17,7 +18,7 @@ export interface PayloadOptions {
   limits?: Partial<PayloadLimits>;
   log: Logger;
   /** A place could not be asked: the next one was. */
-  failed(place: PayloadSource["place"]): void;
+  failed: (place: PayloadSource["place"]) => void;
 }
 
 export function payloadRoute({
