@@ -71,6 +71,11 @@ export const reasons = {
     "See whether `spec.upstream.url` leads to the server, and not to a proxy's page.",
   ),
   UpstreamFollowed: entry("normal", "What the channel's upstream offers is declared, or it offers nothing."),
+  UpstreamCrowded: entry(
+    "warning",
+    "What the channel's upstream offers is declared; the channel has nearly as many Releases as it makes.",
+    "Delete the oldest of them that nothing runs and nothing points at, but none that is quarantined: it would be made anew without it.",
+  ),
   UpstreamOlder: entry(
     "warning",
     "The channel's upstream offers something older than the channel has: nothing is done with it.",

@@ -238,7 +238,7 @@ function payloadSources(
       ? {}
       : { credentials: () => readFileSync(payloadsOciAuth, "utf8").trimEnd() };
   return [
-    ...(payloads === undefined ? [] : [new PayloadFolder(payloads)]),
+    ...(payloads === undefined ? [] : [new PayloadFolder(payloads, clock)]),
     ...(payloadsOci === undefined
       ? []
       : [new OciRepository({ repository: payloadsOci, clock, ...credentials })]),

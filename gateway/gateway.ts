@@ -157,6 +157,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     hasLease: () => presence.lease !== undefined,
     waiting: () => line.waiting,
     machines: () => machines?.counts ?? new Map(),
+    spaces: () => registry?.fullness ?? [],
   });
   observeCertificates(prom, metrics.registry, () => [
     ["server", certificates.current.server.certificate],
@@ -251,7 +252,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const door = { credentials, isOpen, log };
       const kept = options.edge.registry;
       if (kept !== undefined)
-        registry = new Registry({ ...kept, ...door, coordination, line, clock, random });
+        registry = new Registry({
+          ...{ ...kept, ...door, coordination, line, clock, random },
+          meter: (call, outcome) => metrics.slotAsked("Locksmith", call, outcome),
+        });
       if (options.edge.coreupdate !== undefined && people !== undefined && machines !== undefined) {
         const { etcd: store, coreupdate: asked } = options.edge;
         coreupdate = await CoreUpdateApi.open({
@@ -274,7 +278,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
           meter: (outcome) => metrics.omahaAnswered(outcome),
           ...(coreupdate === undefined ? {} : { counts: coreupdate.counts }),
         }),
-        ...(payloads === undefined ? [] : [payloadRoute({ sources: payloads })]),
+        ...(payloads === undefined
+          ? []
+          : [payloadRoute({ sources: payloads, log, failed: (place) => metrics.payloadsFailed(place) })]),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
         ...(coreupdate?.routes() ?? []),
       ];

@@ -15,6 +15,8 @@ export interface GatewayMetrics extends SessionMeter, EdgeMeter {
   slotAsked(protocol: Protocol, call: string, outcome: string): void;
   /** `outcome`: `offered`, `ping`, `event`, `refused`, or the reason for which nothing was offered. */
   omahaAnswered(outcome: string): void;
+  /** A place of payloads, `directory` or `registry`, could not be asked. */
+  payloadsFailed(place: string): void;
   /** `call`: its id in CoreUpdate's discovery document. */
   coreUpdateAnswered(call: string, status: number): void;
 }
@@ -32,6 +34,8 @@ export function createGatewayMetrics(read: {
   waiting: () => number;
   /** Machines without our agent, by group, version and state. */
   machines: () => MachineCounts["groups"];
+  /** Key spaces of etcd's v2 API, and how full each is. */
+  spaces: () => Iterable<[space: string, share: number]>;
 }): GatewayMetrics {
   const registry = new Registry();
   const registers = [registry];
@@ -78,6 +82,16 @@ export function createGatewayMetrics(read: {
       }
     },
   });
+  const spaces: Gauge = new Gauge({
+    name: "slipway_gateway_registry_fullness_ratio",
+    help: "Share of its keys or bytes that a key space has taken: at 1 what would add to it is refused. Of those that were read here.",
+    labelNames: ["space"],
+    registers,
+    collect() {
+      spaces.reset();
+      for (const [space, share] of read.spaces()) spaces.set({ space }, share);
+    },
+  });
   const messages = counter("slipway_gateway_messages_total", "Messages of sessions.", ["direction", "kind"]);
   const commits = counter("slipway_gateway_commits_total", "Commits that were answered.", [
     "answer",
@@ -111,6 +125,11 @@ export function createGatewayMetrics(read: {
     "slipway_gateway_omaha_apps_total",
     "Apps of Omaha requests, by what they were answered.",
     ["outcome"],
+  );
+  const payloads = counter(
+    "slipway_gateway_payload_failures_total",
+    "Requests for which a place of payloads, directory or registry, could not be asked.",
+    ["place"],
   );
   const coreUpdate = counter(
     "slipway_gateway_coreupdate_requests_total",
@@ -146,6 +165,7 @@ export function createGatewayMetrics(read: {
     enrolled: (call, outcome) => enrolled.inc({ call, outcome }),
     slotAsked: (protocol, call, outcome) => slots.inc({ protocol, call, outcome }),
     omahaAnswered: (outcome) => omaha.inc({ outcome }),
+    payloadsFailed: (place) => payloads.inc({ place }),
     coreUpdateAnswered: (call, status) => coreUpdate.inc({ call, code: `${Math.floor(status / 100)}xx` }),
     answered: (route, status, seconds) => answered(route, `${Math.floor(status / 100)}xx`).observe(seconds),
   };

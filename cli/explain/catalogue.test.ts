@@ -25,6 +25,7 @@ const ELSEWHERE: Partial<Record<Reason, string>> = {
   UpstreamRefused: "condition of a Channel",
   UpstreamInvalid: "condition of a Channel",
   UpstreamFollowed: "condition of a Channel: nothing is wrong",
+  UpstreamCrowded: "condition and event of a Channel, which still follows",
   UpstreamOlder: "condition of a Channel",
   UpstreamDiffers: "condition of a Channel",
   UpstreamNotApplied: "condition of a Channel",

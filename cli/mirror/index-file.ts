@@ -28,6 +28,8 @@ const Index = z.strictObject({
     }),
 });
 
+type Architecture = ReleaseSpec["payloads"][number]["architecture"];
+
 /** A file of a Release. */
 export interface MirrorFile {
   /** Below `PAYLOADS`, with slashes. */
@@ -41,12 +43,20 @@ export interface MirrorFile {
   signed: boolean;
 }
 
+/**
+ * Where an image of our agent, or its manifest, lies. Packages of update_engine lie in the folder of an architecture and
+ * may have any name: that folder can't be theirs.
+ */
+export function imagePath(release: string, architecture: Architecture, file: "image" | "manifest"): string {
+  return `${release}/fastpatch/${architecture}/${file}.zst`;
+}
+
 /** `gateway`: base of the URLs of the gateway that the Releases speak of. */
 export function filesOf({ metadata: { name }, spec }: Release, gateway: string | undefined): MirrorFile[] {
   const files: MirrorFile[] = [];
   for (const { architecture, image, manifest } of spec.payloads) {
-    for (const [file, blob] of [["image.zst", image] as const, ["manifest.zst", manifest] as const])
-      files.push({ path: `${name}/${architecture}/fastpatch/${file}`, ...blob, signed: false });
+    for (const [file, blob] of [["image", image] as const, ["manifest", manifest] as const])
+      files.push({ path: imagePath(name, architecture, file), ...blob, signed: false });
   }
   for (const { architecture, codebases, payload, extras } of spec.omaha ?? []) {
     const place = { gateway, version: spec.version, architecture, name };

@@ -9,7 +9,7 @@ import { type GlobalFlags, withClient } from "../connection.ts";
 import { Failure, type Io } from "../io.ts";
 import { checkPayload } from "../payload.ts";
 import { find } from "../write.ts";
-import { filesOf, type MirrorFile, PAYLOADS, readIndex, releaseOf } from "./index-file.ts";
+import { filesOf, imagePath, type MirrorFile, PAYLOADS, readIndex, releaseOf } from "./index-file.ts";
 import { copyVerified, faultOf } from "./transfer.ts";
 
 /** Where a gateway serves what was loaded. */
@@ -94,8 +94,8 @@ function movedTo({ metadata: { name }, spec }: Release, base: string): Release {
     ...spec,
     payloads: spec.payloads.map((one) => ({
       ...one,
-      image: { ...one.image, urls: [`${base}/${name}/${one.architecture}/fastpatch/image.zst`] },
-      manifest: { ...one.manifest, urls: [`${base}/${name}/${one.architecture}/fastpatch/manifest.zst`] },
+      image: { ...one.image, urls: [`${base}/${imagePath(name, one.architecture, "image")}`] },
+      manifest: { ...one.manifest, urls: [`${base}/${imagePath(name, one.architecture, "manifest")}`] },
     })),
     ...(spec.omaha === undefined
       ? {}

@@ -196,6 +196,8 @@ export class UpstreamReconciler implements Reconciler {
         const message = `Release ${release.metadata.name} was made of what the upstream offers.`;
         recorder.record(channel, { reason: "UpstreamFollowed", message }, "Declare");
       }
+      if (declare.length > 0 && followed.reason === "UpstreamCrowded")
+        recorder.record(channel, followed, "Declare");
       if (promote !== undefined) {
         const metadata = { name, ...(uid === undefined ? {} : { uid }) };
         const patch = { apiVersion: API_VERSION, kind: channelKind.kind, metadata, spec: promote };

@@ -80,8 +80,26 @@ describe("what an upstream offers", () => {
       followed: { reason: "UpstreamInvalid", message: expect.stringMatching(/has made 256 Releases/) },
     });
     expect(decide([step("1.0.255")], { releases })).toMatchObject({
-      followed: { reason: "UpstreamFollowed" },
+      followed: { reason: "UpstreamCrowded" },
     });
+  });
+
+  it("is followed with a warning while there is little room for more", () => {
+    const releases = Array.from({ length: 191 }, (_, i) => made(`1.0.${i}`));
+    expect(decide([step("1.0.190")], { releases }).followed.reason).toBe("UpstreamFollowed");
+    const { declare, followed } = decide([step("1.0.191")], { releases });
+    expect(declare).toHaveLength(1);
+    expect(followed).toMatchObject({
+      reason: "UpstreamCrowded",
+      message: expect.stringMatching(/offers stable-1\.0\.191-amd64.* has made 192 Releases, and makes 256/),
+    });
+    expect(conditionsOf(undefined, followed)[1]).toMatchObject({ status: "True", reason: "UpstreamCrowded" });
+    // That of somebody else is not its own.
+    const foreign = made("0.9.0");
+    foreign.metadata = { name: "mine" };
+    expect(decide([step("1.0.190")], { releases: [...releases, foreign] }).followed.reason).toBe(
+      "UpstreamFollowed",
+    );
   });
 
   it("is made once", () => {

@@ -18,6 +18,8 @@ type Architecture = Upstream["architectures"][number];
 const FIRST_RETRY = 60_000;
 /** Releases that a channel has made: Flatcar makes 30 a year for each architecture. A server that lies fills no etcd. */
 const MAX_RELEASES = 256;
+/** From here on it says so: a year before Flatcar fills it. They are not deleted: who could go back to one is not known here. */
+const MANY_RELEASES = 192;
 /** Of an interval: so much more or less, so that channels don't ask all at once. */
 const SPREAD = 0.1;
 export const BOARDS: Readonly<Record<Architecture, string>> = { amd64: "amd64-usr", arm64: "arm64-usr" };
@@ -106,15 +108,19 @@ export function decideUpstream(
       `The channel has made ${own.length} Releases, and makes ${MAX_RELEASES} at most: delete those that nothing runs.`,
     );
   }
-  return { declare, ...promotion(channel, upstream, targets), followed: followedOf(targets) };
+  const followed = followedOf(targets, own.length + declare.length);
+  return { declare, ...promotion(channel, upstream, targets), followed };
 }
 
-function followedOf(targets: ReadonlyMap<Architecture, Release>): Why {
+/** `made`: Releases of the channel. */
+function followedOf(targets: ReadonlyMap<Architecture, Release>, made: number): Why {
   const names = [...targets].map(([architecture, { metadata }]) => `${metadata.name} for ${architecture}`);
+  const offers =
+    names.length === 0 ? "The upstream offers nothing now." : `The upstream offers ${names.join(", ")}.`;
+  if (made < MANY_RELEASES) return { reason: "UpstreamFollowed", message: offers };
   return {
-    reason: "UpstreamFollowed",
-    message:
-      names.length === 0 ? "The upstream offers nothing now." : `The upstream offers ${names.join(", ")}.`,
+    reason: "UpstreamCrowded",
+    message: `${offers} The channel has made ${made} Releases, and makes ${MAX_RELEASES} at most: delete the oldest that nothing runs.`,
   };
 }
 
@@ -229,6 +235,7 @@ export function conditionsOf(failed: Why | undefined, followed: Why | undefined)
         }
       : { type: "UpstreamReachable", status: "False", ...failed };
   if (followed === undefined) return [reachable];
-  const status = followed.reason === "UpstreamFollowed" ? "True" : "False";
+  const followedIt = followed.reason === "UpstreamFollowed" || followed.reason === "UpstreamCrowded";
+  const status = followedIt ? "True" : "False";
   return [reachable, { type: "UpstreamFollowed", status, ...followed }];
 }

@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
+import type { Clock } from "../../ports/clock.ts";
 import { NAME, NotNow, type OpenPayload, type PayloadSource } from "./source.ts";
 
 const MAX_DEPTH = 8;
@@ -12,6 +13,11 @@ const MAX_DEPTH = 8;
 const MAX_HASHES = 1024;
 /** Bytes read at once. */
 const PIECE = 128 * 1024;
+/**
+ * Times of files come in ticks of up to 10 ms (Linux before 6.13), of a second or two on some servers: one that was
+ * written over within a tick, in the same size, looks as it did before. ms.
+ */
+const TICK = 2000;
 
 interface Hashed {
   /** What changes when the file does. */
@@ -20,14 +26,17 @@ interface Hashed {
 }
 
 export class PayloadFolder implements PayloadSource {
+  readonly place = "directory";
   readonly #root: string;
+  readonly #clock: Pick<Clock, "now">;
   /** By device and inode, those asked for last at the end. */
   readonly #hashes = new Map<string, Hashed>();
   /** One file at a time, so that many that are new don't take the processor from machines that check. */
   #hashing: Promise<unknown> = Promise.resolve();
 
-  constructor(root: string) {
+  constructor(root: string, clock: Pick<Clock, "now">) {
     this.#root = root;
+    this.#clock = clock;
   }
 
   async open(path: string): Promise<OpenPayload | undefined> {
@@ -39,7 +48,7 @@ export class PayloadFolder implements PayloadSource {
         await handle.close();
         return undefined;
       }
-      const sha256 = await this.#sha256(handle, `${stat.dev}:${stat.ino}`, stampOf(stat));
+      const sha256 = await this.#sha256(handle, `${stat.dev}:${stat.ino}`, stat);
       return {
         ...{ size: Number(stat.size), sha256, close: () => handle.close() },
         pieces: (first, length) => piecesOf(handle, first, length),
@@ -53,7 +62,9 @@ export class PayloadFolder implements PayloadSource {
   async #walk(names: readonly string[]): Promise<FileHandle | undefined> {
     if (names.length > MAX_DEPTH || !names.every((name) => NAME.test(name))) return undefined;
     const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
-    let at = await open(this.#root, O_RDONLY | O_DIRECTORY);
+    let at = await open(this.#root, O_RDONLY | O_DIRECTORY).catch((error: unknown) => {
+      throw new NotNow("The directory of payloads can't be read.", { cause: error });
+    });
     for (const [index, name] of names.entries()) {
       const folder = index < names.length - 1 ? O_DIRECTORY : 0;
       try {
@@ -74,11 +85,14 @@ export class PayloadFolder implements PayloadSource {
     return at;
   }
 
-  async #sha256(handle: FileHandle, id: string, stamp: string): Promise<string> {
+  async #sha256(handle: FileHandle, id: string, stat: Times): Promise<string> {
+    const stamp = stampOf(stat);
     let known = this.#hashes.get(id);
     if (known?.stamp !== stamp) {
       const sha256 = this.#hashing.then(() => hashOf(handle, stamp));
       this.#hashing = sha256.catch(() => {});
+      // Another write may leave it looking the same, so that the next who asks counts anew.
+      if (Math.abs(this.#clock.now() - Number(stat.ctimeNs / 1_000_000n)) < TICK) return await sha256;
       known = { stamp, sha256 };
       sha256.catch(() => {
         if (this.#hashes.get(id) === known) this.#hashes.delete(id);
@@ -92,7 +106,13 @@ export class PayloadFolder implements PayloadSource {
   }
 }
 
-function stampOf(stat: { size: bigint; mtimeNs: bigint; ctimeNs: bigint }): string {
+interface Times {
+  size: bigint;
+  mtimeNs: bigint;
+  ctimeNs: bigint;
+}
+
+function stampOf(stat: Times): string {
   return `${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
 }
 

@@ -58,6 +58,7 @@ interface Answer {
 }
 
 export class OciRepository implements PayloadSource {
+  readonly place = "registry";
   readonly #options: OciOptions;
   readonly #origin: string;
   readonly #base: string;

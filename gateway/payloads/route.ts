@@ -2,6 +2,8 @@
  * Payloads at `/payloads/`, as update_engine fetches them: exact sizes, one Range, and an ETag that is the file's hash.
  * Whoever reaches the port may read them: what protects a machine is the vendor's signature, not secrecy.
  */
+
+import type { Logger } from "../../ports/log.ts";
 import { networkOf } from "../agents/address-buckets.ts";
 import { type EdgeAnswer, type EdgeRequest, plain, type Route } from "../edge/server.ts";
 import { defaultPayloadLimits, type PayloadLimits } from "./limits.ts";
@@ -14,9 +16,17 @@ export interface PayloadOptions {
   /** Asked in their order; the first that has a payload serves it. */
   sources: readonly PayloadSource[];
   limits?: Partial<PayloadLimits>;
+  log: Logger;
+  /** A place could not be asked: the next one was. */
+  failed: (place: PayloadSource["place"]) => void;
 }
 
-export function payloadRoute({ sources, limits }: PayloadOptions): Route & { readonly downloads: number } {
+export function payloadRoute({
+  sources,
+  limits,
+  log,
+  failed,
+}: PayloadOptions): Route & { readonly downloads: number } {
   const places = new Places({ ...defaultPayloadLimits, ...limits });
   return {
     prefix: PREFIX,
@@ -33,19 +43,24 @@ export function payloadRoute({ sources, limits }: PayloadOptions): Route & { rea
           ...plain(503, "Too many downloads at once: go on later.\n"),
           headers: { "retry-after": "60" },
         };
-      try {
-        const path = request.path.slice(PREFIX.length + 1);
-        for (const source of sources) {
-          const payload = await source.open(path);
-          if (payload !== undefined) return await answerPayload(request, payload, free);
+      const path = request.path.slice(PREFIX.length + 1);
+      let notNow: string | undefined;
+      for (const source of sources) {
+        let payload: OpenPayload | undefined;
+        try {
+          payload = await source.open(path);
+        } catch (error) {
+          const { place } = source;
+          const { cause = error } = error instanceof NotNow ? error : {};
+          log.error("a place of payloads can't be asked", cause, { place, path });
+          failed(place);
+          notNow ??= error instanceof NotNow ? error.message : "It can't be read.";
         }
-        free();
-        return plain(404, "There is no such payload.\n");
-      } catch (error) {
-        free();
-        if (!(error instanceof NotNow)) throw error;
-        return { ...plain(503, `${error.message} Go on later.\n`), headers: { "retry-after": "60" } };
+        if (payload !== undefined) return await answerPayload(request, payload, free);
       }
+      free();
+      if (notNow === undefined) return plain(404, "There is no such payload.\n");
+      return { ...plain(503, `${notNow} Go on later.\n`), headers: { "retry-after": "60" } };
     },
   };
 }

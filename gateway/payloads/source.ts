@@ -12,6 +12,8 @@ export interface OpenPayload {
 }
 
 export interface PayloadSource {
+  /** For the log and metrics. */
+  readonly place: "directory" | "registry";
   /** The payload at `path`, names with slashes between; undefined where there is none. Throws `NotNow`. */
   open(path: string): Promise<OpenPayload | undefined>;
 }

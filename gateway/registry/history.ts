@@ -1,11 +1,10 @@
 /** The newest events of a key space: what a watcher that names an index is answered, and what is told to those that wait. */
 import type { RegistryEvent } from "../../coordination/registry.ts";
 import { V2Error } from "./errors.ts";
+import { size } from "./tree.ts";
 
 /** Events that are kept, as etcd keeps them: clients know to read anew at error 401. */
 export const KEPT_EVENTS = 1000;
-/** Characters of values in them: a thousand of the largest values would be 500 MiB in each gateway. */
-const KEPT_BYTES = 8 << 20;
 /** Forgotten in one write: with its other operations it stays below etcd's 128. What is over goes with the next writes. */
 const FORGOTTEN_AT_ONCE = 40;
 
@@ -20,8 +19,11 @@ export interface Watched {
 export class History {
   #events: RegistryEvent[] = [];
   #bytes = 0;
+  readonly #most: number;
 
-  constructor(events: readonly RegistryEvent[]) {
+  /** `most`: bytes in memory. */
+  constructor(events: readonly RegistryEvent[], most: number) {
+    this.#most = most;
     for (const event of events) this.add(event);
   }
 
@@ -42,7 +44,7 @@ export class History {
     const forgotten: number[] = [];
     for (const event of this.#events) {
       const old = event.index <= index - KEPT_EVENTS;
-      if (!old && count <= KEPT_EVENTS && bytes <= KEPT_BYTES) break;
+      if (!old && count <= KEPT_EVENTS && bytes <= this.#most) break;
       if (forgotten.length >= FORGOTTEN_AT_ONCE) break;
       forgotten.push(event.index);
       count -= 1;
@@ -107,5 +109,5 @@ function isHidden(path: string, below: string): boolean {
 }
 
 function weight({ path, node, prev }: RegistryEvent): number {
-  return path.length + (node.value?.length ?? 0) + (prev?.value?.length ?? 0);
+  return size(path) + size(node.value) + size(prev?.value);
 }

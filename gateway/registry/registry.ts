@@ -13,8 +13,10 @@ import type { KubeClient } from "../../runtime/client.ts";
 import type { Route } from "../edge/server.ts";
 import type { SlotLine } from "../slots/line.ts";
 import { registryRoutes } from "./route.ts";
+import type { SemaphoreOptions } from "./semaphore.ts";
 import { setMaxBy } from "./set-max.ts";
 import { Space } from "./space.ts";
+import { limitsFor } from "./store.ts";
 
 /** Each has a copy in memory, and its secret is compared with what is shown. */
 const MAX_SPACES = 16;
@@ -38,6 +40,8 @@ export interface RegistryParts extends Omit<RegistrySettings, "plain"> {
   clock: Clock;
   random: Random;
   log: Logger;
+  /** Locksmith's clients take slots and give them back. */
+  meter: SemaphoreOptions["meter"];
 }
 
 /** Nothing is read before somebody asks. */
@@ -50,12 +54,22 @@ export class Registry {
     if (spaces.length > MAX_SPACES)
       throw new RangeError(`${spaces.length} key spaces; there are at most ${MAX_SPACES}`);
     this.#parts = parts;
-    this.#spaces = new Map(spaces.map((name) => [name, new Space({ name, etcd, clock, random, log })]));
+    const limits = limitsFor(spaces.length);
+    this.#spaces = new Map(
+      spaces.map((name) => [name, new Space({ name, etcd, clock, random, log, limits })]),
+    );
+  }
+
+  /** How full each space is that was read here; at 1 nothing can be added. */
+  get fullness(): [space: string, share: number][] {
+    return [...this.#spaces].flatMap(([name, { fullness }]) =>
+      fullness === undefined ? [] : [[name, fullness]],
+    );
   }
 
   /** For clients that show a secret, or, with `open`, for all that reach the listener. */
   routes({ secure, open }: { secure: boolean; open: boolean }): Route[] {
-    const { coordination, line, credentials, isOpen, clock, log, spaces, client } = this.#parts;
+    const { coordination, line, credentials, isOpen, clock, log, spaces, client, meter } = this.#parts;
     const setMax = setMaxBy({ client, log });
     const [first] = spaces;
     return registryRoutes({
@@ -63,7 +77,7 @@ export class Registry {
       // No group of Kubernetes has a slash in its name, so that the secret of a space opens none.
       accepts: (space, shown) => credentials.accepts(shown, `registry/${space}`, ""),
       ...(open && first !== undefined ? { open: first } : {}),
-      semaphores: { coordination, line, clock, log, setMax },
+      semaphores: { coordination, line, clock, log, setMax, meter },
     });
   }
 

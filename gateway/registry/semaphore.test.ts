@@ -21,6 +21,7 @@ interface Semaphore {
 /** What was asked of Kubernetes, and what it says. */
 let asked: [string, number][];
 let said: string;
+let metered: string[];
 let led: LedRoom;
 let served: Served;
 
@@ -32,13 +33,14 @@ async function gates(group: Partial<GroupGate> = {}, budget: Partial<BudgetGate>
 beforeEach(async () => {
   led = await LedRoom.create();
   await gates();
-  [asked, said] = [[], "done"];
+  [asked, said, metered] = [[], "done", []];
   served = await serveRegistry(led.port, {
     ...{ clock: led.clock, coordination: led.room },
     setMax: async (group, max) => {
       asked.push([group, max]);
       return said;
     },
+    meter: (call, outcome) => metered.push(`${call} ${outcome}`),
   });
 });
 afterEach(() => served.close());
@@ -94,6 +96,7 @@ describe("a semaphore", () => {
     expect(await shown()).toEqual({ semaphore: 0, max: 2, holders: [ID, "other"] });
     expect((await locksmith(unlock(ID))).status).toBe(200);
     expect(await shown()).toEqual({ semaphore: 1, max: 2, holders: ["other"] });
+    expect(metered).toEqual(["lock granted", "lock granted", "unlock freed"]);
   });
 
   it("shows who holds a slot by another protocol, and counts Nodes that are away", async () => {

@@ -55,6 +55,8 @@ export interface SemaphoreOptions {
   clock: Clock;
   log: Logger;
   setMax: SetMax;
+  /** `outcome`: `granted`, `held`, `freed`, `none`, or the reason of a refusal. */
+  meter: (call: "lock" | "unlock", outcome: string) => void;
 }
 
 /** The group whose semaphore the key is; undefined where it is an ordinary key. */
@@ -113,7 +115,7 @@ async function change(
   asked: Semaphore,
   index: number,
 ): Promise<void> {
-  const { coordination, line, log, setMax } = options;
+  const { coordination, line, log, setMax, meter } = options;
   const [had, wanted] = [new Set(before.holders), new Set(asked.holders)];
   const added = [...wanted.difference(had)];
   const removed = [...had.difference(wanted)];
@@ -131,12 +133,15 @@ async function change(
   if (added.length === 1) {
     const ask = { uid, name: id, group, protocol: about.protocol };
     const result = await line.take(ask, 0, AbortSignal.abort());
+    meter("lock", result.outcome === "refused" ? result.why.reason : result.outcome);
     if (result.outcome === "refused") throw new V2Error(101, result.why.message, index);
     if (result.outcome === "granted") log.info("a machine has a slot", about);
     return;
   }
   if (removed.length !== 1) return;
-  if ((await line.free(uid, group, about.protocol, id)) === "none") {
+  const freed = await line.free(uid, group, about.protocol, id);
+  meter("unlock", freed);
+  if (freed === "none") {
     throw new V2Error(
       209,
       `${id} took its slot by another protocol, and is to give it back by that`,

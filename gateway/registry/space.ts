@@ -93,6 +93,12 @@ export class Space {
     return this.#watchers.size;
   }
 
+  /** The larger of the shares of keys and of bytes that are taken; undefined while nobody has asked here. */
+  get fullness(): number | undefined {
+    const tree = this.#copy?.tree;
+    return tree && Math.max(tree.count / this.#limits.keys, tree.bytes / this.#limits.bytes);
+  }
+
   /** Does what is asked, and answers the event. Throws `V2Error` where etcd v2 would refuse, `EtcdUnavailable` where it is not known. */
   async write(command: Command): Promise<{ event: RegistryEvent; head: ReadHead }> {
     return this.#alone(async () => {
@@ -233,7 +239,7 @@ export class Space {
     );
     const tree = new Tree();
     for (const [path, node] of nodes) tree.put(path, node);
-    const copy = { head, tree, history: new History(events) };
+    const copy = { head, tree, history: new History(events, this.#limits.history) };
     this.#copy = copy;
     if (!this.#closed) this.#following ??= watchRegistry(this.#etcd, this.name, () => this.#hint());
     log.info("a key space was read", { space: this.name, index: head.index, keys: tree.count });

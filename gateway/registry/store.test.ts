@@ -1,7 +1,15 @@
 /** The store alone: what each verb does, in a table. That etcd answers the same is `differential.real.test.ts`. */
 import { describe, expect, it } from "vitest";
 import { V2Error } from "./errors.ts";
-import { type Command, changesOf, decide, defaultStoreLimits, expire } from "./store.ts";
+import {
+  type Command,
+  changesOf,
+  decide,
+  defaultStoreLimits,
+  expire,
+  limitsFor,
+  type StoreLimits,
+} from "./store.ts";
 import { Tree } from "./tree.ts";
 
 const NOW = 1_800_000_000_000;
@@ -22,10 +30,11 @@ const del = (path: string, more: Partial<Extract<Command, { kind: "delete" }>> =
 
 class Store {
   readonly tree = new Tree();
+  limits: StoreLimits = defaultStoreLimits;
   index = 0;
 
   do(command: Command, now = NOW) {
-    const draft = decide(this.tree, command, this.index, now, defaultStoreLimits);
+    const draft = decide(this.tree, command, this.index, now, this.limits);
     if (draft instanceof V2Error) return `${draft.code} ${draft.reason} @${draft.index}`;
     this.tree.apply({ ...draft, nonce: "", after: "" });
     this.index = draft.index;
@@ -105,4 +114,33 @@ it("ends what is due, in its order; what lies in a directory that ended goes wit
     expire(store.tree, store.index, NOW + 3000, 10).map(({ path, index }) => `${path} ${index}`),
   ).toEqual(["/a 5", "/d 6"]);
   expect(expire(store.tree, store.index, NOW + 3000, 1)).toHaveLength(1);
+});
+
+it("has all of the memory with three others, and with more a share of it", () => {
+  expect(limitsFor(4)).toEqual(defaultStoreLimits);
+  expect(limitsFor(16)).toEqual({ ...defaultStoreLimits, keys: 5000, bytes: 4 << 20, history: 2 << 20 });
+  for (const spaces of [1, 5, 7, 16]) {
+    const { keys, bytes, history } = limitsFor(spaces);
+    expect([keys <= 80_000 / spaces, (bytes + history) * spaces <= 96 << 20]).toEqual([true, true]);
+  }
+});
+
+it("counts a text twice that has more than Latin-1, as memory does", () => {
+  const store = new Store();
+  store.do(put("/a", { value: "é".repeat(100) }));
+  expect(store.tree.bytes).toBe(102);
+  store.do(put("/a", { value: "я".repeat(100) }));
+  expect(store.tree.bytes).toBe(202);
+  store.limits = { ...defaultStoreLimits, bytes: 300 };
+  expect(store.do(put("/a", { value: "я".repeat(150) }))).toMatch(
+    /^209 the key space has 202 bytes, and 300 at most/,
+  );
+});
+
+it("that has more than it may, since others came beside it, can be changed and emptied", () => {
+  const store = filled();
+  store.limits = { ...defaultStoreLimits, keys: 2, bytes: 10 };
+  expect(store.do(put("/new"))).toMatch(/^209 the key space has 5 keys, and 2 at most/);
+  expect(store.do(put("/file", { value: "w" }))).toMatchObject({ action: "set" });
+  expect(store.do(del("/file"))).toMatchObject({ action: "delete" });
 });

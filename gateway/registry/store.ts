@@ -4,7 +4,7 @@
  */
 import type { RegistryEvent, RegistryNode, RegistryView } from "../../coordination/registry.ts";
 import { beyondLimit, V2Error } from "./errors.ts";
-import { isRemoval, join, parts, stored, type Tree, type TreeNode } from "./tree.ts";
+import { isRemoval, join, parts, size, stored, type Tree, type TreeNode } from "./tree.ts";
 
 /** What is asked of a key. */
 export type Command =
@@ -31,8 +31,10 @@ export type Draft = Omit<RegistryEvent, "nonce" | "after">;
 export interface StoreLimits {
   /** Nodes in a space: a fleet of 1,000 machines and 5,000 units has fewer. A copy of all is in each gateway. */
   keys: number;
-  /** Characters of all paths and values: etcd v3 keeps 2 GiB by default, for the fleet as well. */
+  /** Of all paths and values, in memory: etcd v3 keeps 2 GiB by default, for the fleet as well. */
   bytes: number;
+  /** Of the paths and values in the events that are kept, in memory: a thousand of the largest would be 500 MiB. */
+  history: number;
   /** Bytes of one value as JSON: it stands up to three times in a transaction, of 1.5 MiB at most. */
   value: number;
   /** Names in a path: each directory that is missing is an operation of the transaction, which has 128. */
@@ -42,8 +44,20 @@ export interface StoreLimits {
 }
 
 export const defaultStoreLimits: StoreLimits = {
-  ...{ keys: 20_000, bytes: 16 << 20, value: 256 << 10, depth: 32, path: 1024 },
+  ...{ keys: 20_000, bytes: 16 << 20, history: 8 << 20, value: 256 << 10, depth: 32, path: 1024 },
 };
+/** Spaces that may be full at once in a gateway's 512 MiB; they take 110 MiB of them. */
+const FULL_SPACES = 4;
+
+/**
+ * Of each of so many spaces: more than four share what four have. By their number alone, so that all gateways judge a
+ * write alike, whichever spaces they have read.
+ */
+export function limitsFor(spaces: number): StoreLimits {
+  const { keys, bytes, history, ...others } = defaultStoreLimits;
+  const share = (most: number): number => Math.floor((most * FULL_SPACES) / Math.max(spaces, FULL_SPACES));
+  return { ...others, keys: share(keys), bytes: share(bytes), history: share(history) };
+}
 
 /** What the command does to the tree at `index` (that of the newest event), or why it does nothing. */
 export function decide(
@@ -263,13 +277,10 @@ function limited(
   }
   const missing = tree.missingParents(path, index);
   const made = prev === undefined ? [...(missing instanceof V2Error ? [] : missing), path] : [];
-  if (tree.count + made.length > limits.keys) {
+  if (made.length > 0 && tree.count + made.length > limits.keys) {
     return beyondLimit(`the key space has ${tree.count} keys, and ${limits.keys} at most`, index);
   }
-  const more =
-    made.reduce((sum, { length }) => sum + length, 0) +
-    (node.value?.length ?? 0) -
-    (prev?.value?.length ?? 0);
+  const more = made.reduce((sum, name) => sum + size(name), 0) + size(node.value) - size(prev?.value);
   if (more > 0 && tree.bytes + more > limits.bytes) {
     return beyondLimit(`the key space has ${tree.bytes} bytes, and ${limits.bytes} at most`, index);
   }

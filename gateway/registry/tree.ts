@@ -2,6 +2,8 @@
 import type { RegistryEvent, RegistryNode } from "../../coordination/registry.ts";
 import { V2Error } from "./errors.ts";
 
+const LATIN_1 = /^[\0-\xff]*$/;
+
 export interface TreeNode {
   /** `/` for the root; else no slash at the end. */
   readonly path: string;
@@ -30,7 +32,7 @@ export class Tree {
     return this.#count;
   }
 
-  /** Of paths and values. */
+  /** Of paths and values, in memory. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -168,7 +170,8 @@ function parentOf(path: string): string {
   return path.slice(0, path.lastIndexOf("/")) || "/";
 }
 
-/** Bytes of a text in etcd, about: characters are what memory takes. */
-function size(text: string | undefined): number {
-  return text === undefined ? 0 : text.length;
+/** Bytes that a text takes in memory: one for each character, two where one of them is not of Latin-1. */
+export function size(text: string | undefined): number {
+  if (text === undefined) return 0;
+  return LATIN_1.test(text) ? text.length : 2 * text.length;
 }

@@ -1,7 +1,7 @@
 /** Requests as clients send them, and as nobody should. */
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { FUZZ } from "../../test/damaged.ts";
+import { damaged, FUZZ } from "../../test/damaged.ts";
 import { V2Error } from "./errors.ts";
 import { type Ask, cleanPath, eventText, goJson, type KeyRequest, parseRequest } from "./wire.ts";
 
@@ -129,13 +129,45 @@ it(`answers each of ${FUZZ} requests with what is asked or a V2Error`, () => {
     fc.string({ unit: "binary", maxLength: 8 }),
     fc.constantFrom("", "&", "=", "=&=", ";", "%00", "%zz=1"),
   );
-  const form = fc.array(piece, { maxLength: 5 }).map((pieces) => pieces.join("&"));
-  const key = fc.array(fc.constantFrom("/", "a", "_", "..", ".", "%2F", "%00", "%ff", "%", "é", "//"), {
-    maxLength: 6,
-  });
+  // What etcdctl, Go's client, locksmith and curl send.
+  const forms = [
+    "value=hello+world&ttl=60",
+    "prevExist=true&refresh=true&ttl=30",
+    "prevIndex=17&prevValue=%7B%22semaphore%22%3A1%2C%22max%22%3A1%2C%22holders%22%3Anull%7D&value=x",
+    "quorum=true&recursive=true&sorted=true",
+    "recursive=true&stream=false&wait=true&waitIndex=4242",
+    "dir=true&recursive=true",
+  ];
+  const pieces = [
+    "&",
+    "=",
+    ";",
+    "%",
+    "%zz",
+    "%00",
+    "%ff",
+    "+",
+    "-",
+    "é",
+    "\u0000",
+    "true",
+    "9".repeat(20),
+    "ttl=",
+  ];
+  const form = fc.oneof(
+    fc.array(piece, { maxLength: 5 }).map((drawn) => drawn.join("&")),
+    damaged(forms, pieces, 10),
+  );
+  const paths = ["/coreos.com/updateengine/rebootlock/semaphore", "/a/_hidden/b%20c", "/"];
+  const key = fc.oneof(
+    fc
+      .array(fc.constantFrom("/", "a", "_", "..", ".", "%2F", "%00", "%ff", "%", "é", "//"), { maxLength: 6 })
+      .map((parts) => parts.join("")),
+    damaged(paths, ["/", "..", ".", "%", "%2F", "%00", "%ff", "é", "_"], 10),
+  );
   const request = fc.record<KeyRequest>({
     method: fc.constantFrom("GET", "HEAD", "PUT", "POST", "DELETE"),
-    key: key.map((parts) => parts.join("")),
+    key,
     query: form,
     contentType: fc.constantFrom(undefined, FORM, `${FORM}; charset=utf-8`, "x"),
     body: fc.oneof(

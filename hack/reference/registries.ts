@@ -38,6 +38,7 @@ export async function registries(etcd: EtcdPort): Promise<Registries> {
     hasLease: () => true,
     waiting: () => 0,
     machines: () => new Map(),
+    spaces: () => [],
   });
   ends.push(observeProcess(gateway.registry, { role: "gateway", version: "1.0.0" }));
   for (const registry of [runtime.registry, gateway.registry]) {

@@ -18,6 +18,14 @@ const MAY_BE_ABSENT: Readonly<Record<string, string>> = {
   slipway_gateway_certificates_total: "no machine outside of the cluster joins",
   slipway_gateway_etcd_unavailable_total: "etcd need not be away",
   slipway_gateway_turned_away_total: "no stranger asks",
+  slipway_gateway_machines: "no machine without our agent asks",
+  slipway_gateway_omaha_apps_total: "no machine without our agent asks",
+  slipway_gateway_slot_requests_total: "no machine without our agent asks",
+  slipway_gateway_request_seconds_count: "no machine without our agent asks",
+  slipway_gateway_request_seconds_bucket: "no machine without our agent asks",
+  slipway_gateway_coreupdate_requests_total: "nobody asks CoreUpdate's API",
+  slipway_gateway_payload_failures_total: "no payloads are served",
+  slipway_gateway_registry_fullness_ratio: "there is no key space",
 };
 
 /** Manager, gateway, agent and etcd: how many of each are scraped. */

@@ -83,7 +83,11 @@ beforeEach(async () => {
     routes: [
       // Made anew for each request: the port is known only once it listens.
       { prefix: "/v1/update", maxBody: 65_536, answer: (request) => omaha().answer(request) },
-      payloadRoute({ sources: [new PayloadFolder(directory)] }),
+      payloadRoute({
+        sources: [new PayloadFolder(directory, systemClock)],
+        log: silentLogger,
+        failed: () => {},
+      }),
     ],
     ...{ clock: systemClock, log: silentLogger, meter: { answered: () => {} } },
   });

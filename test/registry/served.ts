@@ -5,7 +5,7 @@ import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { startEdge } from "../../gateway/edge/server.ts";
 import { type RegistryOptions, registryRoutes } from "../../gateway/registry/route.ts";
-import type { SetMax } from "../../gateway/registry/semaphore.ts";
+import type { SemaphoreOptions, SetMax } from "../../gateway/registry/semaphore.ts";
 import { Space, type SpaceOptions } from "../../gateway/registry/space.ts";
 import { SlotLine } from "../../gateway/slots/line.ts";
 import { type Clock, systemClock } from "../../ports/clock.ts";
@@ -99,6 +99,7 @@ export interface ServedOptions extends Partial<Pick<SpaceOptions, "limits" | "fi
   name?: string;
   coordination?: Coordination;
   setMax?: SetMax;
+  meter?: SemaphoreOptions["meter"];
   clock?: Clock;
   route?: Partial<RegistryOptions>;
 }
@@ -121,6 +122,7 @@ export async function serveRegistry(etcd: EtcdPort, options: ServedOptions = {})
       clock,
       log,
       setMax: options.setMax ?? (() => Promise.resolve("nobody is asked")),
+      meter: options.meter ?? (() => {}),
     },
     ...{ secure: false, clock, log },
     ...route,

@@ -131,12 +131,6 @@ test("every metric of ours is in a dashboard or a rule, or is one that other too
     "slipway_cached_objects",
     "slipway_events_dropped_total",
     "slipway_gateway_connections",
-    // What clients of CoreUpdate's API and machines without our agent ask, are answered, and wait for.
-    "slipway_gateway_coreupdate_requests_total",
-    "slipway_gateway_machines",
-    "slipway_gateway_omaha_apps_total",
-    "slipway_gateway_slot_requests_total",
-    "slipway_gateway_slots_waiting",
     // The length of the alert about Suspects.
     "slipway_oldest_suspect_seconds",
   ]);
