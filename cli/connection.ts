@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { systemRandom } from "../ports/random.ts";
 import { type ApiError, isApiError } from "../runtime/client.ts";
-import { loadKubeConfig } from "../runtime/kubeconfig.ts";
+import { type ApiConfig, loadKubeConfig } from "../runtime/kubeconfig.ts";
 import { createRestClient, type RestClient } from "../runtime/rest-client.ts";
 import { Failure, type Io } from "./io.ts";
 
@@ -25,21 +25,22 @@ export function addGlobalFlags(program: Command): Command {
     );
 }
 
-/** Runs `work` with a client, and says in its own words what the API server refused. */
+/** Runs `work` with a client and whose it is, and says in its own words what the API server refused. */
 export async function withClient<T>(
   flags: GlobalFlags,
   io: Io,
-  work: (client: RestClient) => Promise<T>,
+  work: (client: RestClient, config: ApiConfig) => Promise<T>,
 ): Promise<T> {
   const paths = kubeconfigPaths(flags, io.env);
   const options = { clock: io.clock, ...(flags.context === undefined ? {} : { context: flags.context }) };
-  const client = createRestClient(loadKubeConfig(paths, options), {
+  const config = loadKubeConfig(paths, options);
+  const client = createRestClient(config, {
     clock: io.clock,
     random: systemRandom,
     userAgent: "kubectl-slipway",
   });
   try {
-    return await work(client);
+    return await work(client, config);
   } catch (error) {
     throw isApiError(error) ? new Failure(inWords(error)) : error;
   } finally {
@@ -64,7 +65,8 @@ function kubeconfigPaths({ kubeconfig }: GlobalFlags, env: Io["env"]): readonly 
   throw new Failure("there is no kubeconfig: give --kubeconfig, set KUBECONFIG, or make ~/.kube/config");
 }
 
-function inWords({ kind, message, status }: ApiError): string {
+/** What the API server refused, and what to do. */
+export function inWords({ kind, message, status }: ApiError): string {
   switch (kind) {
     case "NotFound":
       return status === 404 && message.includes("could not find the requested resource")

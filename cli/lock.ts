@@ -5,7 +5,7 @@ import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import { NODES, type Node } from "../runtime/core.ts";
-import { applyUndeclared, FieldOwned, KUBECTL_SLIPWAY } from "../runtime/field-owners.ts";
+import { applyUndeclared, declarersOf, FieldOwned, KUBECTL_SLIPWAY } from "../runtime/field-owners.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
 import { Failure, type Io } from "./io.ts";
 import { askManager, stealMachine } from "./machines.ts";
@@ -87,25 +87,32 @@ async function setMax(
 ): Promise<void> {
   const group = await need<UpdateGroup>(client, updateGroup, name);
   const { apiVersion, kind, metadata, spec } = group;
+  const { uid, resourceVersion } = metadata;
   if (max === 0) {
-    const body = { spec: { paused: true } };
+    const [owner] = spec.paused ? [] : declarersOf(group, "spec.paused");
+    if (owner !== undefined && !force) throw owned(name, "spec.paused", owner);
+    // As it was looked at: somebody may declare it meanwhile.
+    const body = { metadata: { resourceVersion }, spec: { paused: true } };
     await client.patch(updateGroup, { name }, { type: "merge", body });
     return io.out(`updategroup/${name} paused: max 0\n`);
   }
-  const { uid } = metadata;
   const about = { apiVersion, kind, metadata: { name, ...(uid === undefined ? {} : { uid }) } };
   const object = { ...about, spec: { maxUnavailable: max } };
   try {
     await applyUndeclared(client, updateGroup, object, { fieldManager: KUBECTL_SLIPWAY, force });
   } catch (error) {
     if (!(error instanceof FieldOwned)) throw error;
-    throw new Failure(
-      `${error.field} of UpdateGroup ${name} belongs to ${error.owner}: change it there, or give --force, and it may be set back`,
-    );
+    throw owned(name, error.field, error.owner);
   }
   io.out(`updategroup/${name} old max ${spec.maxUnavailable}, max ${max}\n`);
   if (spec.paused)
     io.err(`note: ${name} is paused; \`kubectl slipway rollout resume ${name}\` lets it go on\n`);
+}
+
+function owned(name: string, field: string, owner: string): Failure {
+  return new Failure(
+    `${field} of UpdateGroup ${name} belongs to ${owner}: change it there, or give --force, and it may be set back`,
+  );
 }
 
 /** Whether `id` is a node of the group, by the name of its NodeUpdate or its machine id; undefined if it is none. */

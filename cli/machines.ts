@@ -7,35 +7,19 @@ import {
   STEAL_MACHINE_ANNOTATION,
 } from "../api/labels.ts";
 import { timestamp } from "../api/meta.ts";
-import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import { MachineCredentials, parseKeys } from "../pki/machine-credentials.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import { SECRETS, type Secret } from "../runtime/core.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
-import { span } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
+import { addMachineList } from "./machine-list.ts";
 import { oneLine } from "./node.ts";
-import { addOutputFlag, type Column, type OutputFlags, printObjects } from "./output.ts";
-import { readLease } from "./snapshot.ts";
+import { namespaceOf } from "./snapshot.ts";
 import { annotate, confirm, find, need, waitFor } from "./write.ts";
 
 export function machinesCommand(io: Io): Command {
-  const command = new Command("machines")
-    .description(
-      "List the plain machines: those that joined by a token, run our agent and are no Nodes. Those without our agent are in the console, in its JSON API, and, where they hold a slot, in the UpdateGroup's status.machines.",
-    )
-    .option("-l, --selector <labels>", "labels of the NodeUpdates, as kubectl get takes them")
-    .action(async (_: unknown, self: Command) => {
-      const flags = self.optsWithGlobals<GlobalFlags & OutputFlags & { selector?: string }>();
-      await withClient(flags, io, async (client) => {
-        const selection = flags.selector === undefined ? {} : { labelSelector: flags.selector };
-        const { items } = await client.list<NodeUpdate>(nodeUpdate, selection);
-        const machines = items.filter(({ spec }) => spec.machineRef !== undefined);
-        printObjects(io, machines, columnsAt(io.clock.now()), flags.output);
-      });
-    });
-  addOutputFlag(command);
+  const command = addMachineList(new Command("machines"), io);
   command.addCommand(secretCommand(io));
   command.addCommand(stealCommand(io));
   command.addCommand(confirmCommand(io));
@@ -85,9 +69,7 @@ async function keysOf(
   wanted: string | undefined,
   name: string,
 ): Promise<Buffer[]> {
-  const lease = await readLease(client, wanted);
-  const namespace = wanted ?? (typeof lease === "object" ? lease.metadata.namespace : undefined);
-  if (namespace === undefined) throw new Failure("Slipway's leader Lease is nowhere: give --namespace");
+  const namespace = await namespaceOf(client, wanted);
   const secret = await find<Secret>(client, SECRETS, name, namespace);
   if (secret === undefined) {
     throw new Failure(
@@ -223,29 +205,4 @@ function confirmCommand(io: Io): Command {
         io.out(`updategroup/${name} confirmed\n`);
       });
     });
-}
-
-function columnsAt(now: number): Column<NodeUpdate>[] {
-  return [
-    { name: "NAME", of: ({ metadata }) => metadata.name },
-    { name: "GROUP", of: ({ spec }) => spec.group },
-    { name: "RUNNING", of: ({ status }) => status?.running ?? "" },
-    { name: "TARGET", of: ({ status }) => status?.target ?? "" },
-    { name: "STEP", of: ({ status }) => status?.step ?? "" },
-    { name: "REASON", of: ({ status }) => status?.reason ?? "" },
-    {
-      name: "SINCE",
-      of: ({ status }) => (status?.since === undefined ? "" : span(now - Date.parse(status.since))),
-    },
-    { name: "CONNECTED", of: ({ status }) => (status?.connected === true ? "yes" : "no") },
-    { name: "MACHINE ID", of: ({ spec }) => spec.machineRef?.machineId ?? "", wide: true },
-    {
-      name: "LABELS",
-      of: ({ spec }) =>
-        Object.entries(spec.machineRef?.labels ?? {})
-          .map((pair) => pair.join("="))
-          .join(","),
-      wide: true,
-    },
-  ];
 }

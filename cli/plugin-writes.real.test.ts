@@ -261,6 +261,17 @@ test("locks set-max is the group's limit; 0 pauses it; what another declares sta
     "spec.maxUnavailable of UpdateGroup pen-max belongs to kubectl-client-side-apply: change it there",
   );
   expect((await setMax("3", "--force")).out).toBe("updategroup/pen-max old max 4, max 3\n");
+  // A pause is a field like another.
+  expect((await setMax("0")).out).toBe("updategroup/pen-max paused: max 0\n");
+  await declare({ paused: false });
+  const unpaused = await setMax("0");
+  expect(unpaused).toMatchObject({ code: 1, out: "" });
+  expect(unpaused.err).toContain("spec.paused of UpdateGroup pen-max belongs to kubectl-client-side-apply");
+  expect((await spec()).paused).toBe(false);
+  expect((await setMax("0", "--force")).out).toBe("updategroup/pen-max paused: max 0\n");
+  // It says already what is asked for.
+  await declare({ paused: true });
+  expect((await setMax("0")).code).toBe(0);
   await plugin.done("delete", "updategroup", "pen-max");
 });
 

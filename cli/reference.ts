@@ -25,7 +25,9 @@ export function cliPage(program: Command, ends: string): string {
 function section(command: Command, parent: string): string[] {
   const path = `${parent} ${command.name()}`;
   const lines: string[] = [];
-  const runs = command.commands.length === 0 || command.registeredArguments.length > 0;
+  // `machines` prints a list, and has subcommands beside.
+  const prints = command.options.some(({ long }) => long === "--output");
+  const runs = command.commands.length === 0 || command.registeredArguments.length > 0 || prints;
   if (runs) {
     const list = options(command);
     lines.push(

@@ -10,6 +10,7 @@ import { type Release, release } from "../api/release.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import { isApiError, type KubeClient } from "../runtime/client.ts";
 import { LEASES, type Lease, NODES, type Node } from "../runtime/core.ts";
+import { Failure } from "./io.ts";
 
 /** Objects as the API server has them; not one moment's, for each kind is listed by itself. */
 export interface Snapshot {
@@ -59,4 +60,17 @@ export async function readLease(
     if (isApiError(error, "Forbidden")) return "unreadable";
     throw error;
   }
+}
+
+/** That Slipway is installed in: as given, or where its leader Lease is. Throws a `Failure` where that is nowhere. */
+export async function namespaceOf(
+  client: Pick<KubeClient, "list">,
+  given: string | undefined,
+): Promise<string> {
+  if (given !== undefined) return given;
+  const lease = await readLease(client, given);
+  const found = typeof lease === "object" ? lease.metadata.namespace : undefined;
+  if (found !== undefined) return found;
+  const why = lease === "unreadable" ? "may not be read" : "is nowhere";
+  throw new Failure(`Slipway's leader Lease ${why}: give --namespace`);
 }

@@ -137,7 +137,8 @@ export const MachineKind = z.enum(["node", "machine", "foreign"]);
 export const MachineState = z.enum([...Step.options, "Unknown"]);
 
 export const Machine = z.object({
-  uid: z.string().max(64).meta({ description: "Names the machine in this API." }),
+  // `foreign/` and an id of FleetLock or locksmith, which has up to 256 characters.
+  uid: z.string().max(264).meta({ description: "Names the machine in this API." }),
   name: z.string(),
   kind: MachineKind,
   group: z.string(),
@@ -154,6 +155,15 @@ export const Machine = z.object({
   protocol: z.string().optional(),
 });
 export type Machine = z.output<typeof Machine>;
+
+/** In the list alone: with each time that 100,000 machines are seen, a stream of them would do nothing else. */
+export const ListedMachine = z.object({
+  ...Machine.shape,
+  lastSeen: Time.optional().meta({
+    description: "Of a machine without our agent: when it asked last, as far as it was written.",
+  }),
+});
+export type ListedMachine = z.output<typeof ListedMachine>;
 
 export const Story = z.object({
   machine: Machine,

@@ -83,6 +83,7 @@ export const operations = {
   listMachines: {
     ...list("machines", "Nodes and machines."),
     query: z.strictObject({ ...Page.shape, ...MachineFilter.shape }),
+    answer: c.listOf(c.ListedMachine),
   },
   readMachine: read("machines/{uid}", {
     ...{ topic: "machines", summary: "The story of one machine.", answer: c.Story },

@@ -18,6 +18,13 @@ export const CONFIG_MAPS: Resource = {
   plural: "configmaps",
   namespaced: true,
 };
+export const SERVICES: Resource = {
+  group: "",
+  version: "v1",
+  kind: "Service",
+  plural: "services",
+  namespaced: true,
+};
 export const DEPLOYMENTS: Resource = {
   group: "apps",
   version: "v1",

@@ -10,13 +10,20 @@ export interface Fetcher {
 const TIMEOUT = 10_000;
 const MAX_CONNECTIONS = 8;
 
-/** `ca`: PEM; the well-known authorities where it is absent. */
-export function createFetcher(ca: string | undefined): Fetcher {
+/**
+ * `ca`: PEM; the well-known authorities where it is absent. `servername`: that the server's certificate must have,
+ * where it is reached under another name; that of the URL where it is absent.
+ */
+export function createFetcher(ca: string | undefined, servername?: string): Fetcher {
   const dispatcher = new Agent({
     connections: MAX_CONNECTIONS,
     headersTimeout: TIMEOUT,
     bodyTimeout: TIMEOUT,
-    connect: { timeout: TIMEOUT, ...(ca === undefined ? {} : { ca }) },
+    connect: {
+      timeout: TIMEOUT,
+      ...(ca === undefined ? {} : { ca }),
+      ...(servername === undefined ? {} : { servername }),
+    },
   });
   return {
     // undici's own types of the same standard.

@@ -66,8 +66,13 @@ export async function applyUndeclared<T extends KubeObject>(
 
 /** Managers that declare `field`, or a part of it, of an object that was got by itself. */
 export function declarersOf(object: KubeObject, field: string): string[] {
-  return (object.metadata.managedFields ?? []).flatMap(({ manager: owner = "", fieldsV1 }) =>
-    names(fieldsV1, field, "f:") && isDeclared(object, { owner, field }) ? [owner] : [],
+  return ownersOf(object, field).filter((owner) => isDeclared(object, { owner, field }));
+}
+
+/** Managers that have `field`, or a part of it, declared or not, of an object that was got by itself. */
+export function ownersOf({ metadata }: KubeObject, field: string): string[] {
+  return (metadata.managedFields ?? []).flatMap(({ manager: owner = "", fieldsV1 }) =>
+    names(fieldsV1, field, "f:") ? [owner] : [],
   );
 }
 

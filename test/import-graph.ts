@@ -86,7 +86,7 @@ export const ARROWS: Readonly<Record<string, readonly string[]>> = {
   agent: ["api", "ports", "proto", "pki", "fastpatch"],
   console: ["api"],
   install: ["api", "ports", "pki", "runtime", "coordination", "controllers", "gateway"],
-  cli: ["api", "ports", "proto", "pki", "runtime", "coordination", "fastpatch", "units"],
+  cli: ["api", "ports", "proto", "pki", "runtime", "coordination", "fastpatch", "units", "console"],
 };
 
 /** Packages that only some rooms may load, because of their size or because a port hides them. */

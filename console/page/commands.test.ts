@@ -9,4 +9,7 @@ test("a name is a word of the command and no more of it, whoever wrote it into t
   expect(commands.machinesWith("zone", ["a", "it's"])).toBe(
     String.raw`kubectl get nodeupdates --no-headers -o custom-columns=V:.status.zone | grep -cxE 'a|it'\''s'`,
   );
+  expect(commands.foreign("web", "1 0")).toBe(
+    "kubectl slipway machines --kind foreign --group web --running '1 0'",
+  );
 });

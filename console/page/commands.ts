@@ -21,5 +21,8 @@ export const commands = {
   /** How many machines with our agent have one of `values` there. */
   machinesWith: (field: "step" | "zone", values: readonly string[], group?: string): string =>
     `${commands.machines(group)} --no-headers -o custom-columns=V:.status.${field} | grep -cxE ${quoted(values.join("|"))}`,
+  /** Those without our agent, whatever they run or `version`. */
+  foreign: (group: string, version?: string): string =>
+    `kubectl slipway machines --kind foreign --group ${word(group)}${version === undefined ? "" : ` --running ${word(version)}`}`,
   machineCount: (): string => "kubectl get nodeupdates --no-headers | wc -l",
 };

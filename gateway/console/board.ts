@@ -9,6 +9,7 @@ import { locksOf } from "../../api/locks.ts";
 import type { KubeObject } from "../../api/meta.ts";
 import { type NodeUpdate, nodeUpdate } from "../../api/node-update.ts";
 import type * as view from "../../console/contract.ts";
+import { uidOf, viewMachine } from "../../console/machine.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Change } from "../../runtime/store.ts";
 import type { Objects } from "../objects/view.ts";
@@ -16,7 +17,7 @@ import { Changes } from "./changes.ts";
 import { countFleet } from "./fleet-count.ts";
 import type { ForeignMachines } from "./foreign.ts";
 import { viewChannel, viewGroup, viewRelease } from "./group-view.ts";
-import { uidOf, viewForeign, viewMachine } from "./machine-view.ts";
+import { viewForeign } from "./machine-view.ts";
 import { viewBudget, viewOpenings, viewWindow } from "./window-view.ts";
 
 /** ms. */

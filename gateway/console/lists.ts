@@ -1,6 +1,4 @@
 /** Pages of lists: sorted by key, so that a page follows the one before it whatever changes meanwhile. */
-import type * as view from "../../console/contract.ts";
-import type { MachineFilter } from "../../console/operations.ts";
 
 export interface Asked {
   limit: number;
@@ -73,17 +71,4 @@ function read(token: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Whether a machine passes each filter that is given. */
-export function filterOf(filter: MachineFilter): (machine: view.Machine) => boolean {
-  const states = filter.state?.split(",");
-  const search = filter.search?.toLowerCase();
-  return (machine) =>
-    (filter.group === undefined || machine.group === filter.group) &&
-    (states === undefined || states.includes(machine.state)) &&
-    (filter.version === undefined || machine.version === filter.version) &&
-    (filter.zone === undefined || machine.zone === filter.zone) &&
-    (filter.kind === undefined || machine.kind === filter.kind) &&
-    (search === undefined || machine.name.toLowerCase().includes(search));
 }

@@ -3,37 +3,11 @@ import { HOLD_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
 import type * as view from "../../console/contract.ts";
+import { clip, viewMachine } from "../../console/machine.ts";
 import type { ForeignShown } from "./foreign.ts";
 
-/** Characters of a message in a list; its story has all of it. */
-const SHOWN_MESSAGE = 300;
 /** Transitions of a story, those of the journal included. */
 const SHOWN_TRANSITIONS = 50;
-
-/** How a NodeUpdate is known in etcd, and in this API: the Node's UID or the machine id. */
-export function uidOf({ metadata, spec }: NodeUpdate): string {
-  return spec.nodeUID ?? spec.machineRef?.machineId ?? metadata.uid ?? metadata.name;
-}
-
-export function viewMachine(update: NodeUpdate): view.Machine {
-  const { metadata, spec, status } = update;
-  return {
-    uid: uidOf(update),
-    name: spec.nodeName ?? metadata.name,
-    kind: spec.machineRef === undefined ? "node" : "machine",
-    group: spec.group,
-    zone: status?.zone ?? spec.machineRef?.labels?.["topology.kubernetes.io/zone"] ?? "",
-    version: status?.running ?? "",
-    target: status?.target ?? "",
-    state: status?.step ?? "Unknown",
-    reason: status?.reason ?? "",
-    message: clip(status?.message ?? ""),
-    since: status?.since,
-    progress: status?.progress,
-    slot: status?.grant !== undefined,
-    connected: status?.connected ?? false,
-  };
-}
 
 export function viewForeign(machine: ForeignShown): view.Machine {
   const { uid, name, group, version, target, state, reason, message, since, slot, protocol } = machine;
@@ -44,10 +18,6 @@ export function viewForeign(machine: ForeignShown): view.Machine {
     slot,
     protocol,
   };
-}
-
-function clip(text: string): string {
-  return text.length > SHOWN_MESSAGE ? `${text.slice(0, SHOWN_MESSAGE)}…` : text;
 }
 
 /** `journal`: entries about the machine, oldest first. */

@@ -3,6 +3,7 @@ import * as z from "zod";
 import { timestamp } from "../../api/meta.ts";
 import type * as view from "../../console/contract.ts";
 import type { Topic } from "../../console/events.ts";
+import { filterOf } from "../../console/machine.ts";
 import { EventsQuery, operations } from "../../console/operations.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { EdgeAnswer } from "../edge/server.ts";
@@ -13,7 +14,7 @@ import { type Call, callerOf, type Handlers, mayRead, resourcesOf } from "./api.
 import type { Board } from "./board.ts";
 import type { ForeignMachines } from "./foreign.ts";
 import type { History } from "./history.ts";
-import { type Asked, filterOf, pageOf } from "./lists.ts";
+import { type Asked, pageOf } from "./lists.ts";
 import { foreignStoryOf, storyOf } from "./machine-view.ts";
 import { json, Refused } from "./problem.ts";
 import { streamOf } from "./stream.ts";
@@ -128,8 +129,19 @@ export class ReadHandlers {
     const passes = filterOf(asked);
     const found = this.#options.board.machines.values().filter(passes);
     const page = pageOf(found, ({ name, uid }) => `${name} ${uid}`, asked);
-    const only = asked.group === undefined ? "" : ` -l slipway.dev/group=${asked.group}`;
-    return answerOf(page, `kubectl get nodeupdates${only}`, freshness);
+    const { group, kind } = asked;
+    const command =
+      kind === "foreign"
+        ? `kubectl slipway machines --kind foreign${group === undefined ? "" : ` --group ${group}`}`
+        : `kubectl get nodeupdates${group === undefined ? "" : ` -l slipway.dev/group=${group}`}`;
+    const items = page?.items.map((machine) => this.#listed(machine));
+    return answerOf(page && { ...page, items }, command, freshness);
+  }
+
+  #listed(machine: view.Machine): view.ListedMachine {
+    if (machine.kind !== "foreign") return machine;
+    const lastSeen = this.#options.foreign.get(machine.uid)?.lastSeen;
+    return lastSeen === undefined ? machine : { ...machine, lastSeen: timestamp(lastSeen) };
   }
 
   async #story({ part }: Call): Promise<EdgeAnswer> {

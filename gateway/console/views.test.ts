@@ -7,10 +7,11 @@ import { API_VERSION } from "../../api/meta.ts";
 import { type UpdateGroup, UpdateGroupSpec } from "../../api/update-group.ts";
 import { recorded } from "../../cli/explain/cases.ts";
 import { Group, Machine, Release, Story, Window } from "../../console/contract.ts";
+import { viewMachine } from "../../console/machine.ts";
 import { planLabels } from "./assign.ts";
 import { countFleet } from "./fleet-count.ts";
 import { viewGroup, viewRelease } from "./group-view.ts";
-import { foreignStoryOf, storyOf, viewMachine } from "./machine-view.ts";
+import { foreignStoryOf, storyOf } from "./machine-view.ts";
 import { sampleOf, seriesOf } from "./versions.ts";
 import { viewBudget, viewOpenings, viewWindow } from "./window-view.ts";
 

@@ -6,8 +6,8 @@ import { openingsOf, windowsOf } from "../../api/openings.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type * as view from "../../console/contract.ts";
+import { uidOf } from "../../console/machine.ts";
 import { refusedOf } from "./group-view.ts";
-import { uidOf } from "./machine-view.ts";
 
 /** Of those that wait for one budget: as many as a person reads, because they are sent anew whenever one of them goes. */
 const SHOWN_QUEUE = 8;

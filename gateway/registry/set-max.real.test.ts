@@ -1,6 +1,6 @@
 /** locksmith's set-max against a real API server, whose field managers decide who owns a limit. */
 import { afterAll, beforeAll, beforeEach, expect, inject, it } from "vitest";
-import { API_VERSION } from "../../api/meta.ts";
+import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { type UpdateGroup, UpdateGroupSpec, updateGroup } from "../../api/update-group.ts";
 import { systemClock as clock } from "../../ports/clock.ts";
 import { silentLogger as log } from "../../ports/log.ts";
@@ -85,6 +85,45 @@ it("lifts no pause that somebody else made", async () => {
   await declare("argocd", { paused: true });
   expect(await setMax(name, 2)).toContain("paused by somebody else");
   expect(await spec()).toMatchObject({ maxUnavailable: 1, paused: true });
+});
+
+/** As the console does. */
+async function pauseByConsole(): Promise<void> {
+  const pause = {
+    ...{ apiVersion: API_VERSION, kind: "UpdateGroup", metadata: { name } },
+    spec: { paused: true },
+  };
+  await client.apply(updateGroup, pause, { fieldManager: "slipway-console-paused" });
+}
+
+it("lifts no pause that somebody else made as well, and sets nothing then", async () => {
+  for (const pauses of [
+    [() => setMax(name, 0), pauseByConsole],
+    [pauseByConsole, () => setMax(name, 0)],
+  ]) {
+    await client.delete(updateGroup, { name });
+    await declare("argocd");
+    for (const pause of pauses) await pause();
+    expect(await setMax(name, 2)).toContain("paused by somebody else");
+    expect(await spec()).toMatchObject({ maxUnavailable: 1, paused: true });
+  }
+});
+
+it("does not say that it is done where somebody pauses meanwhile", async () => {
+  await declare("argocd");
+  expect(await setMax(name, 0)).toBe("done");
+  const apply: typeof client.apply = async <T extends KubeObject>(
+    ...call: Parameters<typeof client.apply>
+  ) => {
+    const applied = await client.apply(...call);
+    await pauseByConsole();
+    return applied as T;
+  };
+  const late = setMaxBy({ client: { get: client.get.bind(client), apply }, log });
+  expect(await late(name, 2)).toMatch(
+    /^2 machines of it may be down, but UpdateGroup .* paused by somebody else/,
+  );
+  expect(await spec()).toMatchObject({ maxUnavailable: 2, paused: true });
 });
 
 it("does nothing where the group does not say so, for no number, and for no group", async () => {

@@ -2,11 +2,10 @@
  * `locksmithctl set-max`: how many machines of a group may be down. It becomes the UpdateGroup's own limit, where the
  * group lets its machines' secret do that; 0 pauses the group. A field that another manager declares stays as it is.
  */
-import type { KubeObject } from "../../api/meta.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
 import type { Logger } from "../../ports/log.ts";
 import { ApiError, type KubeClient } from "../../runtime/client.ts";
-import { applyUndeclared, FieldOwned, LOCKSMITH } from "../../runtime/field-owners.ts";
+import { applyUndeclared, FieldOwned, LOCKSMITH, ownersOf } from "../../runtime/field-owners.ts";
 import type { SetMax } from "./semaphore.ts";
 
 /** Server-side apply removes what its manager does not name again, so the pause has one of its own. */
@@ -28,7 +27,9 @@ export function setMaxBy({ client, log }: SetMaxOptions): SetMax {
         await apply(client, group, { paused: true }, PAUSE_MANAGER);
       } else {
         await apply(client, group, { maxUnavailable: max }, MAX_MANAGER);
-        if (group.spec.paused) await apply(client, group, {}, PAUSE_MANAGER);
+        // Whoever paused it as well keeps the pause, though ours is gone.
+        const left = group.spec.paused ? await apply(client, group, {}, PAUSE_MANAGER) : group;
+        if (left.spec.paused) return `${max} machines of it may be down, but ${stays(name)}`;
       }
       log.info("a machine set how many of its group may be down", {
         group: name,
@@ -46,18 +47,21 @@ export function setMaxBy({ client, log }: SetMaxOptions): SetMax {
   };
 }
 
-function refuse({ metadata, spec }: UpdateGroup, max: number): string | undefined {
+function refuse(group: UpdateGroup, max: number): string | undefined {
+  const { metadata, spec } = group;
   const { name } = metadata;
   if (spec.machines?.setMax !== true) {
     return `UpdateGroup ${name} does not let its machines' secret change its limit: set spec.machines.setMax, or run kubectl slipway locks set-max ${name} ${max}`;
   }
   if (max < 0) return `${max} is no number of machines`;
-  if (max === 0 || !spec.paused || ownsPause(metadata)) return undefined;
-  return `UpdateGroup ${name} was paused by somebody else: kubectl slipway rollout resume ${name} lets it go on`;
+  if (max === 0 || !spec.paused) return undefined;
+  const owners = ownersOf(group, "spec.paused");
+  // Of a pause that several made, ours alone would go.
+  return owners.length > 0 && owners.every((owner) => owner === PAUSE_MANAGER) ? undefined : stays(name);
 }
 
-function ownsPause({ managedFields }: KubeObject["metadata"]): boolean {
-  return managedFields?.some(({ manager }) => manager === PAUSE_MANAGER) === true;
+function stays(name: string): string {
+  return `UpdateGroup ${name} was paused by somebody else: kubectl slipway rollout resume ${name} lets it go on`;
 }
 
 async function apply(
@@ -65,11 +69,11 @@ async function apply(
   group: UpdateGroup,
   spec: object,
   fieldManager: string,
-): Promise<void> {
+): Promise<UpdateGroup> {
   const { apiVersion, kind, metadata } = group;
   const { name, uid } = metadata;
   const object = { apiVersion, kind, metadata: { name, ...(uid === undefined ? {} : { uid }) }, spec };
-  await applyUndeclared(client, updateGroup, object, { fieldManager });
+  return await applyUndeclared<UpdateGroup>(client, updateGroup, object, { fieldManager });
 }
 
 /** Clients print it. */

@@ -5,9 +5,12 @@ import { join } from "node:path";
 import { expect, inject, vi } from "vitest";
 import type { Resource } from "../../api/kind.ts";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
+import type { Coordination } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
+import { uidOf } from "../../coordination/identity.ts";
+import type { ForeignMachine } from "../../coordination/records.ts";
 import type { ConsoleSettings } from "../../gateway/console/console.ts";
 import { type Gateway, startGateway } from "../../gateway/gateway.ts";
 import { type EtcdCluster, startEtcd } from "../../hack/plane/etcd.ts";
@@ -73,6 +76,7 @@ export class Desk {
   readonly gateway: Gateway;
   readonly #cluster: EtcdCluster;
   readonly #etcd: EtcdPort;
+  readonly #coordination: Coordination;
   readonly #client: RestClient;
   readonly #directory: string;
   readonly #made: { resource: Resource; name: string }[] = [];
@@ -80,13 +84,20 @@ export class Desk {
   private constructor(
     here: RealNamespace,
     gateway: Gateway,
-    rest: { cluster: EtcdCluster; etcd: EtcdPort; client: RestClient; directory: string },
+    rest: {
+      cluster: EtcdCluster;
+      etcd: EtcdPort;
+      coordination: Coordination;
+      client: RestClient;
+      directory: string;
+    },
   ) {
     this.here = here;
     this.gateway = gateway;
     this.origin = `http://127.0.0.1:${gateway.consolePort}`;
     this.#cluster = rest.cluster;
     this.#etcd = rest.etcd;
+    this.#coordination = rest.coordination;
     this.#client = rest.client;
     this.#directory = rest.directory;
   }
@@ -97,6 +108,8 @@ export class Desk {
       kubeconfig?: (here: RealNamespace) => Promise<string>;
       settings?: Partial<ConsoleSettings>;
       port?: number;
+      /** With the gateway's certificate: `ask` does not know who signed it. */
+      tls?: boolean;
     } = {},
   ): Promise<Desk> {
     const here = await RealNamespace.open();
@@ -105,16 +118,17 @@ export class Desk {
     const etcd = connectEtcd({ endpoints: cluster.endpoints, ...ports, callTimeout: 2000 });
     const path = (await options.kubeconfig?.(here)) ?? inject("kubeconfig");
     const client = createRestClient(loadKubeConfig(path), { ...ports, rate: 1000, burst: 1000 });
+    const coordination = createCoordination({ etcd, ...ports });
     const gateway = await startGateway({
       client,
       etcd,
-      coordination: createCoordination({ etcd, ...ports }),
+      coordination,
       listen: { host: "127.0.0.1", port: 0 },
       console: {
         ...{
           listen: { host: "127.0.0.1", port: options.port ?? 0 },
-          tls: false,
-          secure: false,
+          tls: options.tls ?? false,
+          secure: options.tls ?? false,
           client,
           etcd,
         },
@@ -127,7 +141,7 @@ export class Desk {
       drainWithin: 1000,
       ...ports,
     });
-    return new Desk(here, gateway, { cluster, etcd, client, directory });
+    return new Desk(here, gateway, { cluster, etcd, coordination, client, directory });
   }
 
   async close(): Promise<void> {
@@ -139,6 +153,20 @@ export class Desk {
     await this.#client.close();
     await this.here.close();
     await rm(this.#directory, { recursive: true });
+  }
+
+  /** Where `ca.crt` is that of the gateway's certificate. */
+  get certificates(): string {
+    return this.#directory;
+  }
+
+  /** A machine without our agent, as a gateway writes it down when it asks by Omaha. */
+  async omahaMachine(id: string, more: Partial<ForeignMachine>): Promise<void> {
+    const at = systemClock.now();
+    await this.#coordination.putForeignMachine(uidOf(id), {
+      ...{ id, group: "", product: "p", version: "", track: "", board: "", oem: "", alias: "", bootId: "" },
+      ...{ firstSeen: at, lastSeen: at, failed: [], history: [], ...more },
+    });
   }
 
   async ask(path: string, { method = "GET", token, cookie, body, headers = {} }: Ask = {}): Promise<Answer> {

@@ -149,9 +149,9 @@ export function GroupCounts({ group }: { group: Group }) {
           <Num
             value={counts.foreignUpdated}
             of="updated without our agent"
-            command="kubectl slipway machines"
+            command={commands.foreign(name, group.version)}
           />{" "}
-          of <Num value={counts.foreign} of="machines without our agent" command="kubectl slipway machines" />{" "}
+          of <Num value={counts.foreign} of="machines without our agent" command={commands.foreign(name)} />{" "}
           without our agent
         </li>
       )}

@@ -1,0 +1,125 @@
+/** How the plugin comes to a console: by a URL that it is given, or through kubectl to the one in the cluster. */
+import { readFileSync } from "node:fs";
+import type { KubeObject } from "../api/meta.ts";
+import type { KubeClient } from "../runtime/client.ts";
+import { CONFIG_MAPS, type ConfigMap, SERVICES } from "../runtime/core.ts";
+import type { ApiConfig } from "../runtime/kubeconfig.ts";
+import type { GlobalFlags } from "./connection.ts";
+import type { ConsoleAccess } from "./console-api.ts";
+import { Failure, type Io } from "./io.ts";
+import { openPortForward } from "./port-forward.ts";
+import { namespaceOf } from "./snapshot.ts";
+import { find } from "./write.ts";
+
+export interface ConsoleFlags extends GlobalFlags {
+  /** Its URL. */
+  console?: string;
+  /** A file. */
+  consoleCa?: string;
+  token?: string;
+}
+
+interface Service extends KubeObject {
+  spec?: { ports?: { name?: string; port: number; appProtocol?: string }[] };
+}
+
+const CONSOLE = "app.kubernetes.io/part-of=slipway,app.kubernetes.io/component=console";
+const SUFFIX = "-console";
+/** Every gateway's certificate carries it, for those who reach it under another name, as through kubectl. */
+const GATEWAY_NAME = "slipway-gateway";
+
+/** Gives `work` a way to the console, which ends with it. Throws a `Failure`, and `ApiError`. */
+export async function withConsole<T>(
+  flags: ConsoleFlags,
+  { client, config }: { client: Pick<KubeClient, "get" | "list">; config: Pick<ApiConfig, "credentials"> },
+  io: Io,
+  work: (access: ConsoleAccess) => Promise<T>,
+): Promise<T> {
+  const token = flags.token ?? tokenIn((await config.credentials()).headers);
+  const given = flags.consoleCa === undefined ? undefined : readCa(flags.consoleCa);
+  if (flags.console !== undefined) {
+    return await work({ origin: originOf(flags.console), ca: given, token });
+  }
+  const namespace = await namespaceOf(client, flags.namespace);
+  const { service, port, tls } = await serviceIn(client, namespace);
+  const ca = tls ? (given ?? (await authorityOf(client, namespace, service))) : undefined;
+  const forward = await openPortForward({ namespace, service, port, flags: kubectlFlags(flags) }, io);
+  try {
+    // Without TLS the way is still private: TLS to the API server, from there to the Pod's kubelet, and into the Pod.
+    const origin = `${tls ? "https" : "http"}://127.0.0.1:${forward.port}`;
+    return await work({ origin, ca, servername: tls ? GATEWAY_NAME : undefined, token });
+  } finally {
+    await forward.close();
+  }
+}
+
+/** Of the headers that the kubeconfig's user is known by. */
+export function tokenIn(headers: Readonly<Record<string, string>>): string {
+  const create = '--token "$(kubectl create token SERVICEACCOUNT --namespace NAMESPACE)"';
+  if (Object.keys(headers).some((name) => name.startsWith("impersonate-")))
+    throw new Failure(
+      `the kubeconfig stands in for another user, which a console does not know: give ${create}`,
+    );
+  const [, token] = /^Bearer (\S+)$/i.exec(headers["authorization"] ?? "") ?? [];
+  if (token !== undefined) return token;
+  throw new Failure(`the kubeconfig's user has no token, and a console takes nothing else: give ${create}`);
+}
+
+/** Throws a `Failure` where a token must not be sent there. */
+export function originOf(text: string): string {
+  const url = URL.parse(text);
+  if (url === null || !/^https?:$/.test(url.protocol))
+    throw new Failure(`--console ${text} is no URL: such as https://slipway.example.org`);
+  if (url.username !== "" || url.pathname !== "/" || url.search !== "" || url.hash !== "")
+    throw new Failure(`--console ${text}: a server's address alone, such as ${url.protocol}//${url.host}`);
+  const local = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
+  if (url.protocol === "http:" && !local)
+    throw new Failure(`--console ${text} would show the token to the network: give one with https`);
+  return url.origin;
+}
+
+function readCa(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new Failure(`--console-ca: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+async function serviceIn(
+  client: Pick<KubeClient, "list">,
+  namespace: string,
+): Promise<{ service: string; port: number; tls: boolean }> {
+  const { items } = await client.list<Service>(SERVICES, { namespace, labelSelector: CONSOLE });
+  const [found] = items.filter(({ metadata }) => metadata.name.endsWith(SUFFIX));
+  const port = found?.spec?.ports?.find(({ name }) => name === "console") ?? found?.spec?.ports?.[0];
+  if (found === undefined || port === undefined) {
+    throw new Failure(
+      `no gateway in namespace ${namespace} serves the console: set gateway.console.enabled in the chart (docs/console.md), or give --console URL`,
+    );
+  }
+  return { service: found.metadata.name, port: port.port, tls: port.appProtocol !== "http" };
+}
+
+/** Who signed the gateways' certificate, as agents know it. */
+async function authorityOf(
+  client: Pick<KubeClient, "get">,
+  namespace: string,
+  service: string,
+): Promise<string> {
+  const name = `${service.slice(0, -SUFFIX.length)}-gateway-ca`;
+  const found = await find<ConfigMap>(client, CONFIG_MAPS, name, namespace);
+  const ca = found?.data?.["ca.crt"];
+  if (ca !== undefined) return ca;
+  throw new Failure(
+    `ConfigMap ${namespace}/${name} with the authority of the console's certificate is missing: give --console-ca FILE`,
+  );
+}
+
+/** kubectl is to see the same cluster as we do. */
+function kubectlFlags({ kubeconfig, context }: GlobalFlags): string[] {
+  return [
+    ...(kubeconfig === undefined ? [] : ["--kubeconfig", kubeconfig]),
+    ...(context === undefined ? [] : ["--context", context]),
+  ];
+}

@@ -1,0 +1,110 @@
+/** The JSON API of the gateways' console, as far as the plugin asks it. */
+import * as z from "zod";
+import { type ListedMachine, Problem } from "../console/contract.ts";
+import { MAX_LIMIT, type MachineFilter, operations } from "../console/operations.ts";
+import { startDeadline } from "../runtime/deadline.ts";
+import { createFetcher } from "../runtime/fetch.ts";
+import { Failure, type Io } from "./io.ts";
+
+/** Where a console answers, and who asks. */
+export interface ConsoleAccess {
+  /** Such as `https://slipway.example.org`; a path is no part of it. */
+  origin: string;
+  /** PEM; the well-known authorities where it is absent. */
+  ca?: string | undefined;
+  /** That its certificate must have; that of `origin` where it is absent. */
+  servername?: string | undefined;
+  /** A Kubernetes token. */
+  token: string;
+}
+
+export interface MachinesRead {
+  items: ListedMachine[];
+  /** That match, listed or not. */
+  total: number;
+  /** Why this is not the present state. */
+  stale: string | undefined;
+}
+
+/** For all pages, ms: 200,000 machines, the most that a gateway knows, are 200. */
+const WITHIN = 60_000;
+/** Of an answer: a machine is at most 4 KiB, and a page has 1,000. */
+const MAX_ANSWER = 8 * 1024 * 1024;
+
+const Page = operations.listMachines.answer;
+
+/** The first `limit` machines that pass `filter`, by name. Throws a `Failure` that says why there are none. */
+export async function readMachines(
+  { origin, ca, servername, token }: ConsoleAccess,
+  filter: MachineFilter,
+  limit: number,
+  { clock, signal }: Pick<Io, "clock" | "signal">,
+): Promise<MachinesRead> {
+  const fetcher = createFetcher(ca, servername);
+  const late = (): Error => new Error(`no whole answer within ${WITHIN / 1000} s`);
+  const deadline = startDeadline(clock, WITHIN, late, signal);
+  const items: ListedMachine[] = [];
+  try {
+    let after: string | undefined;
+    for (;;) {
+      const url = new URL(operations.listMachines.path, origin);
+      const query = { ...filter, limit: Math.min(MAX_LIMIT, limit - items.length), continue: after };
+      for (const [name, value] of Object.entries(query))
+        if (value !== undefined) url.searchParams.set(name, String(value));
+      const response = await fetcher.fetch(url, {
+        headers: { authorization: `Bearer ${token}`, accept: "application/json" },
+        // The token is for nobody else.
+        redirect: "error",
+        signal: deadline.signal,
+      });
+      const page = answerOf(response.status, await textOf(response));
+      items.push(...page.items);
+      after = page.continue;
+      if (after === undefined || page.items.length === 0 || items.length >= limit)
+        return { items: items.slice(0, limit), total: page.total, stale: page.stale };
+    }
+  } catch (error) {
+    if (error instanceof Failure) throw error;
+    throw new Failure(`the console at ${origin} gives no answer (${causeOf(error)})`);
+  } finally {
+    deadline.cancel();
+    await fetcher.close();
+  }
+}
+
+async function textOf(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.byteLength;
+    if (size > MAX_ANSWER) throw new Error(`more than ${MAX_ANSWER} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+/** Throws a `Failure` where it is no page. */
+export function answerOf(status: number, text: string): z.output<typeof Page> {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    body = undefined;
+  }
+  if (status === 200) {
+    const page = Page.safeParse(body);
+    if (page.success) return page.data;
+    throw new Failure("the console's answer is none that this plugin knows: is it of another version?");
+  }
+  const problem = Problem.safeParse(body);
+  if (!problem.success)
+    throw new Failure(`the console answers with status ${status}: is it one of Slipway's?`);
+  if (problem.data.error === "SignInNeeded") throw new Failure("the console does not know the token");
+  throw new Failure(`the console says: ${problem.data.message.replace(/\.$/, "")}`);
+}
+
+/** `fetch` hides what was wrong in the cause. */
+function causeOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? error.cause.message : error.message;
+}

@@ -1,0 +1,154 @@
+/** `kubectl slipway machines` over a real API server, etcd, and a gateway that serves the console by TLS. */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
+import { parse, stringify } from "yaml";
+import { nodeUpdate } from "../api/node-update.ts";
+import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
+import { CONFIG_MAPS, SERVICES } from "../runtime/core.ts";
+import { Desk, SENTINEL, VIEWER, WAIT } from "../test/console/desk.ts";
+import { fakeIo } from "./fake-io.ts";
+import { runPlugin } from "./program.ts";
+
+const AGENT = "11112222333344445555666677778888";
+/** Of machines that ask by Omaha. */
+const ids = [1, 2, 3].map((n) => String(n).repeat(32));
+
+let desk: Desk;
+let group: string;
+let kubeconfig: string;
+
+beforeAll(async () => {
+  desk = await Desk.open({ tls: true });
+  const { metadata } = await desk.declare<UpdateGroup>(updateGroup, "list", {
+    ...{ ...SENTINEL, nodeSelector: { matchLabels: { a: "list" } }, machines: {} },
+  });
+  group = metadata.name;
+  await desk.declare(
+    nodeUpdate,
+    "agent",
+    { machineRef: { machineId: AGENT, labels: { rack: "r1" } }, group },
+    { status: { step: "Idle", running: "1.0.0", connected: true } },
+  );
+  for (const [index, id] of ids.entries())
+    await desk.omahaMachine(id, { group, version: `2.0.${index}`, alias: `till-${index}` });
+  kubeconfig = configOf(
+    await desk.person("viewer", [
+      ...VIEWER,
+      { group: "", resources: ["services", "configmaps"], verbs: ["get", "list"] },
+    ]),
+  );
+  // A gateway that has just begun says that it is behind.
+  await vi.waitFor(async () => {
+    const { out, err } = await list("--kind", "foreign");
+    expect([out, err]).toEqual([expect.stringContaining("till-2"), ""]);
+  }, WAIT);
+});
+
+afterAll(() => desk.close());
+
+/** The cluster of the tests, with a token. */
+function configOf(token: string): string {
+  const config = parse(desk.here.kubeconfig) as { users: { user: object }[] };
+  for (const one of config.users) one.user = { token };
+  const path = join(desk.here.directory, "viewer.yaml");
+  writeFileSync(path, stringify(config));
+  return path;
+}
+
+async function run(args: readonly string[], env: Record<string, string> = {}) {
+  const io = fakeIo({ env: { KUBECONFIG: kubeconfig, ...env } });
+  const code = await runPlugin(["machines", "--group", group, ...args], io);
+  return { code, ...io.written };
+}
+
+/** By a URL. */
+const list = (...args: string[]) =>
+  run([
+    ...["--console", `https://localhost:${desk.gateway.consolePort}`],
+    ...["--console-ca", join(desk.certificates, "ca.crt"), ...args],
+  ]);
+
+test("both kinds, by a URL of the console", async () => {
+  const { code, out, err } = await list();
+  expect([code, err]).toEqual([0, ""]);
+  const lines = out.trim().split("\n");
+  expect(lines).toHaveLength(5);
+  expect(lines[1]).toMatch(/^agent-\S+ +list-\S+ +agent +1\.0\.0 .* connected$/);
+  expect(lines[2]).toMatch(/^till-0 +list-\S+ +Omaha +2\.0\.0 +- +Idle .* \d+m?s?$/);
+  const json = JSON.parse((await list("--running", "2.0.1", "-o", "json")).out) as object;
+  expect(json).toMatchObject({ total: 1, items: [{ name: "till-1", kind: "foreign", uid: ids[1] }] });
+  const { name } = desk.here;
+  expect((await list("-o", "name")).out).toBe(
+    [`nodeupdate.slipway.dev/agent-${name}`, ...ids.map((id) => `machine/${id}`), ""].join("\n"),
+  );
+});
+
+test("as many as one asks for, and how many more there are", async () => {
+  const { out, err } = await list("--limit", "2");
+  expect(out).toContain("till-0");
+  expect(out).not.toContain("till-1");
+  expect(err).toMatch(/^note: 2 more: --limit lists more than 2/);
+  const one = await list("--limit", "1");
+  expect(one.out).not.toContain("till-0");
+  expect(one.err).toContain("3 more");
+  expect((await list("--limit", "0")).err).toContain("A number from 1 to 200000");
+  expect((await list("--state", "Failed,Asleep")).err).toContain("Asleep is no state: Idle,");
+  expect((await list("--selector", "a=b")).err).toContain("have no labels");
+  expect((await run(["--selector", "a=b"])).err).toBe("No machines found\n");
+});
+
+test("through kubectl port-forward, to whom the gateways' authority signed", async () => {
+  const { admin, name: namespace, directory } = desk.here;
+  const bin = join(directory, "bin");
+  mkdirSync(bin);
+  // A port-forward needs a kubelet: this one says that it listens where the gateway does.
+  const said = `Forwarding from 127.0.0.1:${desk.gateway.consolePort} -> 7445`;
+  const script = `#!/bin/sh\necho "$@" >"${directory}/args"\necho "${said}"\nexec sleep 600\n`;
+  writeFileSync(join(bin, "kubectl"), script, { mode: 0o755 });
+  const forwarded = () => run(["--namespace", namespace], { PATH: `${bin}:/usr/bin:/bin` });
+
+  const off = await forwarded();
+  expect([off.code, off.out]).toEqual([0, expect.stringContaining(`agent-${namespace}`)]);
+  expect(off.out).not.toContain("till-");
+  expect(off.err).toContain(`no gateway in namespace ${namespace} serves the console`);
+
+  const labels = { "app.kubernetes.io/part-of": "slipway", "app.kubernetes.io/component": "console" };
+  await admin.create(SERVICES, {
+    ...{ apiVersion: "v1", kind: "Service", metadata: { name: "ship-console", namespace, labels } },
+    spec: { ports: [{ name: "console", port: 8443, appProtocol: "https" }] },
+  } as never);
+  expect((await forwarded()).err).toContain(`ConfigMap ${namespace}/ship-gateway-ca`);
+  const trust = desk.here.configMap("ship-gateway-ca", {
+    "ca.crt": readFileSync(join(desk.certificates, "ca.crt"), "utf8"),
+  });
+  await admin.create(CONFIG_MAPS, trust);
+  expect(await forwarded()).toMatchObject({ code: 0, err: "", out: expect.stringContaining("till-2") });
+  expect(readFileSync(join(directory, "args"), "utf8")).toBe(
+    `port-forward --address 127.0.0.1 --namespace ${namespace} service/ship-console :8443\n`,
+  );
+  // Somebody else's certificate gets no token.
+  const other = parse(desk.here.kubeconfig) as {
+    clusters: { cluster: { "certificate-authority-data": string } }[];
+  };
+  const ca = Buffer.from(other.clusters[0]?.cluster["certificate-authority-data"] ?? "", "base64").toString();
+  await admin.apply(CONFIG_MAPS, { ...trust, data: { "ca.crt": ca } } as never, {
+    ...{ fieldManager: "test", force: true },
+  });
+  expect((await forwarded()).err).toMatch(
+    /not listed, because the console at \S+ gives no answer \(.*certificate/,
+  );
+});
+
+test("who is not let in sees those with our agent, and is told why the others are missing", async () => {
+  const wrong = await list("--token", "wrong");
+  expect(wrong.out).toContain("agent-");
+  expect([wrong.code, wrong.err]).toEqual([
+    1,
+    expect.stringContaining("the console does not know the token"),
+  ]);
+  // The administrator of the tests has a client certificate.
+  const none = await run([], { KUBECONFIG: inject("kubeconfig") });
+  expect(none.out).toContain("agent-");
+  expect([none.code, none.err]).toEqual([0, expect.stringContaining("the kubeconfig's user has no token")]);
+});

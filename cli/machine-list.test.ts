@@ -1,0 +1,112 @@
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { originOf, tokenIn } from "./console-access.ts";
+import { answerOf } from "./console-api.ts";
+import { Failure } from "./io.ts";
+import { columnsAt, type Row, sentenceOf } from "./machine-list.ts";
+import { table } from "./output.ts";
+
+const machine: Row = {
+  ...{
+    uid: "0123456789abcdef0123456789abcdef",
+    name: "machine-0123456789ab",
+    kind: "machine",
+    group: "edge",
+  },
+  ...{ zone: "east", version: "1.0.0", target: "1.1.0", state: "Staged", reason: "WaitingForWindow" },
+  ...{ message: "No window is open.", since: "2026-01-01T00:00:00Z", slot: false, connected: true },
+  labels: { rack: "r1" },
+};
+const omaha: Row = {
+  ...{ uid: "fedcba9876543210fedcba9876543210", name: "till-7", kind: "foreign", group: "tills", zone: "" },
+  ...{ version: "3815.2.0", target: "", state: "Idle", reason: "NotYourTurn", message: "", slot: false },
+  ...{ protocol: "Omaha", lastSeen: "2026-01-01T00:55:00Z" },
+};
+const holder: Row = {
+  ...{ uid: "foreign/edge-1", name: "edge-1", kind: "foreign", group: "edge", zone: "", version: "" },
+  ...{ target: "", state: "Rebooting", reason: "", message: "", slot: true, protocol: "FleetLock" },
+  since: "2026-01-01T00:58:00Z",
+};
+
+test("both kinds stand in one table", () => {
+  const columns = columnsAt(Date.parse("2026-01-01T01:00:00Z"));
+  expect(table([machine, { ...machine, connected: false }, omaha, holder], columns)).toBe(
+    [
+      "NAME                   GROUP   BY          RUNNING    TARGET   STATE       REASON             SINCE   SEEN",
+      "machine-0123456789ab   edge    agent       1.0.0      1.1.0    Staged      WaitingForWindow   60m     connected",
+      "machine-0123456789ab   edge    agent       1.0.0      1.1.0    Staged      WaitingForWindow   60m     away",
+      "till-7                 tills   Omaha       3815.2.0   -        Idle        NotYourTurn        -       5m",
+      "edge-1                 edge    FleetLock   -          -        Rebooting   -                  2m      -",
+      "",
+    ].join("\n"),
+  );
+  const [, ours, , theirs] = table([machine, omaha, holder], columns, true).split("\n");
+  expect(ours).toMatch(/ {3}0123456789abcdef0123456789abcdef +east +rack=r1$/);
+  // What `machines retry` and `steal` take, not how etcd keeps it apart.
+  expect(theirs).toMatch(/ {3}edge-1 +- +-$/);
+});
+
+test("what is missing is one sentence, with where it can be seen", () => {
+  expect(sentenceOf({ missing: undefined })).toBeUndefined();
+  expect(sentenceOf({ missing: "the console does not know the token" })).toBe(
+    "machines without our agent are not listed, because the console does not know the token; the console has them, and `kubectl get updategroups -o yaml` their numbers and who holds a slot, in status.machines",
+  );
+});
+
+describe("the token", () => {
+  test("is the kubeconfig's", () => {
+    expect(tokenIn({ authorization: "Bearer abc.def" })).toBe("abc.def");
+  });
+
+  test.each(["", "Basic YTpi"])("of a user who has none: %j", (authorization) => {
+    expect(() => tokenIn(authorization === "" ? {} : { authorization })).toThrow(
+      'give --token "$(kubectl create token SERVICEACCOUNT',
+    );
+  });
+
+  test("of one who stands in for another is not that other's", () => {
+    expect(() => tokenIn({ authorization: "Bearer a", "impersonate-user": "b" })).toThrow("stands in for");
+  });
+
+  test.each([
+    ["http://slipway.example.org", "would show the token to the network"],
+    ["ftp://slipway.example.org", "is no URL"],
+    ["slipway.example.org", "is no URL"],
+    ["https://a@slipway.example.org", "address alone"],
+    ["https://slipway.example.org/console", "address alone, such as https://slipway.example.org"],
+  ])("is not sent to %s", (url, sentence) => {
+    expect(() => originOf(url)).toThrow(sentence);
+  });
+
+  test.each(["https://slipway.example.org/", "http://127.0.0.1:8080", "http://[::1]:8080"])(
+    "is sent to %s",
+    (url) => {
+      expect(originOf(url)).toBe(new URL(url).origin);
+    },
+  );
+});
+
+describe("an answer of a console", () => {
+  test("whatever it is, is a page or a sentence", () => {
+    const near = { items: fc.array(fc.jsonValue()), total: fc.jsonValue(), asOf: fc.jsonValue() };
+    const page = fc.record(near, { requiredKeys: [] }).map((value) => JSON.stringify(value));
+    const texts = fc.oneof(fc.string(), fc.json(), page);
+    fc.assert(
+      fc.property(fc.constantFrom(200, 401, 404, 500), texts, (status, text) => {
+        try {
+          expect(answerOf(status, text).items).toBeInstanceOf(Array);
+        } catch (error) {
+          expect(error).toBeInstanceOf(Failure);
+        }
+      }),
+    );
+  });
+
+  test("that refuses says why", () => {
+    const said = (error: string, message: string): string => JSON.stringify({ error, message });
+    expect(() => answerOf(401, said("SignInNeeded", "Sign in first."))).toThrow("does not know the token");
+    expect(() => answerOf(403, said("Forbidden", "eve may not list nodeupdates."))).toThrow(
+      /^the console says: eve may not list nodeupdates$/,
+    );
+  });
+});
