@@ -67,8 +67,12 @@ export const HOOK_RUN_ANNOTATION = `${GROUP}/hook-run`;
 export const PRODUCT_ANNOTATION = `${GROUP}/product`;
 /** On a Channel, `true`: its release is named to everybody by CoreUpdate's public lists, without signing in. */
 export const PUBLISH_ANNOTATION = `${GROUP}/publish`;
+/** On a Channel with an upstream: a word that was not used before makes the manager ask it at once. */
+export const LOOK_ANNOTATION = `${GROUP}/look`;
 /** On an UpdateGroup: what people call it. */
 export const TITLE_ANNOTATION = `${GROUP}/title`;
+/** Label that nobody shall have: a stage of Nodes with it is one of nobody, as CoreUpdate's API makes it for 0 %. */
+export const NOBODY_LABEL = `${GROUP}/nobody`;
 /** On an UpdateGroup: JSON, the frames of a rollout that was deactivated through CoreUpdate's API, from the one on which it stands. */
 export const ROLLOUT_ANNOTATION = `${GROUP}/rollout`;
 /** On a Release: JSON, what CoreUpdate keeps of a package and a Release doesn't (`sha1Sum`, `releaseNotes`, ...). */

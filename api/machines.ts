@@ -1,5 +1,17 @@
 /** Machines that no agent of ours runs on, as an UpdateGroup serves them. */
 import * as z from "zod";
+import { form } from "./rules.ts";
+
+/** Flatcar has 20 OEMs. */
+export const MAX_EXCLUDED_OEMS = 64;
+
+/** As machines say it: the ID of their oem-release file. */
+export const OEM = z
+  .string()
+  .min(1)
+  .max(63)
+  .regex(/^[A-Za-z0-9._-]+$/)
+  .meta(form("must be the ID of an OEM, such as `ami`: letters, digits, `.`, `_` and `-`"));
 
 export const Machines = z.object({
   authentication: z.enum(["Secret", "None"]).default("Secret").meta({
@@ -13,6 +25,11 @@ export const Machines = z.object({
   downgrade: z.boolean().default(false).meta({
     description:
       "Machines that speak Omaha and run something newer than the channel's release are offered that release: a controlled downgrade, under the same stages, rate and budgets.",
+  }),
+  excludedOEMs: z.array(OEM).max(MAX_EXCLUDED_OEMS).optional().meta({
+    description:
+      "OEMs, as machines name theirs to Omaha, that are offered nothing, also where a person asks on the machine.",
+    "x-kubernetes-list-type": "atomic",
   }),
   setMax: z.boolean().default(false).meta({
     description:

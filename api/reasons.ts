@@ -174,6 +174,11 @@ export const reasons = {
     "The group gives no slots to machines without our agent.",
     "Set `spec.machines` in the group, or correct the group that the machine names.",
   ),
+  OEMExcluded: entry(
+    "normal",
+    "The group offers nothing to machines of this OEM.",
+    "Take it out of `spec.machines.excludedOEMs`, or let these machines name another group.",
+  ),
   WaitingForTurn: entry("normal", "Other nodes stand before it in the queue."),
   WaitingForRate: entry("normal", "The group's rate of updates is used up for now."),
   WaitingForSettle: entry("normal", "The group settles after a node's return."),

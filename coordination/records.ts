@@ -159,6 +159,8 @@ export const Offer = z.object({
   retriedAt: z.number().optional(),
   /** What runs something newer than the target may go back to it. */
   downgrade: z.boolean().optional(),
+  /** Machines that name one of these are offered nothing. */
+  excludedOEMs: z.array(z.string()).optional(),
   validUntil: z.number(),
 });
 export type Offer = z.output<typeof Offer>;

@@ -347,6 +347,22 @@ export const badManifests: readonly BadManifest[] = [
   ),
   bad("an empty time zone", "window", "spec.timeZone", "", /at least 1/),
   // NodeUpdate
+  bad(
+    "an OEM that is a list",
+    "group",
+    "spec.machines",
+    { excludedOEMs: ["ami,azure"] },
+    /ID of an OEM, such as `ami`/,
+    "spec.machines.excludedOEMs[0]",
+  ),
+  bad(
+    "more OEMs than there are",
+    "group",
+    "spec.machines",
+    { excludedOEMs: Array.from({ length: 65 }, (_, n) => `oem-${n}`) },
+    /at most 64/,
+    "spec.machines.excludedOEMs",
+  ),
   bad("a NodeUpdate of two machines", "node", "spec.machineRef", { machineId: "m" }, EXACTLY_ONE, "spec"),
   bad("a NodeUpdate of no machine", "node", "spec.nodeName", undefined, EXACTLY_ONE, "spec"),
   bad("a NodeUpdate without group", "node", "spec.group", undefined, /Required/),

@@ -57,10 +57,10 @@ describe("what is offered", () => {
     expect(offersOf(served(), [release("1.1.0", { omaha: undefined })])).toEqual([]);
   });
 
-  it("says until when failures are forgiven, and whether an older release may be gone back to", () => {
-    const of = served({ machines: { downgrade: true } });
+  it("says until when failures are forgiven, whether an older release may be gone back to, and whom it excludes", () => {
+    const of = served({ machines: { downgrade: true, excludedOEMs: ["ami"] } });
     of.metadata.annotations = { [RETRY_MACHINES_ANNOTATION]: timestamp(NOW) };
-    expect(offersOf(of)).toMatchObject([{ retriedAt: NOW, downgrade: true }]);
+    expect(offersOf(of)).toMatchObject([{ retriedAt: NOW, downgrade: true, excludedOEMs: ["ami"] }]);
     of.metadata.annotations = { [RETRY_MACHINES_ANNOTATION]: "yesterday" };
     expect(offersOf(of)[0]?.retriedAt).toBeUndefined();
     expect(offersOf(served())[0]?.downgrade).toBeUndefined();

@@ -5,6 +5,7 @@
 import type { Channel } from "../../api/channel.ts";
 import { parseDuration } from "../../api/duration.ts";
 import { RETRY_MACHINES_ANNOTATION } from "../../api/labels.ts";
+import type { Machines } from "../../api/machines.ts";
 import type { OmahaPayload, Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import { compareVersions } from "../../api/version.ts";
@@ -55,10 +56,15 @@ export function decideOffers(
         ...(status?.resumedAt === undefined ? {} : { resumedAt: Date.parse(status.resumedAt) }),
         ...retriedAt(metadata.annotations?.[RETRY_MACHINES_ANNOTATION]),
         ...(spec.machines.downgrade ? { downgrade: true } : {}),
+        ...excluded(spec.machines),
         validUntil,
       },
     ];
   });
+}
+
+function excluded({ excludedOEMs = [] }: Machines): Pick<Offer, "excludedOEMs"> {
+  return excludedOEMs.length === 0 ? {} : { excludedOEMs };
 }
 
 /** What can't be read forgives nothing. */

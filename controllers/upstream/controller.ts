@@ -1,5 +1,6 @@
 /** Asks the upstreams of Channels; makes Releases, and points Channels at them where that is asked for. */
 import { type Channel, channel as channelKind, type Upstream } from "../../api/channel.ts";
+import { LOOK_ANNOTATION } from "../../api/labels.ts";
 import { API_VERSION, type ConditionUpdate } from "../../api/meta.ts";
 import type { Why } from "../../api/reasons.ts";
 import { type Release, release as releaseKind } from "../../api/release.ts";
@@ -45,7 +46,7 @@ export interface UpstreamDeps {
 }
 
 interface Look {
-  /** What was asked for: a change is looked at at once. */
+  /** What was asked for, and a person's word: a change of either is looked at at once. */
   asked: string;
   /** Monotonic, ms. */
   at: number;
@@ -87,7 +88,7 @@ export class UpstreamReconciler implements Reconciler {
       return {};
     }
     const { uid = "" } = channel.metadata;
-    const asked = JSON.stringify(upstream);
+    const asked = JSON.stringify([upstream, channel.metadata.annotations?.[LOOK_ANNOTATION]]);
     const before = this.#looks.get(key);
     if (before?.asked === asked) {
       const left = before.at + nextLook(uid, upstream, before.failures) - clock.monotonic();

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test, vi } from "vitest";
 import { type Channel, ChannelSpec, channel as channelKind } from "../../api/channel.ts";
+import { LOOK_ANNOTATION } from "../../api/labels.ts";
 import { API_VERSION } from "../../api/meta.ts";
 import { type Release, release as releaseKind } from "../../api/release.ts";
 import type { Coordination, Leadership } from "../../coordination/coordination.ts";
@@ -226,6 +227,23 @@ describe("a channel that follows another Slipway", () => {
     await change(name, { interval: "61m" });
     await condition(name, "UpstreamFollowed", { status: "False", reason: "UpstreamNotApplied" });
     expect((await read(name)).spec.release).toBe(`${name}-1.0.0-amd64`);
+  });
+
+  test("asks at once when a person says a new word", async () => {
+    let asked = 0;
+    const url = await serve((from, to) => {
+      from.resume();
+      asked += 1;
+      to.end(answer("1.0.0"));
+    });
+    const name = await follow("look", url);
+    await condition(name, "UpstreamFollowed", { status: "True" });
+    for (const word of ["one", "two"]) {
+      const said = asked;
+      const body = { metadata: { annotations: { [LOOK_ANNOTATION]: word } } };
+      await api.patch(channelKind, { name }, { type: "merge", body });
+      await vi.waitFor(() => expect(asked).toBeGreaterThan(said), WITHIN);
+    }
   });
 
   test("gets nothing of a group that is paused there", async () => {

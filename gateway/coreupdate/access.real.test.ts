@@ -55,16 +55,6 @@ describe("admin-user, upstream, database and upload", () => {
     }
   });
 
-  test("upstreams are none, and say so", async () => {
-    expect((await room.alice.upstreamList()).items).toEqual([]);
-    for (const call of [
-      () => room.alice.upstreamCreate("https://up.test"),
-      () => room.alice.upstreamSync(),
-    ]) {
-      expect(await refusal(call())).toMatch(/^501 /);
-    }
-  });
-
   test("a backup is a list that kubectl applies", async () => {
     const answer = await room.alice.get("/db/backup");
     expect(answer.status).toBe(200);

@@ -2,11 +2,12 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Channel, channel } from "../../api/channel.ts";
-import { PACKAGE_ANNOTATION, PRODUCT_ANNOTATION } from "../../api/labels.ts";
+import { LOOK_ANNOTATION, PACKAGE_ANNOTATION, PRODUCT_ANNOTATION } from "../../api/labels.ts";
+import { API_VERSION } from "../../api/meta.ts";
 import { type Release, release } from "../../api/release.ts";
 import { updateGroup } from "../../api/update-group.ts";
 import { file, refusal, UpdateServiceRoom, WAIT } from "../../test/coreupdate/service.ts";
-import { ChannelListResp, PublicPackageList } from "../../test/coreupdate/wire.ts";
+import { ChannelListResp, Group, PublicPackageList } from "../../test/coreupdate/wire.ts";
 
 let room: UpdateServiceRoom;
 beforeAll(async () => {
@@ -176,9 +177,6 @@ describe("group", () => {
     expect(await refusal(room.alice.channelDelete(room.app, room.own("public")))).toContain(
       `409 Groups follow channel`,
     );
-    expect(await refusal(room.alice.groupChange(room.app, id, { oemBlacklist: "ami" }))).toContain(
-      "400 A group has no OEM",
-    );
     expect(await refusal(room.alice.groupChange(room.app, id, { channelId: "nowhere" }))).toContain(
       "404 There is no channel",
     );
@@ -213,6 +211,28 @@ describe("group", () => {
     expect((await room.groupNow(id)).spec.rate).toEqual({ updates: 2, period: "1m" });
   });
 
+  test("the OEM blacklist is the OEMs that the group excludes", async () => {
+    const id = await room.group("oems", room.own("stable"));
+    expect(await room.alice.groupExclude(room.app, id, "ami, azure,ami")).toMatchObject({
+      oemBlacklist: "ami,azure",
+    });
+    const excluded = async () => (await room.groupNow(id)).spec.machines?.excludedOEMs;
+    expect(await excluded()).toEqual(["ami", "azure"]);
+    // Another verb sends it back as it was read; a client from before there was one does not, and takes nothing away.
+    await room.alice.groupPause(room.app, id);
+    const old = { id, channelId: room.own("stable"), label: id };
+    await room.alice.call(Group, "PATCH", `apps/${room.app}/groups/${id}`, { body: old });
+    expect(await excluded()).toEqual(["ami", "azure"]);
+    expect(await refusal(room.alice.groupExclude(room.app, id, "ami;azure"))).toBe(
+      "400 ami;azure is no OEM such as ami: they have commas between.",
+    );
+    expect(await room.alice.groupExclude(room.app, id, "")).toMatchObject({ oemBlacklist: "" });
+    expect((await room.groupNow(id)).spec.machines).toMatchObject({
+      excludedOEMs: [],
+      authentication: "Secret",
+    });
+  });
+
   test("percent holds the group at a stage", async () => {
     const id = await room.group("held", room.own("stable"));
     expect(await room.alice.groupPercent(room.app, id, 30)).toMatchObject({ id, updatePercent: 30 });
@@ -221,9 +241,90 @@ describe("group", () => {
     expect((await room.groupNow(id)).spec.stages).toMatchObject([{ count: "60%" }]);
     expect(await room.alice.groupPercent(room.app, id, 100)).toMatchObject({ updatePercent: 100 });
     expect((await room.groupNow(id)).spec.stages).toEqual([]);
-    expect(await refusal(room.alice.groupPercent(room.app, id, 0))).toContain("updateservicectl group pause");
+    expect(await room.alice.groupPercent(room.app, id, 0)).toMatchObject({ updatePercent: 0 });
+    const { stages, paused } = (await room.groupNow(id)).spec;
+    expect([stages, paused]).toMatchObject([[{ nodeSelector: {}, soak: "99999h" }], false]);
+    // Go leaves 0 out of what it sends back.
+    expect(await room.alice.groupPause(room.app, id)).toMatchObject({ updatePercent: 0 });
+    expect(await room.alice.groupUnpause(room.app, id)).toMatchObject({ updatePercent: 0 });
+    expect(await refusal(room.alice.groupPercent(room.app, id, 0.5))).toContain(
+      "400 A stage has whole percents",
+    );
     expect(await refusal(room.alice.groupPercent(room.app, id, 101))).toContain(
       "400 A percentage is at most 100",
     );
+  });
+});
+
+describe("upstream", () => {
+  const url = "https://up.test/v1/update/";
+  /** A Channel that follows; gives its name. */
+  async function following(title: string, spec: object, fieldManager?: string): Promise<string> {
+    const name = room.own(title);
+    room.remember(channel, name);
+    const upstream = { url, product: room.app, track: "stable" };
+    const made = {
+      ...{ apiVersion: API_VERSION, kind: "Channel", metadata: { name } },
+      spec: { upstream, ...spec },
+    };
+    if (fieldManager === undefined) await room.here.admin.create(channel, made);
+    else await room.here.admin.apply(channel, made, { fieldManager });
+    await expect.poll(async () => (await listed(name))?.url, WAIT).toBe(url);
+    return name;
+  }
+  const listed = async (name: string) =>
+    (await room.bob.upstreamList()).items.find(({ label }) => label === name);
+  const idOf = async (name: string): Promise<number> => (await listed(name))?.id ?? 0;
+  const now = (name: string) => room.here.admin.get<Channel>(channel, { name });
+
+  test("update and delete are those of the Channel that follows", async () => {
+    const name = await following("follows", { release: `${room.app}-1.0.0` });
+    const id = await idOf(name);
+    expect(id).toBeGreaterThan(0);
+    expect(await room.alice.upstreamUpdate(id, "https://other.test", name)).toEqual({
+      ...{ id, label: name, url: "https://other.test/v1/update/" },
+    });
+    expect((await now(name)).spec.upstream).toMatchObject({
+      ...{ url: "https://other.test/v1/update/", product: room.app, track: "stable" },
+    });
+    expect(await listed(name)).toMatchObject({ url: "https://other.test/v1/update/" });
+    for (const [refused, answer] of [
+      [() => room.bob.upstreamUpdate(id, url), "403 bob may not patch channels.slipway.dev"],
+      [() => room.bob.upstreamDelete(id), "403 bob may not patch channels.slipway.dev"],
+      [() => room.alice.upstreamUpdate(id, "ftp://other.test/"), "400 --url starts with http"],
+      [() => room.alice.upstreamUpdate(id, url, "other"), `400 The label of an upstream is the name`],
+      [() => room.alice.upstreamUpdate(7, url), "404 There is no upstream 7"],
+    ] as const) {
+      expect(await refusal(refused())).toContain(answer);
+    }
+    expect(await room.alice.upstreamDelete(id)).toMatchObject({ id, label: name });
+    expect((await now(name)).spec).toEqual({ release: `${room.app}-1.0.0` });
+    expect(await listed(name)).toBeUndefined();
+    expect(await refusal(room.alice.upstreamDelete(id))).toContain("404 There is no upstream");
+  });
+
+  test("sync is a new word for each Channel that follows; create says what to write instead", async () => {
+    const name = await following("asked", {});
+    expect(await refusal(room.bob.upstreamSync())).toContain("403 bob may not patch channels.slipway.dev");
+    const { status, detail } = await room.alice.upstreamSync();
+    expect([status, detail]).toEqual(["ok", expect.stringContaining(name)]);
+    const word = async () => (await now(name)).metadata.annotations?.[LOOK_ANNOTATION];
+    expect(Date.parse((await word()) ?? "")).toBeGreaterThan(0);
+    expect(await refusal(room.alice.upstreamCreate(url))).toMatch(/^501 An upstream belongs to a Channel/);
+    expect(await refusal(room.alice.upstreamDelete(await idOf(name)))).toContain(
+      `409 Channel ${name} points at no Release yet`,
+    );
+  });
+
+  test("what GitOps declares is 409", async () => {
+    const name = await following("declared", { release: `${room.app}-1.0.0` }, "kustomize-controller");
+    const id = await idOf(name);
+    expect(await refusal(room.alice.upstreamUpdate(id, "https://other.test/"))).toBe(
+      `409 spec.upstream.url of Channel ${name} belongs to kustomize-controller: change it there.`,
+    );
+    expect(await refusal(room.alice.upstreamDelete(id))).toBe(
+      `409 spec.upstream of Channel ${name} belongs to kustomize-controller: change it there.`,
+    );
+    expect((await now(name)).spec.upstream?.url).toBe(url);
   });
 });

@@ -177,10 +177,12 @@ export function rememberedFrames({ metadata }: UpdateGroup): Frame[] | undefined
 export function describeGroup(group: UpdateGroup, appId: string): Group {
   const { metadata, spec } = group;
   const { active, percent } = rolloutOf(group, rememberedFrames(group));
+  const excluded = spec.machines?.excludedOEMs ?? [];
   return {
     ...{ appId, id: metadata.name, label: metadata.annotations?.[TITLE_ANNOTATION] ?? metadata.name },
     ...{ channelId: spec.channel ?? "", updatesPaused: spec.paused, updatePercent: percent },
     rolloutActive: active,
+    ...(excluded.length === 0 ? {} : { oemBlacklist: excluded.join(",") }),
     ...(spec.rate === undefined
       ? {}
       : {

@@ -13,6 +13,7 @@ import {
   ROLLOUT_ANNOTATION,
   TITLE_ANNOTATION,
 } from "../../api/labels.ts";
+import { MAX_EXCLUDED_OEMS, OEM } from "../../api/machines.ts";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { OmahaPackage, ReleaseVersion, release as releaseKind } from "../../api/release.ts";
 import { updateGroup as groupKind, type UpdateGroup } from "../../api/update-group.ts";
@@ -38,7 +39,8 @@ export interface Change {
   fieldManager: string;
 }
 
-function change(
+/** Of `spec` and annotations exactly these, as the manager that has the set `of`. */
+export function change(
   { kind, ...resource }: Resource,
   name: string,
   of: string,
@@ -174,7 +176,8 @@ export function newGroup(catalogue: Catalogue, appId: string, body: GroupBody): 
       spec: {
         // Nobody's label: Nodes come into the group when somebody gives them one.
         nodeSelector: { matchLabels: { [GROUP_LABEL]: id } },
-        ...{ channel: channelId, windows: "Always", machines: {} },
+        ...{ channel: channelId, windows: "Always" },
+        machines: body.oemBlacklist === "" ? {} : { excludedOEMs: excludedOf(body) },
       },
     }),
   ];
@@ -182,7 +185,8 @@ export function newGroup(catalogue: Catalogue, appId: string, body: GroupBody): 
 
 /**
  * What differs from what the group is said to be. The client sends back all that it read, less what is false, 0 or
- * empty: an absent `updatesPaused` is false, and an absent text is no wish.
+ * empty: an absent `updatesPaused` is false, an absent label or channel is no wish, and an absent `oemBlacklist` is an
+ * empty one, but from clients that know it not, which are those without `updatePercent`.
  */
 export function patchedGroup(
   catalogue: Catalogue,
@@ -208,6 +212,19 @@ export function patchedGroup(
   if (body.label !== "" && body.label !== now.label) {
     changes.push(change(groupKind, name, "title", { uid, annotations: { [TITLE_ANNOTATION]: body.label } }));
   }
+  const { updatePercent } = body;
+  if (body.oemBlacklist !== "" || updatePercent !== undefined) {
+    const excludedOEMs = excludedOf(body);
+    if (excludedOEMs.join() !== (group.spec.machines?.excludedOEMs ?? []).join()) {
+      if (group.spec.machines === undefined) {
+        throw new Problem(
+          409,
+          `UpdateGroup ${name} serves no machines by Omaha: set its spec.machines first.`,
+        );
+      }
+      spec("oems", { machines: { excludedOEMs } });
+    }
+  }
   const { updateCount = 0, updateInterval = 0 } = body;
   const rated = [String(updateCount), String(updateInterval)];
   if (
@@ -220,7 +237,6 @@ export function patchedGroup(
     spec("rate", { rate: { updates: updateCount, period: durationText(updateInterval) } });
   }
   // While a rollout moves the percentage is older than the stage; nobody wrote it.
-  const { updatePercent } = body;
   if (updatePercent !== undefined && !now.rolloutActive && updatePercent !== now.updatePercent) {
     changes.push(...percentGroup(group, updatePercent));
   }
@@ -283,13 +299,20 @@ function demandChannel(catalogue: Catalogue, appId: string, name: string): void 
   throw new Problem(404, `There is no channel ${name} of application ${appId}.`);
 }
 
-function refuseUnknown(body: GroupBody): void {
-  if (body.oemBlacklist !== "") {
-    throw new Problem(
-      400,
-      "A group has no OEM blacklist: let machines of that OEM name another group (GROUP= in update.conf).",
-    );
+/** Throws `Problem` 400. */
+function excludedOf({ oemBlacklist }: GroupBody): string[] {
+  const named = oemBlacklist.split(",").map((one) => one.trim());
+  const oems = [...new Set(named.filter((one) => one !== ""))];
+  const wrong = oems.find((one) => !OEM.safeParse(one).success);
+  if (wrong !== undefined)
+    throw new Problem(400, `${wrong} is no OEM such as ami: they have commas between.`);
+  if (oems.length > MAX_EXCLUDED_OEMS) {
+    throw new Problem(400, `A group excludes ${MAX_EXCLUDED_OEMS} OEMs at most.`);
   }
+  return oems;
+}
+
+function refuseUnknown(body: GroupBody): void {
   const { autoPause, errorThreshold, errorInterval, dropThreshold, dropInterval } = body;
   if (autoPause || errorThreshold + errorInterval + dropThreshold + dropInterval !== 0) {
     throw new Problem(400, "A group stops by itself at its failureThreshold: kubectl edit updategroup.");

@@ -16,6 +16,7 @@ import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import type { AccessQuestion, Person } from "../../runtime/access.ts";
 import { isApiError, type KubeClient } from "../../runtime/client.ts";
+import { UPDATESERVICECTL } from "../../runtime/field-owners.ts";
 import type { Store } from "../../runtime/store.ts";
 import type { Objects } from "../objects/view.ts";
 import type { ObjectWriter } from "../objects/write.ts";
@@ -25,12 +26,13 @@ import type { Seen } from "./instance.ts";
 import { demandDeletable, demandFields } from "./owner.ts";
 import { Problem } from "./problem.ts";
 
+const KINDS = [releaseKind, channelKind, groupKind];
 /** For the view to show what was written, ms; it is answered all the same. */
 const SEEN_WITHIN = 2000;
 
 export interface DeskOptions {
   objects: Objects;
-  writer: Pick<ObjectWriter, "apply" | "demand">;
+  writer: Pick<ObjectWriter, "apply" | "annotate" | "unset" | "demand">;
   client: Pick<KubeClient, "get" | "delete">;
   /** Those without our agent, as they were seen last. */
   machines: Iterable<[uid: string, machine: ForeignMachine]>;
@@ -105,11 +107,33 @@ export class Desk {
   async change<T extends KubeObject>(person: Person, live: T, changes: readonly Change[]): Promise<T> {
     for (const { object } of changes) {
       demandFields(live, [
-        ...Object.keys(object.spec ?? {}).map((field) => `spec.${field}`),
+        ...fieldsOf(object.spec ?? {}, "spec"),
         ...Object.keys(object.metadata.annotations ?? {}).map((key) => `metadata.annotations.${key}`),
       ]);
     }
     return (await this.make<T>(person, changes)) ?? live;
+  }
+
+  /** Takes `spec.FIELD` away, of `live` as it was read. Throws `WriteError`. */
+  async unset(person: Person, live: KubeObject, field: string): Promise<void> {
+    const { name, resourceVersion } = live.metadata;
+    const resource = KINDS.find(({ kind }) => kind === live.kind) ?? channelKind;
+    const stored = await this.options.writer.unset(person, resource, name, field, {
+      fieldManager: `${UPDATESERVICECTL}-${field}`,
+      ...(resourceVersion === undefined ? {} : { resourceVersion }),
+    });
+    await this.#shown(stored);
+  }
+
+  /** Sets annotations that ask for something once. Throws `WriteError`. */
+  async annotate(
+    person: Person,
+    resource: Resource,
+    name: string,
+    annotations: Readonly<Record<string, string>>,
+  ): Promise<void> {
+    const as = { fieldManager: UPDATESERVICECTL, demanded: true };
+    await this.options.writer.annotate(person, resource, name, annotations, as);
   }
 
   /** Throws `Problem` 409 where somebody else declares it, `WriteError` where RBAC forbids it. */
@@ -145,8 +169,7 @@ export class Desk {
 
   /** Waits until the view has what was written, or something newer. */
   async #shown(stored: KubeObject): Promise<void> {
-    const kinds = [releaseKind, channelKind, groupKind];
-    const kind = kinds.find((one) => one.kind === stored.kind);
+    const kind = KINDS.find((one) => one.kind === stored.kind);
     if (kind === undefined) return;
     const { name, resourceVersion = "0" } = stored.metadata;
     await this.#until(this.#storeOf(kind), (store) => {
@@ -170,6 +193,15 @@ export class Desk {
       const cancel = this.options.clock.after(SEEN_WITHIN, end);
     });
   }
+}
+
+/** Of objects the fields within: one that has several owners is anybody's for the rest. */
+function fieldsOf(tree: object, path: string): string[] {
+  return Object.entries(tree).flatMap(([key, value]: [string, unknown]) =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? fieldsOf(value, `${path}.${key}`)
+      : [`${path}.${key}`],
+  );
 }
 
 function refusalOf(error: unknown, { kind, plural }: Resource, name: string): unknown {

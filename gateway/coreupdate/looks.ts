@@ -98,14 +98,8 @@ export const refuse =
 export const USERS_ARE_A_SECRET =
   "Users and their keys are lines of a Secret, which the gateway only reads, because who can write it can act as anybody: kubectl edit secret (docs/coreupdate.md).";
 export const NO_UPSTREAM =
-  "Slipway has no upstream of this kind; make Releases by updateservicectl package create bulk (docs/coreupdate.md).";
+  "An upstream belongs to a Channel, and needs its product and track, which this call does not say: kubectl apply a Channel with spec.upstream {url, product, track} (docs/payloads.md).";
 export const NO_UPLOAD =
   "Files are not uploaded here: put them on any web server, and name it by --url or --base-url.";
 export const NO_DATABASE =
   "There is no database to set up: users are lines of a Secret (docs/coreupdate.md).";
-
-/** None: a server with other applications is mirrored by packages, not followed. */
-export const emptyUpstreams: Answer = async (desk, { person }) => {
-  await desk.demandList(person, "channels");
-  return { items: [] };
-};

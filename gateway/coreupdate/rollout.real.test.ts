@@ -112,7 +112,8 @@ describe("what GitOps declares", () => {
     const declared = {
       ...{ apiVersion: API_VERSION, kind: "UpdateGroup", metadata: { name: id } },
       spec: {
-        ...{ channel: room.own("stable"), paused: false, windows: "Always", machines: {} },
+        ...{ channel: room.own("stable"), paused: false, windows: "Always" },
+        machines: { excludedOEMs: ["ami"] },
         ...{ nodeSelector: { matchLabels: { git: id } }, stages: [{ name: "canary", count: "10%" }] },
       },
     } as unknown as KubeObject;
@@ -124,6 +125,9 @@ describe("what GitOps declares", () => {
     );
     expect(await refusal(room.alice.groupPercent(room.app, id, 50))).toBe(
       `409 spec.stages of UpdateGroup ${id} belongs to kustomize-controller: change it there.`,
+    );
+    expect(await refusal(room.alice.groupExclude(room.app, id, "ami,azure"))).toBe(
+      `409 spec.machines.excludedOEMs of UpdateGroup ${id} belongs to kustomize-controller: change it there.`,
     );
     expect(await refusal(room.alice.groupDelete(room.app, id))).toBe(
       `409 UpdateGroup ${id} belongs to kustomize-controller: delete it there.`,
@@ -153,6 +157,7 @@ describe("what GitOps declares", () => {
       if (answered === "done") {
         expect(await room.alice.groupPause(room.app, id)).toMatchObject({ updatesPaused: true });
         expect(await room.alice.groupPercent(room.app, id, 50)).toMatchObject({ updatePercent: 50 });
+        expect(await room.alice.groupExclude(room.app, id, "ami")).toMatchObject({ oemBlacklist: "ami" });
       } else expect(await refusal(room.alice.groupPause(room.app, id))).toContain(answered);
       expect((await room.groupNow(id)).spec.paused).toBe(answered === "done");
       expect(await refusal(room.alice.groupDelete(room.app, id))).toContain(

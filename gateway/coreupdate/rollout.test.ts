@@ -4,7 +4,16 @@ import { describe, expect, it } from "vitest";
 import { parseDuration } from "../../api/duration.ts";
 import { Stage, type UpdateGroup } from "../../api/update-group.ts";
 import { linear } from "../../test/coreupdate/client.ts";
-import { durationText, frozen, type OurStage, rolloutOf, stagesAt, stagesOf, thawed } from "./rollout.ts";
+import {
+  durationText,
+  foreignStages,
+  frozen,
+  type OurStage,
+  rolloutOf,
+  stagesAt,
+  stagesOf,
+  thawed,
+} from "./rollout.ts";
 import type { Frame } from "./wire.ts";
 
 const frames = (list: { duration: string; percent: number }[]): Frame[] =>
@@ -28,8 +37,10 @@ function shareAt(list: readonly { percent: number; seconds: number }[], second: 
   return 100;
 }
 
+/** Many begin with frames of nobody. */
+const step = fc.oneof(fc.constant(0), fc.double({ min: 0, max: 12, noNaN: true }));
 const rollouts = fc
-  .array(fc.record({ step: fc.double({ min: 0, max: 12, noNaN: true }), duration: fc.nat({ max: 5000 }) }), {
+  .array(fc.record({ step, duration: fc.nat({ max: 5000 }) }), {
     maxLength: 60,
   })
   .map((list) => {
@@ -55,7 +66,7 @@ describe("frames become stages", () => {
         const stages = stagesOf(asked);
         expect(stages.length).toBeLessThanOrEqual(16);
         for (const stage of stages) expect(Stage.safeParse(stage).success).toBe(true);
-        const counts = stages.map(({ count }) => Number.parseInt(String(count), 10));
+        const counts = stages.map(({ count }) => Number.parseInt(String(count ?? 0), 10));
         expect(counts).toEqual([...new Set(counts)].toSorted((a, b) => a - b));
         const ours = stages.map(({ soak }, i) => ({
           percent: counts[i] ?? 0,
@@ -64,9 +75,11 @@ describe("frames become stages", () => {
         const theirs = asked.map(({ percent, duration }) => ({ percent, seconds: duration }));
         const ends = theirs.reduce((sum, { seconds }) => sum + seconds, 0);
         for (let second = 0; second <= ends; second += Math.max(1, Math.floor(ends / 50))) {
-          // A stage has at least 1 %.
-          expect(shareAt(ours, second)).toBeLessThanOrEqual(Math.max(1, shareAt(theirs, second) + 1e-6));
+          // A stage of somebody has at least 1 %.
+          const there = shareAt(theirs, second);
+          expect(shareAt(ours, second)).toBeLessThanOrEqual(there === 0 ? 0 : Math.max(1, there + 1e-6));
         }
+        expect(foreignStages({ spec: { stages } } as UpdateGroup)).toEqual([]);
         const [mine, full] = [ours, theirs.filter(({ percent }) => percent + 1e-6 < 100)].map((list) =>
           list.reduce((sum, { seconds }) => sum + seconds, 0),
         );
@@ -86,6 +99,7 @@ describe("frames become stages", () => {
     });
     expect(rolloutOf(groupOf(stages, 3), undefined)).toMatchObject({ active: false, percent: 100 });
     expect(rolloutOf(groupOf(stagesAt(30)), undefined)).toEqual({ frames: [], active: false, percent: 30 });
+    expect(rolloutOf(groupOf(stagesAt(0)), undefined)).toEqual({ frames: [], active: false, percent: 0 });
     expect(rolloutOf(groupOf([]), undefined)).toEqual({ frames: [], active: false, percent: 100 });
   });
 });

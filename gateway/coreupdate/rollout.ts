@@ -1,9 +1,11 @@
 /**
  * CoreUpdate's rollout (frames: a percentage of machines for some seconds each, up to 100) as the stages of a group, and
  * back. A stage needs more than time: it passes only if machines are good on the release for so long. So ours is never
- * ahead of the frames, but that a stage is never smaller than 1 %; it is later where machines are slow or bad.
+ * ahead of the frames, but that a stage of more than nobody is never smaller than 1 %; it is later where machines are
+ * slow or bad. A frame of 0 % is a stage of nobody, which passes by the machines on which a person asked.
  */
 import { parseDuration } from "../../api/duration.ts";
+import { NOBODY_LABEL } from "../../api/labels.ts";
 import type { Stage, UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
 import { Problem } from "./problem.ts";
 import type { Frame } from "./wire.ts";
@@ -14,7 +16,7 @@ const NAME = "coreupdate-";
 /** Of a stage that nothing follows until a person says so: more than eleven years, the longest that a soak may be. */
 const HELD = "99999h";
 
-export type OurStage = Pick<Stage, "name" | "count" | "soak">;
+export type OurStage = Pick<Stage, "name" | "count" | "nodeSelector" | "soak">;
 
 /** Throws `Problem` 400 where the frames are none of a rollout. */
 export function stagesOf(frames: readonly Frame[]): OurStage[] {
@@ -29,7 +31,7 @@ export function stagesOf(frames: readonly Frame[]): OurStage[] {
     if (duration < 0) throw new Problem(400, "The duration of a frame is a number of seconds.");
     before = percent;
     // A sum of fractions may miss a whole number by a little.
-    const whole = Math.max(1, Math.floor(percent + 1e-6));
+    const whole = percent === 0 ? 0 : Math.max(1, Math.floor(percent + 1e-6));
     if (whole >= 100) break;
     const last = levels.at(-1);
     if (last?.percent === whole) last.seconds += duration;
@@ -42,24 +44,23 @@ export function stagesOf(frames: readonly Frame[]): OurStage[] {
   );
   return groups.map((group) => {
     const seconds = group.reduce((sum, level) => sum + level.seconds, 0);
-    return stage(group[0]?.percent ?? 1, durationText(seconds));
+    return stage(group[0]?.percent ?? 0, durationText(seconds));
   });
 }
 
 /** Throws `Problem` 400. */
 export function stagesAt(percent: number): OurStage[] {
   if (percent >= 100) return [];
-  if (percent < 1) {
-    throw new Problem(
-      400,
-      "A stage has at least 1 percent. To offer nothing pause the group: updateservicectl group pause.",
-    );
+  if (percent < 0 || (percent > 0 && percent < 1)) {
+    throw new Problem(400, "A stage has whole percents of the machines: 0, or 1 and more.");
   }
   return [stage(Math.floor(percent), HELD)];
 }
 
 function stage(percent: number, soak: string): OurStage {
-  return { name: `${NAME}${percent}`, count: `${percent}%`, soak };
+  const members =
+    percent === 0 ? { nodeSelector: { matchLabels: { [NOBODY_LABEL]: "" } } } : { count: `${percent}%` };
+  return { name: `${NAME}${percent}`, ...members, soak };
 }
 
 export interface Rollout {
@@ -71,7 +72,7 @@ export interface Rollout {
 
 /** What CoreUpdate says of the group's stages; of those of machines by name or number it says nothing. */
 export function rolloutOf(group: UpdateGroup, remembered: readonly Frame[] | undefined): Rollout {
-  const stages = group.spec.stages.filter(({ count }) => typeof count === "string");
+  const stages = group.spec.stages.filter((one) => typeof one.count === "string" || isNobody(one));
   if (stages.length === 0) return { frames: [], active: false, percent: 100 };
   const open = openStage(stages, group.status);
   const percent = open === undefined ? 100 : percentOf(open);
@@ -104,7 +105,10 @@ export function thawed(group: UpdateGroup, remembered: readonly Frame[]): OurSta
 /** Stages that were not made here: to add to them would be neither theirs nor ours. */
 export function foreignStages(group: UpdateGroup): string[] {
   return group.spec.stages
-    .filter(({ name, count }) => name !== `${NAME}${typeof count === "string" ? count.slice(0, -1) : ""}`)
+    .filter((one) => {
+      const known = typeof one.count === "string" || isNobody(one);
+      return !known || one.name !== `${NAME}${percentOf(one)}`;
+    })
     .map(({ name }) => name);
 }
 
@@ -116,6 +120,10 @@ function openStage<T extends { name: string }>(
   const known = (name: string) => status?.stages?.find((one) => one.name === name);
   const open = stages.find(({ name }) => known(name)?.passedAt === undefined);
   return open;
+}
+
+function isNobody({ nodeSelector }: Pick<Stage, "nodeSelector">): boolean {
+  return nodeSelector?.matchLabels?.[NOBODY_LABEL] === "";
 }
 
 function percentOf({ count }: Pick<Stage, "count">): number {

@@ -18,6 +18,7 @@ import * as calls from "./calls.ts";
 import { Desk, type DeskOptions } from "./desk.ts";
 import * as looks from "./looks.ts";
 import { JSON_TYPE, json, Problem, problemAnswer } from "./problem.ts";
+import * as upstreams from "./upstream.ts";
 import type { User } from "./users.ts";
 
 const API = "/_ah/api/update/v1";
@@ -47,7 +48,6 @@ function known(id: string, methods: readonly string[], pattern: string, answer: 
 
 function table(users: CoreUpdateOptions["users"]): Known[] {
   const secret = looks.refuse(409, looks.USERS_ARE_A_SECRET);
-  const upstream = looks.refuse(501, looks.NO_UPSTREAM);
   const group = "apps/{appId}/groups/{id}";
   return [
     known("admin.listUsers", READ, "admin/user", looks.listUsers(users)),
@@ -89,11 +89,11 @@ function table(users: CoreUpdateOptions["users"]): Known[] {
     known("clientupdate.count", READ, "clientupdatecount", looks.countInstances),
     known("appversion.list", READ, "appversions", looks.listVersions),
     known("client.history", READ, "client/history", looks.getHistory),
-    known("upstream.list", READ, "upstream", looks.emptyUpstreams),
-    known("upstream.sync", ["POST"], "upstream/sync", upstream),
-    known("upstream.insert", MAKE, "upstream", upstream),
-    known("upstream.update", CHANGE, "upstream/{id}", upstream),
-    known("upstream.delete", DELETE, "upstream/{id}", upstream),
+    known("upstream.list", READ, "upstream", upstreams.listUpstreams),
+    known("upstream.sync", ["POST"], "upstream/sync", upstreams.syncUpstreams),
+    known("upstream.insert", MAKE, "upstream", looks.refuse(501, looks.NO_UPSTREAM)),
+    known("upstream.update", CHANGE, "upstream/{id}", upstreams.updateUpstream),
+    known("upstream.delete", DELETE, "upstream/{id}", upstreams.deleteUpstream),
     known("util.uuid", READ, "util/uuid", looks.makeUuid),
   ];
 }

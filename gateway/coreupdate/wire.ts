@@ -22,8 +22,10 @@ export const GroupBody = z.object({
   updatePercent: z.number().optional(),
   // Of clients of before CoreUpdate 2.2.
   ...{ updateCount: Int64.optional(), updateInterval: Int64.optional() },
-  // What Slipway has not, or otherwise.
-  ...{ oemBlacklist: Text, autoPause: Flag },
+  /** OEMs with commas between. */
+  oemBlacklist: z.string().max(4096).default(""),
+  // What Slipway has otherwise.
+  autoPause: Flag,
   ...{ errorThreshold: Int64.default(0), errorInterval: Int64.default(0) },
   ...{ dropThreshold: Int64.default(0), dropInterval: Int64.default(0) },
 });
@@ -37,6 +39,7 @@ export const RolloutBody = z.object({
   Rollout: z.object({ rollout: Frames.default([]) }).optional(),
 });
 export const ActiveBody = z.object({ active: Flag });
+export const UpstreamBody = z.object({ url: z.string().max(2048).default(""), label: Text });
 
 export type PackageBody = z.output<typeof PackageBody>;
 export type ChannelBody = z.output<typeof ChannelBody>;
@@ -87,6 +90,13 @@ export interface AppChannel {
   dateCreated?: string;
 }
 
+export interface FollowedUpstream {
+  /** A number in JSON, other than the int64s. */
+  id: number;
+  label: string;
+  url: string;
+}
+
 export interface Group {
   appId: string;
   id: string;
@@ -95,6 +105,8 @@ export interface Group {
   updatesPaused: boolean;
   updatePercent: number;
   rolloutActive: boolean;
+  /** OEMs with commas between. */
+  oemBlacklist?: string;
   /** int64 as text, in updates and seconds. */
   updateCount?: string;
   updateInterval?: string;

@@ -124,7 +124,7 @@ export class ObjectWriter {
     annotations: Words,
     as: PatchAs,
   ): Promise<T> {
-    return await this.#patch<T>(person, resource, name, { annotations }, as);
+    return await this.#patch<T>(person, resource, name, { metadata: { annotations } }, as);
   }
 
   /** The same for labels. */
@@ -135,20 +135,31 @@ export class ObjectWriter {
     labels: Words,
     as: PatchAs,
   ): Promise<T> {
-    return await this.#patch<T>(person, resource, name, { labels }, as);
+    return await this.#patch<T>(person, resource, name, { metadata: { labels } }, as);
+  }
+
+  /** Takes `spec.FIELD` away, whoever owns a part of it. Throws `WriteError`. */
+  async unset<T extends KubeObject>(
+    person: Person,
+    resource: Resource,
+    name: string,
+    field: string,
+    as: PatchAs,
+  ): Promise<T> {
+    return await this.#patch<T>(person, resource, name, { spec: { [field]: null } }, as);
   }
 
   async #patch<T extends KubeObject>(
     person: Person,
     resource: Resource,
     name: string,
-    words: { annotations: Words } | { labels: Words },
+    change: { metadata?: { annotations: Words } | { labels: Words }; spec?: Record<string, null> },
     { fieldManager, resourceVersion, demanded }: PatchAs,
   ): Promise<T> {
     if (demanded !== true) await this.demand({ person, verb: "patch", resource, name });
-    const metadata = { ...words, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
+    const metadata = { ...change.metadata, ...(resourceVersion === undefined ? {} : { resourceVersion }) };
     try {
-      const patch = { type: "merge", body: { metadata } } as const;
+      const patch = { type: "merge", body: { ...change, metadata } } as const;
       const stored = await this.#options.client.patch<T>(resource, { name }, patch, { fieldManager });
       this.#tell(person, resource, name, fieldManager);
       return stored;

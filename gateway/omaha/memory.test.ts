@@ -133,6 +133,7 @@ describe("a machine that says nothing new", () => {
     ["UpToDate", { ways: { amd64: [offered("1.0.0")] } }, false],
     ["WaitingForRate", { rate: { updates: 0, period: 60_000 } }, false],
     ["WaitingForStage", { share: 0 }, false],
+    ["OEMExcluded", { excludedOEMs: ["qemu"] }, false],
     ["Paused", {}, true],
   ])("is refused without etcd: %s", async (reason, offer, paused) => {
     await publish(offer, 100, paused);

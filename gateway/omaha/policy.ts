@@ -129,6 +129,12 @@ export function decideCheck(
       message: `It runs ${app.version}; the target is ${target.version}${older}.`,
     };
   }
+  if (offer.excludedOEMs?.includes(app.oem) === true) {
+    return {
+      reason: "OEMExcluded",
+      message: `Its OEM is ${app.oem}, which spec.machines.excludedOEMs of UpdateGroup ${offer.group} names.`,
+    };
+  }
   const next = order > 0 ? target : nextOf(running, way);
   if ("reason" in next) return next;
   const failed = refuseFailed(machine, next.release, offer.retriedAt);
@@ -152,15 +158,15 @@ export function decideCheck(
 }
 
 /**
- * The next release that a server which follows us is told of: the same way as a machine's, without its stages, since it
- * has stages of its own.
+ * The next release that a server which follows us is told of: the same way as a machine's, without its stages and
+ * OEMs, since it has stages and OEMs of its own.
  */
 export function decideFollower(
   app: OmahaApp,
   offer: Offer,
   gateway: string | undefined,
 ): { offered: Offered; last: boolean } | Why {
-  const decided = decideCheck(app, "", { failed: [] }, offer, true, gateway);
+  const decided = decideCheck({ ...app, oem: "" }, "", { failed: [] }, offer, true, gateway);
   if ("reason" in decided) return decided;
   const target = offer.ways[architectureOf(app)]?.at(-1);
   return { ...decided, last: decided.offered.release === target?.release };

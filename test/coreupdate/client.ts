@@ -177,6 +177,8 @@ export class UpdateServiceClient {
   }
   groupPause = (app: string, id: string) => this.groupChange(app, id, { updatesPaused: true });
   groupUnpause = (app: string, id: string) => this.groupChange(app, id, { updatesPaused: false });
+  groupExclude = (app: string, id: string, oemBlacklist: string) =>
+    this.groupChange(app, id, { oemBlacklist });
   groupPercent = (app: string, id: string, updatePercent: number) =>
     this.call(wire.GroupPercent, "POST", `apps/${app}/groups/${id}`, { body: { updatePercent } });
   groupRollup = (kind: "versions" | "events", app: string, id: string, start = 0, end = 0, resolution = 60) =>
@@ -208,6 +210,9 @@ export class UpdateServiceClient {
 
   upstreamList = () => this.call(wire.UpstreamListResp, "GET", "upstream");
   upstreamCreate = (url: string) => this.call(wire.Upstream, "POST", "upstream", { body: { url } });
+  upstreamUpdate = (id: number, url: string, label = "") =>
+    this.call(wire.Upstream, "PUT", `upstream/${id}`, { body: { id, url, label } });
+  upstreamDelete = (id: number) => this.call(wire.Upstream, "DELETE", `upstream/${id}`);
   upstreamSync = () => this.call(wire.UpstreamSyncResp, "POST", "upstream/sync");
 }
 

@@ -61,7 +61,8 @@ const HistoryItem = z.object({
   ...{ groupId: text, installSource: text, version: text },
 });
 export const ClientHistoryResp = listOf(HistoryItem);
-export const Upstream = z.object({ id: text, label: text, url: text });
+/** Its id is the one int64 without `,string`. */
+export const Upstream = z.object({ id: z.int().default(0), label: text, url: text });
 export const UpstreamListResp = listOf(Upstream);
 export const UpstreamSyncResp = z.object({ detail: text, status: text });
 export const GenerateUuidResp = z.object({ uuid: text });

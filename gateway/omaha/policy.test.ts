@@ -1,0 +1,63 @@
+/** Who is left out by OEM. What else a check decides is tested by the answers (`route.test.ts`). */
+import * as fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { Offer } from "../../coordination/records.ts";
+import { offered } from "../../test/omaha/offered.ts";
+import { requestOf } from "../../test/omaha/requests.ts";
+import { decideCheck, decideFollower } from "./policy.ts";
+import { type OmahaApp, parseRequest } from "./request.ts";
+
+const offer: Offer = {
+  ...{ group: "workers", tracks: ["workers"], product: "os", share: 1, threshold: 1, validUntil: 1 },
+  ways: { amd64: [offered("1.0.5"), offered("1.1.0")] },
+};
+
+/** As a machine sends it. */
+function appOf(oem: string, version = "1.0.0"): OmahaApp {
+  const [app] = parseRequest(Buffer.from(requestOf({ oem, version }))).apps;
+  if (app === undefined) throw new Error("a request has an app");
+  return app;
+}
+
+const check = (app: OmahaApp, of: Offer, onDemand = false) =>
+  decideCheck(app, "uid", { failed: [] }, of, onDemand, undefined);
+
+describe("a machine whose OEM the group excludes", () => {
+  const excluding = { ...offer, excludedOEMs: ["ami", "openstack"] };
+
+  it("is offered nothing, also on demand and as a downgrade, and is told that it is up to date where it is", () => {
+    const why = {
+      reason: "OEMExcluded",
+      message: "Its OEM is ami, which spec.machines.excludedOEMs of UpdateGroup workers names.",
+    };
+    expect(check(appOf("ami"), excluding)).toEqual(why);
+    expect(check(appOf("ami"), excluding, true)).toEqual(why);
+    expect(check(appOf("ami", "2.0.0"), { ...excluding, downgrade: true })).toEqual(why);
+    expect(check(appOf("ami", "1.1.0"), excluding)).toMatchObject({ reason: "UpToDate" });
+  });
+
+  it("is known by the name in quotes too, as clients of before 2023-10 send it", () => {
+    expect(check(appOf('"openstack"'), excluding)).toMatchObject({ reason: "OEMExcluded" });
+  });
+
+  it("is that one alone: all others are offered what they are offered without a list", () => {
+    const oem = fc.oneof(
+      fc.constantFrom("ami", "AMI", "ami-2", "", "qemu"),
+      fc.stringMatching(/^[a-z0-9._-]{0,9}$/),
+    );
+    fc.assert(
+      fc.property(oem, fc.array(oem, { maxLength: 5 }), fc.boolean(), (own, excludedOEMs, onDemand) => {
+        const app = appOf(own);
+        const decided = check(app, { ...offer, excludedOEMs }, onDemand);
+        if (excludedOEMs.includes(own)) expect(decided).toMatchObject({ reason: "OEMExcluded" });
+        else expect(decided).toEqual(check(app, offer, onDemand));
+      }),
+    );
+  });
+
+  it("binds no server that follows, which has OEMs of its own", () => {
+    expect(decideFollower(appOf("ami"), excluding, undefined)).toMatchObject({
+      ...{ offered: { version: "1.0.5" }, last: false },
+    });
+  });
+});
