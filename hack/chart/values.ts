@@ -114,6 +114,12 @@ const gateway = object(
       },
       "The Service in front of the gateways",
     ),
+    authorities: z
+      .string()
+      .default("")
+      .describe(
+        "ConfigMap of yours, whose `ca.crt` has authorities that it trusts besides the well-known ones: of an identity provider, or of an OCI registry of payloads",
+      ),
     machines: object(
       {
         enabled: z
