@@ -39,6 +39,7 @@ export async function readMachines(
   filter: MachineFilter,
   limit: number,
   { clock, signal }: Pick<Io, "clock" | "signal">,
+  pageSize = MAX_LIMIT,
 ): Promise<MachinesRead> {
   const fetcher = createFetcher(ca, servername);
   const late = (): Error => new Error(`no whole answer within ${WITHIN / 1000} s`);
@@ -48,7 +49,7 @@ export async function readMachines(
     let after: string | undefined;
     for (;;) {
       const url = new URL(operations.listMachines.path, origin);
-      const query = { ...filter, limit: Math.min(MAX_LIMIT, limit - items.length), continue: after };
+      const query = { ...filter, limit: Math.min(pageSize, limit - items.length), continue: after };
       for (const [name, value] of Object.entries(query))
         if (value !== undefined) url.searchParams.set(name, String(value));
       const response = await fetcher.fetch(url, {

@@ -7,6 +7,7 @@ import { nodeUpdate } from "../api/node-update.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import { CONFIG_MAPS, SERVICES } from "../runtime/core.ts";
 import { Desk, SENTINEL, VIEWER, WAIT } from "../test/console/desk.ts";
+import { readMachines } from "./console-api.ts";
 import { fakeIo } from "./fake-io.ts";
 import { runPlugin } from "./program.ts";
 
@@ -16,6 +17,7 @@ const ids = [1, 2, 3].map((n) => String(n).repeat(32));
 
 let desk: Desk;
 let group: string;
+let token: string;
 let kubeconfig: string;
 
 beforeAll(async () => {
@@ -32,12 +34,11 @@ beforeAll(async () => {
   );
   for (const [index, id] of ids.entries())
     await desk.omahaMachine(id, { group, version: `2.0.${index}`, alias: `till-${index}` });
-  kubeconfig = configOf(
-    await desk.person("viewer", [
-      ...VIEWER,
-      { group: "", resources: ["services", "configmaps"], verbs: ["get", "list"] },
-    ]),
-  );
+  token = await desk.person("viewer", [
+    ...VIEWER,
+    { group: "", resources: ["services", "configmaps"], verbs: ["get", "list"] },
+  ]);
+  kubeconfig = kubeconfigOfViewer();
   // A gateway that has just begun says that it is behind.
   await vi.waitFor(async () => {
     const { out, err } = await list("--kind", "foreign");
@@ -48,7 +49,7 @@ beforeAll(async () => {
 afterAll(() => desk.close());
 
 /** The cluster of the tests, with a token. */
-function configOf(token: string): string {
+function kubeconfigOfViewer(): string {
   const config = parse(desk.here.kubeconfig) as { users: { user: object }[] };
   for (const one of config.users) one.user = { token };
   const path = join(desk.here.directory, "viewer.yaml");
@@ -96,6 +97,19 @@ test("as many as one asks for, and how many more there are", async () => {
   expect((await list("--state", "Failed,Asleep")).err).toContain("Asleep is no state: Idle,");
   expect((await list("--selector", "a=b")).err).toContain("have no labels");
   expect((await run(["--selector", "a=b"])).err).toBe("No machines found\n");
+});
+
+test("pages are followed to the end, or as far as one asks", async () => {
+  const access = {
+    origin: `https://localhost:${desk.gateway.consolePort}`,
+    ca: readFileSync(join(desk.certificates, "ca.crt"), "utf8"),
+    token,
+  };
+  const read = (limit: number) => readMachines(access, { group, kind: "foreign" }, limit, fakeIo(), 1);
+  const all = await read(500);
+  expect(all.items.map(({ name }) => name)).toEqual(["till-0", "till-1", "till-2"]);
+  expect((await read(2)).items).toEqual(all.items.slice(0, 2));
+  expect((await read(2)).total).toBe(3);
 });
 
 test("through kubectl port-forward, to whom the gateways' authority signed", async () => {

@@ -54,6 +54,13 @@ function commandsIn(text: string): string[][] {
   );
 }
 
+test("what a list is filtered by is not offered to what stands beside it", async () => {
+  const io = fakeIo();
+  expect(await runPlugin(["machines", "steal", "--help"], io)).toBe(0);
+  expect(io.written.out).toContain("--context");
+  expect(io.written.out).not.toContain("--limit");
+});
+
 describe("every command that is named exists", () => {
   const pages = [
     "README.md",

@@ -1,5 +1,5 @@
 /** `kubectl slipway`: the plugin's commands. */
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, type Option } from "commander";
 import { complete } from "./complete.ts";
 import { addGlobalFlags } from "./connection.ts";
 import { doctorCommand } from "./doctor/command.ts";
@@ -41,16 +41,18 @@ export function pluginProgram(io: Io): Command {
 }
 
 /** Output through `io`, no exit from inside, and help after a wrong call. */
-function prepare(command: Command, io: Io): void {
+function prepare(command: Command, io: Io, program = command): void {
   command.exitOverride().configureOutput({
     writeOut: (text) => io.out(text),
     writeErr: (text) => io.err(text),
     getOutHelpWidth: () => 100,
     getErrHelpWidth: () => 100,
   });
-  command.configureHelp({ showGlobalOptions: true });
+  // What `machines` lists by is nothing to its subcommands.
+  const visibleGlobalOptions = (of: Command): Option[] => (of === program ? [] : [...program.options]);
+  command.configureHelp({ showGlobalOptions: true, visibleGlobalOptions });
   command.showHelpAfterError(`See \`${commandPath(command)} --help\`.`);
-  for (const child of command.commands) prepare(child, io);
+  for (const child of command.commands) prepare(child, io, program);
 }
 
 function commandPath(command: Command): string {
