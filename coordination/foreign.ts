@@ -10,7 +10,7 @@ import type { ForeignAsk, ForeignHolder, ForeignLine, ForeignResult, UpdateResul
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
 import { bump, heldBy, readGrant, wordsOf } from "./fleet.ts";
-import { readHeld } from "./give-back.ts";
+import { heldToo, readHeld } from "./give-back.ts";
 import { MAX_BUDGETS, phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
@@ -92,19 +92,13 @@ export async function takeWith(
     const existing = results[2]?.[0] ?? known.holder;
     if (existing !== undefined) {
       const held = await readHeld(etcd, parser, existing, whole);
-      const { grant, phase } = held.live;
+      const { grant } = held.live;
       const ours = grant.foreign !== undefined;
       if (ours && grant.group === group) {
         const words = wordsOf(held.live);
         const release = words.includes("Omaha") ? grant.release : "";
         const answer = { outcome: "held", since: grant.at, release } as const;
-        if (extra !== undefined || words.includes(protocol)) return { answer };
-        // Who hears "yes" reboots: the slot must not end by another's word.
-        return {
-          compares: held.compares,
-          operations: [{ put: held.phaseKey, value: phaseText({ ...phase, heldBy: [...words, protocol] }) }],
-          committed: () => answer,
-        };
+        return extra === undefined ? heldToo(held.live, held.compares, protocol, answer) : { answer };
       }
       return refused(
         "AlreadyGranted",

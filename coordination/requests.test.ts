@@ -143,3 +143,12 @@ it("has the Node's other names, so that none of them takes a second slot", async
   } as const;
   expect(await led.room.takeForeign(other)).toMatchObject(reason("AlreadyGranted"));
 });
+
+it("holds what it has by another protocol by this one's word too, so that the first of them does not end it", async () => {
+  await led.room.takeForeign({ ...ask, protocol: "Locksmith", nonce: "x" });
+  expect(await led.room.requestReboot(ask)).toMatchObject({ outcome: "held" });
+  expect(await led.room.freeForeign("n1", "g", "Locksmith")).toBe("freed");
+  expect((await phase())?.heldBy).toEqual(["FleetLock"]);
+  expect(await led.room.freeForeign("n1", "g", "FleetLock")).toBe("freed");
+  expect((await led.room.readFleet()).grants.size).toBe(0);
+});

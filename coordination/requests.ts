@@ -9,6 +9,7 @@ import { commitStep } from "./commit.ts";
 import type { CommitResult, ForeignFreed, ForeignResult, LiveGrant, RebootAsk } from "./coordination.ts";
 import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
 import { readGrant } from "./fleet.ts";
+import { heldToo } from "./give-back.ts";
 import { phaseText } from "./grants.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
@@ -27,11 +28,12 @@ export function requestReboot(ports: Ports, parser: Parser, ask: RebootAsk): Pro
     const { live } = seen;
     if (live !== undefined) {
       const { grant } = live;
-      const held = { answer: { outcome: "held", since: grant.at } } as const;
-      if (grant.foreign !== undefined && grant.group === ask.group) return held;
+      const held: ForeignResult = { outcome: "held", since: grant.at };
+      if (grant.foreign !== undefined && grant.group === ask.group)
+        return heldToo(live, seen.compares, ask.protocol, held);
       if (grant.requested === undefined || grant.group !== ask.group)
         return refused("AlreadyGranted", `${ask.name} holds a slot that it did not ask for in this way`);
-      if (live.phase.phase === "Committed") return held;
+      if (live.phase.phase === "Committed") return { answer: held };
       if (live.phase.phase === "Drained") return await commitIt(ports, parser, ask.uid, live, seen);
       if (live.phase.phase !== "Granted")
         return refused("WaitingForTurn", `the reboot of ${ask.name} before this one is not over yet`);
