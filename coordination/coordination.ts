@@ -280,7 +280,10 @@ export interface ForeignAsk {
 }
 
 /** `uid`, `name`: of the Node. */
-export type RebootAsk = Omit<ForeignAsk, "nonce">;
+export interface RebootAsk extends Omit<ForeignAsk, "nonce"> {
+  /** What its client's id made its uid before anybody knew that it is a Node. */
+  former?: string;
+}
 
 export type ForeignResult =
   | { outcome: "granted" }
