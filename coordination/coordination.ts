@@ -280,7 +280,10 @@ export interface ForeignAsk {
 }
 
 /** `uid`, `name`: of the Node. */
-export type RebootAsk = Omit<ForeignAsk, "nonce">;
+export interface RebootAsk extends Omit<ForeignAsk, "nonce"> {
+  /** What its client's id made its uid before anybody knew that it is a Node. */
+  former?: string;
+}
 
 export type ForeignResult =
   | { outcome: "granted" }
@@ -323,6 +326,8 @@ export interface ForeignHolder {
   uid: string;
   name: string;
   protocol: Protocol;
+  /** By whose word it is held. */
+  words: readonly Protocol[];
   /** Wall clock, ms. */
   since: number;
 }

@@ -10,7 +10,7 @@ import type { ForeignAsk, ForeignHolder, ForeignLine, ForeignResult, UpdateResul
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
 import { bump, heldBy, readGrant, wordsOf } from "./fleet.ts";
-import { readHeld } from "./give-back.ts";
+import { heldToo, readHeld } from "./give-back.ts";
 import { MAX_BUDGETS, phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
@@ -49,7 +49,7 @@ export interface ForeignExtra {
   write: (
     found: readonly (KeyValue | undefined)[],
     now: number,
-  ) => { compares: Compare[]; operations: Operation[] };
+  ) => { compares: Compare[]; operations: Operation[]; update: NonNullable<Grant["foreign"]>["update"] };
 }
 
 export async function takeWith(
@@ -92,19 +92,13 @@ export async function takeWith(
     const existing = results[2]?.[0] ?? known.holder;
     if (existing !== undefined) {
       const held = await readHeld(etcd, parser, existing, whole);
-      const { grant, phase } = held.live;
+      const { grant } = held.live;
       const ours = grant.foreign !== undefined;
       if (ours && grant.group === group) {
         const words = wordsOf(held.live);
         const release = words.includes("Omaha") ? grant.release : "";
         const answer = { outcome: "held", since: grant.at, release } as const;
-        if (extra !== undefined || words.includes(protocol)) return { answer };
-        // Who hears "yes" reboots: the slot must not end by another's word.
-        return {
-          compares: held.compares,
-          operations: [{ put: held.phaseKey, value: phaseText({ ...phase, heldBy: [...words, protocol] }) }],
-          committed: () => answer,
-        };
+        return extra === undefined ? heldToo(held.live, held.compares, protocol, answer) : { answer };
       }
       return refused(
         "AlreadyGranted",
@@ -183,7 +177,8 @@ export async function takeWith(
         committed: () => answer,
       };
     }
-    const more = extra?.write(found, now) ?? { compares: [], operations: [] };
+    const more = extra?.write(found, now) ?? { compares: [], operations: [], update: undefined };
+    const update = more.update === undefined ? {} : { update: more.update };
     const grant: Grant = {
       ...{
         uid,
@@ -196,7 +191,7 @@ export async function takeWith(
         epoch: view.record.epoch,
       },
       ...{ incarnation: whole, at: now, target: null, policy: {}, bootNeeds: groupGate.machines.needs },
-      ...{ foreign: { protocol }, supersedes: null, reason: "the machine asked for it" },
+      ...{ foreign: { protocol, ...update }, supersedes: null, reason: "the machine asked for it" },
     };
     return {
       compares: [
@@ -245,9 +240,10 @@ export async function readForeign(
   const phaseOf = new Map(phases.map((kv) => [lastPart(kv.key), kv]));
   const holders = grants.flatMap((kv): ForeignHolder[] => {
     const uid = lastPart(kv.key);
-    const { grant } = readGrant(kv, phaseOf.get(uid), whole[0]?.value, parser, () => heldBy(uid, places));
-    if (grant.foreign === undefined || grant.group !== group) return [];
-    return [{ uid, name: grant.node, protocol: grant.foreign.protocol, since: grant.at }];
+    const live = readGrant(kv, phaseOf.get(uid), whole[0]?.value, parser, () => heldBy(uid, places));
+    const { node: name, foreign, at: since } = live.grant;
+    if (foreign === undefined || live.grant.group !== group) return [];
+    return [{ uid, name, protocol: foreign.protocol, words: wordsOf(live), since }];
   });
   const line = [...readLine(tickets, parser, clock.now())].toSorted((a, b) => before(a[1], b[1], a[0], b[0]));
   const budgets = (gate?.machines?.budgets ?? []).map((budget): BudgetView => {

@@ -133,6 +133,19 @@ export interface Held {
   compares: Compare[];
 }
 
+/** What a holder hears that asks by `protocol`. Who hears "yes" reboots: the slot must not end by another's word. */
+export function heldToo<T>(
+  live: LiveGrant,
+  compares: readonly Compare[],
+  protocol: Protocol,
+  answer: T,
+): Step<T> {
+  const words = wordsOf(live);
+  if (words.includes(protocol)) return { answer };
+  const value = phaseText({ ...live.phase, heldBy: [...words, protocol] });
+  return { compares, operations: [{ put: keys.phase(live.grant.uid), value }], committed: () => answer };
+}
+
 /** A grant that was read, with its phase as it is now. */
 export async function readHeld(
   etcd: Ports["etcd"],

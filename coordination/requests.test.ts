@@ -1,9 +1,10 @@
 /** A Node on which no agent of ours runs: its client asks, the manager gives, and the client's protocol goes on. */
-import { beforeEach, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { LedRoom, must, request } from "../test/slots/led-room.ts";
 import type { RebootAsk } from "./coordination.ts";
+import { zincatiId } from "./identity.ts";
 import { keys } from "./keys.ts";
-import type { GroupGate } from "./records.ts";
+import type { GroupGate, Protocol } from "./records.ts";
 
 let led: LedRoom;
 const machines = { budgets: ["group/g"], needs: 60_000, open: false };
@@ -142,4 +143,44 @@ it("has the Node's other names, so that none of them takes a second slot", async
     nonce: "x",
   } as const;
   expect(await led.room.takeForeign(other)).toMatchObject(reason("AlreadyGranted"));
+});
+
+describe("a Node that took its slot before anybody knew that it is one", () => {
+  const machineId = "0123456789abcdef0123456789abcdef";
+  const zincati = zincatiId(machineId);
+  const take = (uid: string, protocol: Protocol = "FleetLock") =>
+    led.room.takeForeign({ uid, name: uid, group: "g", protocol, nonce: uid });
+
+  it.each([
+    ["foreign/node-1", "foreign/node-1"],
+    [zincati, zincati],
+    [machineId, zincati],
+  ])("as %s, and asks again because the answer was lost, is told that it has it", async (uid, former) => {
+    await take(uid);
+    const since = led.clock.now();
+    led.pass(1000);
+    expect(await led.room.requestReboot({ ...ask, former })).toEqual({ outcome: "held", since });
+    const { requests, grants } = await led.room.readFleet();
+    expect([...requests.keys(), ...grants.keys()]).toEqual([uid]);
+  });
+
+  it("is not told yes by what it took in another group, or by another protocol", async () => {
+    await take("foreign/node-1", "Locksmith");
+    const former = "foreign/node-1";
+    expect(await led.room.requestReboot({ ...ask, former })).toMatchObject(reason("WaitingForTurn"));
+    await led.room.freeForeign(former, "g", "Locksmith");
+    await take(former);
+    expect(await led.room.requestReboot({ ...ask, group: "h", former })).toMatchObject({
+      outcome: "refused",
+    });
+  });
+});
+
+it("holds what it has by another protocol by this one's word too, so that the first of them does not end it", async () => {
+  await led.room.takeForeign({ ...ask, protocol: "Locksmith", nonce: "x" });
+  expect(await led.room.requestReboot(ask)).toMatchObject({ outcome: "held" });
+  expect(await led.room.freeForeign("n1", "g", "Locksmith")).toBe("freed");
+  expect((await phase())?.heldBy).toEqual(["FleetLock"]);
+  expect(await led.room.freeForeign("n1", "g", "FleetLock")).toBe("freed");
+  expect((await led.room.readFleet()).grants.size).toBe(0);
 });

@@ -5,11 +5,14 @@
  */
 import type { Why } from "../api/reasons.ts";
 import { refuseGrant } from "./admission.ts";
+import { nameRanges, viewNames } from "./aliases.ts";
 import { commitStep } from "./commit.ts";
 import type { CommitResult, ForeignFreed, ForeignResult, LiveGrant, RebootAsk } from "./coordination.ts";
 import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
-import { readGrant } from "./fleet.ts";
+import { readGrant, wordsOf } from "./fleet.ts";
+import { heldToo, readHeld } from "./give-back.ts";
 import { phaseText } from "./grants.ts";
+import { aliasesOf } from "./identity.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { GroupGate, isWhole, type Phase, type Protocol, RebootRequest } from "./records.ts";
@@ -27,15 +30,18 @@ export function requestReboot(ports: Ports, parser: Parser, ask: RebootAsk): Pro
     const { live } = seen;
     if (live !== undefined) {
       const { grant } = live;
-      const held = { answer: { outcome: "held", since: grant.at } } as const;
-      if (grant.foreign !== undefined && grant.group === ask.group) return held;
+      const held: ForeignResult = { outcome: "held", since: grant.at };
+      if (grant.foreign !== undefined && grant.group === ask.group)
+        return heldToo(live, seen.compares, ask.protocol, held);
       if (grant.requested === undefined || grant.group !== ask.group)
         return refused("AlreadyGranted", `${ask.name} holds a slot that it did not ask for in this way`);
-      if (live.phase.phase === "Committed") return held;
+      if (live.phase.phase === "Committed") return { answer: held };
       if (live.phase.phase === "Drained") return await commitIt(ports, parser, ask.uid, live, seen);
       if (live.phase.phase !== "Granted")
         return refused("WaitingForTurn", `the reboot of ${ask.name} before this one is not over yet`);
     }
+    const before = live === undefined ? await heldBefore(etcd, parser, ask) : undefined;
+    if (before !== undefined) return { answer: { outcome: "held", since: before.grant.at } };
     const now = clock.now();
     const why = live === undefined ? waitsFor(ask, seen.gate, now) : draining(ask);
     const answer: ForeignResult = { outcome: "refused", why };
@@ -50,6 +56,24 @@ export function requestReboot(ports: Ports, parser: Parser, ask: RebootAsk): Pro
       committed: () => answer,
     };
   });
+}
+
+/**
+ * What its client was told that it has before anybody knew that it is a Node: whoever lost that answer gets no other
+ * slot while it has this one.
+ */
+async function heldBefore(
+  etcd: Ports["etcd"],
+  parser: Parser,
+  { former, group, protocol }: RebootAsk,
+): Promise<LiveGrant | undefined> {
+  if (former === undefined) return undefined;
+  const aliases = aliasesOf(former);
+  const { results } = await etcd.read([{ key: keys.grant(former) }, ...nameRanges(former, aliases)]);
+  const [own = [], ...names] = results;
+  const kv = own[0] ?? (await viewNames(etcd, former, aliases, names)).holder;
+  const live = kv && (await readHeld(etcd, parser, kv, undefined)).live;
+  return live?.grant.group === group && wordsOf(live).includes(protocol) ? live : undefined;
 }
 
 function waitsFor({ uid, group, name }: RebootAsk, gate: GroupGate | undefined, now: number): Why {

@@ -213,6 +213,13 @@ describe("a Node", () => {
     expect((await led.room.readFleet()).grants.size).toBe(0);
   });
 
+  it("is told that it has what it took before anybody knew that it is a Node", async () => {
+    expect((await ask()).status).toBe(200);
+    await pool(false);
+    expect((await ask()).status).toBe(200);
+    expect(kinds).toEqual(["pre-reboot granted", "pre-reboot held"]);
+  });
+
   it("gives back what it asked for although an agent of ours runs there by now", async () => {
     const requested = { protocol: "FleetLock", boot: "b1" } as const;
     const taken = await led.room.takeGrant(led.leader, request({ requested }));

@@ -4,6 +4,7 @@
  */
 import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
+import { uidOf } from "../../coordination/identity.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
@@ -96,7 +97,7 @@ async function decide(
     const result =
       node === undefined
         ? await line.take(ask, hold, request.gone)
-        : await awaitReboot(options, ask, hold, request.gone);
+        : await awaitReboot(options, { ...ask, former: uidOf(id) }, hold, request.gone);
     if (result.outcome === "refused") return refuse(errorOf(result.why));
     if (result.outcome === "granted")
       log.info("a machine has a slot", { machine: id, group, protocol: "FleetLock" });
