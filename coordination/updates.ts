@@ -5,12 +5,14 @@
  */
 import type { Why } from "../api/reasons.ts";
 import { refuseFailed } from "./admission.ts";
+import type { Changes } from "./changes.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
 import type { Compare, KeyValue, Operation } from "./etcd.ts";
 import { type ForeignExtra, takeWith } from "./foreign.ts";
 import { type ForeignEnd, type ForeignGiver, freeWith } from "./give-back.ts";
 import { seenOperations } from "./identities.ts";
+import type { KeyReads } from "./key-reads.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { ForeignMachine, Tally } from "./records.ts";
@@ -76,6 +78,7 @@ function counted(tally: Tally, rate: UpdateAsk["rate"], now: number): Tally {
 export async function takeUpdate(
   ports: Ports,
   parser: Parser,
+  changes: Changes,
   leases: DayLease,
   ask: UpdateAsk,
 ): Promise<UpdateResult> {
@@ -108,7 +111,7 @@ export async function takeUpdate(
     },
   });
   const result = await leases.use((lease) =>
-    takeWith(ports, parser, { ...ask, protocol: "Omaha" }, extra(lease)),
+    takeWith(ports, parser, changes, { ...ask, protocol: "Omaha" }, extra(lease)),
   );
   if (result.outcome !== "held" || result.release === release) return result;
   return {
@@ -128,6 +131,7 @@ export async function takeUpdate(
 export async function endUpdate(
   ports: Ports,
   parser: Parser,
+  changes: Changes,
   leases: DayLease,
   end: UpdateEnd,
 ): Promise<boolean> {
@@ -140,7 +144,7 @@ export async function endUpdate(
     ranges: [{ key: keys.tally(group, release) }, { key: keys.foreignMachine(uid) }],
     write: ([tally, known], now) => endingOf(parser, end, update, tally, known, lease, now),
   });
-  return (await leases.use((lease) => freeWith(ports, parser, giver, beside(lease)))) === "freed";
+  return (await leases.use((lease) => freeWith(ports, parser, changes, giver, beside(lease)))) === "freed";
 }
 
 function endingOf(
@@ -185,11 +189,11 @@ function kept(before: ForeignMachine | undefined): Pick<ForeignMachine, "failed"
 }
 
 export async function readForeignMachine(
-  { etcd }: Pick<Ports, "etcd">,
+  reads: KeyReads,
   parser: Parser,
   uid: string,
 ): Promise<ForeignMachine | undefined> {
-  return parser.json(ForeignMachine, (await etcd.read([{ key: keys.foreignMachine(uid) }])).results[0]?.[0]);
+  return parser.json(ForeignMachine, await reads.read(keys.foreignMachine(uid)));
 }
 
 /** Forgets what failed on the machine `uid`, so that it may be offered again. False where it is not known, or nothing failed. */
@@ -218,15 +222,15 @@ export async function forgiveMachine(
 
 /** Writes what a machine said of itself; its update and its failures stay as they are but for `state`. */
 export async function putForeignMachine(
-  { etcd }: Pick<Ports, "etcd">,
   parser: Parser,
+  changes: Changes,
   leases: DayLease,
   uid: string,
   machine: ForeignMachine,
 ): Promise<void> {
   const key = keys.foreignMachine(uid);
   return await leases.use((lease) =>
-    transact(etcd, async (): Promise<Step<void>> => {
+    changes.change(machine.group, [{ key }], async (etcd): Promise<Step<void>> => {
       const found = (await etcd.read([{ key }])).results[0]?.[0];
       const before = parser.json(ForeignMachine, found);
       const [now, said] = [before?.update, machine.update];

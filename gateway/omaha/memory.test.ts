@@ -14,7 +14,6 @@ import { SeededRandom } from "../../test/sim/random.ts";
 import { LedRoom } from "../../test/slots/led-room.ts";
 import type { EdgeRequest } from "../edge/server.ts";
 import { Sightings } from "../machines/sightings.ts";
-import { SlotLine } from "../slots/line.ts";
 import { omahaRoute } from "./route.ts";
 
 const NOTHING = { does: "nothing" };
@@ -79,7 +78,6 @@ class StaleGateway {
         },
         get,
       },
-      line: new SlotLine({ coordination: led.room, ...ports }),
       credentials: new MachineCredentials([]),
       isOpen: () => true,
       meter: (outcome) => this.outcomes.push(outcome),

@@ -16,7 +16,6 @@ import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import type { Sightings } from "../machines/sightings.ts";
-import type { SlotLine } from "../slots/line.ts";
 import type { RequestCounts } from "./counts.ts";
 import { meaningOf } from "./event.ts";
 import { Look, type Seen } from "./look.ts";
@@ -37,8 +36,6 @@ export interface OmahaOptions {
   /** What etcd knows of the machines, some seconds late at most while it is fresh. */
   machines: Pick<MachineView, "fresh" | "full" | "get">;
   sightings: Pick<Sightings, "has" | "note">;
-  /** What changes a group's counts, one at a time. */
-  line: Pick<SlotLine, "alone">;
   credentials: MachineCredentials;
   /** Whether machines of the group need show nothing. */
   isOpen: (group: string) => boolean;
@@ -212,7 +209,7 @@ function answerFollower(
 
 /** What its events, its version and its boot say of the update that it has. */
 async function settle(
-  { coordination, line, log }: OmahaOptions,
+  { coordination, log }: OmahaOptions,
   app: OmahaApp,
   offer: Offer,
   uid: string,
@@ -229,7 +226,7 @@ async function settle(
     return state === undefined ? machine : { ...machine, update: { ...update, state } };
   }
   const { group, release } = update;
-  const ended = await line.alone(group, () => coordination.endUpdate({ uid, machine, ...ending }));
+  const ended = await coordination.endUpdate({ uid, machine, ...ending });
   if (ended) {
     log.info("the update of a machine ended", { machine: app.machineId, group, release, ...ending });
   }
@@ -237,7 +234,7 @@ async function settle(
 }
 
 async function check(
-  { coordination, line, look, publicUrl, clock, random, log }: Desk,
+  { coordination, look, publicUrl, clock, random, log }: Desk,
   app: OmahaApp,
   offer: Offer,
   onDemand: boolean,
@@ -249,8 +246,7 @@ async function check(
   const wanted = "reason" in decided ? undefined : decided.offered.release;
   if (update !== undefined && update.release !== wanted) {
     // It asks, so it does not reboot into what it was offered before.
-    const withdrawn = { uid, machine, how: "withdrawn", code: 0 } as const;
-    await line.alone(update.group, () => coordination.endUpdate(withdrawn));
+    await coordination.endUpdate({ uid, machine, how: "withdrawn", code: 0 });
   }
   if ("reason" in decided) return decided;
   const { offered } = decided;
@@ -258,15 +254,13 @@ async function check(
   const shut =
     update === undefined ? look.refusalOf(uid, offer, offered.release, onDemand, clock.now()) : undefined;
   if (shut !== undefined) return shut;
-  const result = await line.alone(offer.group, () =>
-    coordination.takeUpdate({
-      ...{ uid, name: app.machineId, group: offer.group, nonce: random.uuid() },
-      ...{ release: offered.release, version: offered.version, threshold: offer.threshold, machine },
-      ...(offer.resumedAt === undefined ? {} : { resumedAt: offer.resumedAt }),
-      ...(offer.retriedAt === undefined ? {} : { retriedAt: offer.retriedAt }),
-      ...(offer.rate === undefined || onDemand ? {} : { rate: offer.rate }),
-    }),
-  );
+  const result = await coordination.takeUpdate({
+    ...{ uid, name: app.machineId, group: offer.group, nonce: random.uuid() },
+    ...{ release: offered.release, version: offered.version, threshold: offer.threshold, machine },
+    ...(offer.resumedAt === undefined ? {} : { resumedAt: offer.resumedAt }),
+    ...(offer.retriedAt === undefined ? {} : { retriedAt: offer.retriedAt }),
+    ...(offer.rate === undefined || onDemand ? {} : { rate: offer.rate }),
+  });
   if (result.outcome === "refused") return result.why;
   if (result.outcome === "granted") {
     log.info("a machine was offered a release", {
