@@ -41,6 +41,38 @@ describe("a batch", () => {
     expect(after.map(({ value }) => value)).toEqual(["1", "4"]);
   });
 
+  it.each(["/a", "/p/"])(
+    "reads in one call what is of one revision, whatever of it was read before: %s",
+    async (before) => {
+      await batch.read([before === "/a" ? { key: before } : { prefix: before }]);
+      await port.txn(
+        [],
+        [
+          { put: "/a", value: "2" },
+          { put: "/p/3", value: "3" },
+        ],
+      );
+      const both = [{ key: "/a" }, { prefix: "/p/" }] as const;
+      const { results } = await batch.read(both);
+      expect(results.map((kvs) => kvs.map(({ value }) => value))).toEqual([["2"], ["2", "3"]]);
+    },
+  );
+
+  it("trusts no holders that are older than the count that a change before rests on", async () => {
+    await batch.read([{ prefix: "/p/" }]);
+    await port.txn(
+      [],
+      [
+        { put: "/a", value: "2" },
+        { put: "/p/3", value: "3" },
+      ],
+    );
+    expect(await stage("/a", "3")).toBe(true);
+    const { results } = await batch.read([{ key: "/a" }, { prefix: "/p/" }]);
+    expect(results.map((kvs) => kvs.map(({ value }) => value))).toEqual([["3"], ["2", "3"]]);
+    expect(await port.txn(batch.compares, batch.operations)).toMatchObject({ outcome: "committed" });
+  });
+
   it("holds only while all of it is as it was read", async () => {
     await stage("/a", "2");
     await stage("/p/2", "3");

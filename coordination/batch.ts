@@ -8,11 +8,17 @@ import { MAX_OPERATIONS } from "./etcd.ts";
 /** Of a key that the batch writes: no revision that etcd ever had, so that a compare with it would refuse. */
 const PENDING = -1;
 
+interface Found {
+  kvs: KeyValue[];
+  /** Of the store when it was read. */
+  revision: number;
+}
+
 export class Batch {
   readonly #etcd: Pick<EtcdPort, "read">;
   readonly #isShared: (range: Range) => boolean;
-  /** By range, as etcd will have them. What rests on them is compared, so that it does not matter that they may be of different revisions. */
-  readonly #found = new Map<string, KeyValue[]>();
+  /** By range, as etcd will have it. */
+  readonly #found = new Map<string, Found>();
   readonly #prefixes = new Map<string, Range>();
   readonly #compares = new Map<string, Compare>();
   readonly #compared = new Set<string>();
@@ -35,27 +41,30 @@ export class Batch {
     return [...this.#pending.values()].map(({ operation }) => operation);
   }
 
-  /** What is read often, and what all are likely to read, in one call. */
+  /** Reads in one call what looks will ask for. */
   async readAhead(ranges: readonly Range[]): Promise<void> {
-    const news = new Map(ranges.map((range) => [nameOf(range), range] as const));
-    for (const name of this.#found.keys()) news.delete(name);
-    const { results } = await this.#etcd.read([...news.values()]);
-    for (const [i, [name, range]] of [...news].entries()) {
-      let found = results[i] ?? [];
-      for (const [key, { kv }] of this.#pending) if (isIn(range, key)) found = changed(found, key, kv);
-      this.#found.set(name, found);
+    const named = new Map(ranges.map((range) => [nameOf(range), range] as const));
+    const { revision, results } = await this.#etcd.read([...named.values()]);
+    for (const [i, [name, range]] of [...named].entries()) {
+      let kvs = results[i] ?? [];
+      for (const [key, { kv }] of this.#pending) if (isIn(range, key)) kvs = changed(kvs, key, kv);
+      this.#found.set(name, { kvs, revision });
       if ("prefix" in range) this.#prefixes.set(name, range);
     }
   }
 
-  /** As etcd will be once what is staged is committed. */
+  /**
+   * As etcd will be once what is staged is committed. All of one call is of one revision, as `EtcdPort.read` has it: who
+   * compares a budget's count of changes trusts the holders beside it, which must not be older than the count.
+   */
   async read(ranges: readonly Range[]): Promise<{ results: KeyValue[][] }> {
-    const missing = ranges.filter((range) => !this.#found.has(nameOf(range)));
-    if (missing.length > 0) {
-      this.missed.push(...missing.filter(this.#isShared));
-      await this.readAhead(missing);
+    const known = ranges.map((range) => this.#found.get(nameOf(range)));
+    const missing = ranges.filter((_, i) => known[i] === undefined);
+    this.missed.push(...missing.filter(this.#isShared));
+    if (known.some((found) => found === undefined || found.revision !== known[0]?.revision)) {
+      await this.readAhead(ranges);
     }
-    return { results: ranges.map((range) => this.#found.get(nameOf(range)) ?? []) };
+    return { results: ranges.map((range) => this.#found.get(nameOf(range))?.kvs ?? []) };
   }
 
   /**
@@ -89,9 +98,12 @@ export class Batch {
     }
     for (const [key, write] of writes) {
       this.#pending.set(key, write);
-      this.#found.set(nameOf({ key }), write.kv === undefined ? [] : [write.kv]);
-      for (const [name, range] of this.#prefixes)
-        if (isIn(range, key)) this.#found.set(name, changed(this.#found.get(name) ?? [], key, write.kv));
+      for (const [name, range] of [...this.#prefixes, [nameOf({ key }), { key }] as const]) {
+        const found = this.#found.get(name);
+        // The revision stays that of what the change rests on.
+        if (found !== undefined && isIn(range, key))
+          this.#found.set(name, { ...found, kvs: changed(found.kvs, key, write.kv) });
+      }
     }
     return true;
   }
