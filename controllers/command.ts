@@ -78,7 +78,7 @@ async function run(flags: Flags): Promise<void> {
     userAgent: "slipway-manager",
     onAnswer: (method, status) => metrics.apiAnswered(method, status),
   });
-  const { etcd, observe } = meterEtcd(openEtcd(flags, { clock, random }), clock);
+  const { etcd, observe } = meterEtcd(openEtcd(flags, { clock, random }));
   observe(metrics.registry);
   const { etcdCert } = flags;
   if (etcdCert !== undefined)

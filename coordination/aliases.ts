@@ -1,5 +1,5 @@
 /** One machine has one grant, by whichever of its names it came: what a transaction that makes or ends one does about the others. */
-import type { Compare, EtcdPort, KeyValue, Operation, Range } from "./etcd.ts";
+import type { Compare, KeyValue, Operation, Range, Reader } from "./etcd.ts";
 import { keys } from "./keys.ts";
 import type { Grant } from "./records.ts";
 import { unchanged } from "./transact.ts";
@@ -23,7 +23,7 @@ export interface NameView {
 
 /** One more read where `uid` is another name of a machine that has a grant. */
 export async function viewNames(
-  etcd: Pick<EtcdPort, "read">,
+  etcd: Reader,
   uid: string,
   aliases: readonly string[],
   [own = [], ...others]: readonly KeyValue[][],
@@ -54,10 +54,7 @@ export async function viewNames(
 }
 
 /** The grant that an alias names. */
-export async function targetOf(
-  etcd: Pick<EtcdPort, "read">,
-  alias: KeyValue | undefined,
-): Promise<KeyValue | undefined> {
+export async function targetOf(etcd: Reader, alias: KeyValue | undefined): Promise<KeyValue | undefined> {
   if (alias === undefined) return undefined;
   return (await etcd.read([{ key: keys.grant(alias.value) }])).results[0]?.[0];
 }

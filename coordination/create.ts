@@ -1,4 +1,5 @@
 /** Puts the parts of this room together. */
+import { Changes } from "./changes.ts";
 import { commit, reportReturn, withdraw } from "./commit.ts";
 import type { Coordination } from "./coordination.ts";
 import { DayLease } from "./day-lease.ts";
@@ -21,6 +22,7 @@ import {
   spendJoinToken,
 } from "./joins.ts";
 import { Journal } from "./journal.ts";
+import { KeyReads } from "./key-reads.ts";
 import { keys, PREFIX } from "./keys.ts";
 import { putMachineTotals } from "./machine-totals.ts";
 import { Parser } from "./parse.ts";
@@ -50,6 +52,8 @@ const FORGET_MACHINES = 180;
 export function createCoordination(unguarded: Ports): Coordination {
   const ports: Ports = { ...unguarded, etcd: guardRewind(unguarded.etcd) };
   const parser = new Parser(ports.log);
+  const changes = new Changes(ports.etcd);
+  const reads = new KeyReads(ports.etcd);
   const journal = new Journal(ports, parser);
   const samples = new Samples(ports, parser);
   const leases = new DayLease(ports, FORGET_MACHINES);
@@ -84,13 +88,13 @@ export function createCoordination(unguarded: Ports): Coordination {
     forgetMachine: (machineId, why) => forgetMachine(ports, parser, journal, machineId, why),
     moveMachine: (machineId, group) => moveMachine(ports, parser, machineId, group),
     restoreMachines: (leader, machines) => restoreMachines(ports, parser, leader, machines),
-    takeForeign: (ask) => takeForeign(ports, parser, ask),
-    freeForeign: (uid, group, protocol) => freeForeign(ports, parser, uid, group, protocol),
-    takeUpdate: (ask) => takeUpdate(ports, parser, leases, ask),
-    endUpdate: (end) => endUpdate(ports, parser, leases, end),
-    readForeignMachine: (uid) => readForeignMachine(ports, parser, uid),
+    takeForeign: (ask) => takeForeign(ports, parser, changes, ask),
+    freeForeign: (uid, group, protocol) => freeForeign(ports, parser, changes, uid, group, protocol),
+    takeUpdate: (ask) => takeUpdate(ports, parser, changes, leases, ask),
+    endUpdate: (end) => endUpdate(ports, parser, changes, leases, end),
+    readForeignMachine: (uid) => readForeignMachine(reads, parser, uid),
     forgiveMachine: (uid) => forgiveMachine(ports, parser, leases, uid),
-    putForeignMachine: (uid, machine) => putForeignMachine(ports, parser, leases, uid, machine),
+    putForeignMachine: (uid, machine) => putForeignMachine(parser, changes, leases, uid, machine),
     putSightings: (sightings) => putSightings(ports, parser, leases, sightings),
     identify: (id) => identify(ports, parser, id),
     readIdentities: () => readIdentities(ports, parser),

@@ -1,6 +1,6 @@
 /** Counts and times what a process asks of etcd. */
 import { Histogram, type Registry } from "prom-client";
-import type { Clock } from "../ports/clock.ts";
+import { stopwatch } from "../ports/clock.ts";
 import type { EtcdPort } from "./etcd.ts";
 
 /**
@@ -13,10 +13,7 @@ type Outcome = "ok" | "refused" | "unknown" | "unavailable";
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 /** `etcd`, and what adds its metric to a registry that is made later. */
-export function meterEtcd(
-  etcd: EtcdPort,
-  clock: Clock,
-): { etcd: EtcdPort; observe: (registry: Registry) => void } {
+export function meterEtcd(etcd: EtcdPort): { etcd: EtcdPort; observe: (registry: Registry) => void } {
   const durations = new Histogram({
     name: "slipway_etcd_request_duration_seconds",
     help: "Length of a call to etcd, by what was asked and what came of it.",
@@ -29,14 +26,14 @@ export function meterEtcd(
     call: () => Promise<T>,
     outcomeOf: (answer: T) => Outcome,
   ): Promise<T> => {
-    const began = clock.monotonic();
+    const began = stopwatch();
     let outcome: Outcome = "unavailable";
     try {
       const answer = await call();
       outcome = outcomeOf(answer);
       return answer;
     } finally {
-      durations.observe({ operation, outcome }, (clock.monotonic() - began) / 1000);
+      durations.observe({ operation, outcome }, (stopwatch() - began) / 1000);
     }
   };
   const ok = (): Outcome => "ok";

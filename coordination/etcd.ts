@@ -58,6 +58,11 @@ export interface ReadResult {
   results: KeyValue[][];
 }
 
+/** Where only values matter. */
+export interface Reader {
+  read(ranges: readonly Range[]): Promise<Pick<ReadResult, "results">>;
+}
+
 /** A lease that is kept alive until `close`, loss, or its deadline. */
 export interface LeaseSession {
   /** Decimal lease id, for `Operation.lease`. */

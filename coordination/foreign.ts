@@ -6,9 +6,17 @@
 import type { Why } from "../api/reasons.ts";
 import { type BudgetView, type GrantQuestion, refuseGrant, refuseTurn } from "./admission.ts";
 import { nameRanges, viewNames } from "./aliases.ts";
+import type { Changes } from "./changes.ts";
 import type { ForeignAsk, ForeignHolder, ForeignLine, ForeignResult, UpdateResult } from "./coordination.ts";
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
-import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
+import {
+  type Compare,
+  EtcdUnavailable,
+  type KeyValue,
+  type Operation,
+  type Range,
+  type Reader,
+} from "./etcd.ts";
 import { bump, heldBy, readGrant, wordsOf } from "./fleet.ts";
 import { heldToo, readHeld } from "./give-back.ts";
 import { MAX_BUDGETS, phaseText } from "./grants.ts";
@@ -16,7 +24,7 @@ import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, Ticket } from "./records.ts";
-import { type Ports, refused, type Step, transact, unchanged } from "./transact.ts";
+import { type Ports, refused, type Step, unchanged } from "./transact.ts";
 
 /** Zincati asks every 5 min and a little (its steady interval and jitter): a ticket outlives two askings, seconds. */
 const TICKET_SECONDS = 720;
@@ -37,8 +45,13 @@ interface Budgets {
  * `EtcdUnavailable` where etcd gives no answer, or may have lost who holds what: a slot may then be taken, and asking
  * again tells.
  */
-export function takeForeign(ports: Ports, parser: Parser, ask: ForeignAsk): Promise<ForeignResult> {
-  return takeWith(ports, parser, ask, undefined);
+export function takeForeign(
+  ports: Ports,
+  parser: Parser,
+  changes: Changes,
+  ask: ForeignAsk,
+): Promise<ForeignResult> {
+  return takeWith(ports, parser, changes, ask, undefined);
 }
 
 /** What goes with a slot, in the same transaction. The values of `ranges`, one key each, are given in their order. */
@@ -53,13 +66,22 @@ export interface ForeignExtra {
 }
 
 export async function takeWith(
-  { etcd, clock }: Ports,
+  { etcd: store, clock }: Ports,
   parser: Parser,
+  changes: Changes,
   { uid, group, protocol, name, nonce }: ForeignAsk,
   extra: ForeignExtra | undefined,
 ): Promise<UpdateResult> {
   const aliases = aliasesOf(uid);
-  return transact(etcd, async (uncertain): Promise<Step<UpdateResult>> => {
+  const others = nameRanges(uid, aliases);
+  const sure: Range[] = [
+    ...LEADERSHIP,
+    { key: keys.grant(uid) },
+    { prefix: keys.tickets(group) },
+    ...others,
+    ...(extra?.ranges ?? []),
+  ];
+  const look = async (etcd: Reader, uncertain: boolean): Promise<Step<UpdateResult>> => {
     const head = await etcd.read([{ key: keys.groupGate(group) }]);
     const groupKey = head.results[0]?.[0];
     const groupGate = parser.json(GroupGate, groupKey);
@@ -70,22 +92,16 @@ export async function takeWith(
         `${names.length} budgets bind the machines of ${group}; at most ${MAX_BUDGETS} may`,
       );
     }
-    const others = nameRanges(uid, aliases);
     const { results } = await etcd.read([
-      ...LEADERSHIP,
-      { key: keys.grant(uid) },
-      { prefix: keys.tickets(group) },
+      ...sure,
       ...names.flatMap((budget) => [
         { key: keys.budgetGate(budget) },
         { key: keys.budgetSeq(budget) },
         { prefix: keys.holders(budget) },
       ]),
-      ...others,
-      ...(extra?.ranges ?? []),
     ]);
-    const beside = 4 + 3 * names.length;
-    const found = results.slice(beside + others.length).map((kvs) => kvs[0]);
-    const known = await viewNames(etcd, uid, aliases, results.slice(beside, beside + others.length));
+    const found = results.slice(4 + others.length, sure.length).map((kvs) => kvs[0]);
+    const known = await viewNames(etcd, uid, aliases, results.slice(4, 4 + others.length));
     const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
     const whole = view.incarnation;
     if (!isWhole(whole)) throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
@@ -108,7 +124,7 @@ export async function takeWith(
       );
     }
     const budgets = names.map((budget, i): Budgets => {
-      const [gate = [], seq = [], holders = []] = results.slice(4 + 3 * i, 7 + 3 * i);
+      const [gate = [], seq = [], holders = []] = results.slice(sure.length + 3 * i);
       return {
         view: {
           budget,
@@ -170,7 +186,7 @@ export async function takeWith(
         return refused("WaitingForTurn", `${line.size} machines wait already, the most that are remembered`);
       }
       const ticket: Ticket = { protocol, since: mine?.ticket.since ?? now, seenAt: now };
-      const lease = await etcd.leaseOnce(TICKET_SECONDS);
+      const lease = await store.leaseOnce(TICKET_SECONDS);
       return {
         compares: [unchanged(ticketKey, mine?.kv)],
         operations: [{ put: ticketKey, value: JSON.stringify(ticket), lease }],
@@ -216,7 +232,8 @@ export async function takeWith(
       ],
       committed: () => ({ outcome: "granted" }),
     };
-  });
+  };
+  return await changes.change(group, [{ key: keys.groupGate(group) }, ...sure], look);
 }
 
 /** Who of a group's machines holds a slot, and who waits, in the order of the line. */

@@ -3,16 +3,24 @@
  * may reboot: its slot ends when the last of them says that it is back.
  */
 import { endNames, targetOf } from "./aliases.ts";
+import type { Changes } from "./changes.ts";
 import type { ForeignFreed, LiveGrant } from "./coordination.ts";
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
-import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./etcd.ts";
-import { bump, heldBy, readGrant, wordsOf } from "./fleet.ts";
+import {
+  type Compare,
+  EtcdUnavailable,
+  type KeyValue,
+  type Operation,
+  type Range,
+  type Reader,
+} from "./etcd.ts";
+import { bump, readGrant, wordsOf } from "./fleet.ts";
 import { phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { type Grant, isWhole, type Protocol } from "./records.ts";
-import { type Ports, type Step, transact, unchanged } from "./transact.ts";
+import { type Ports, type Step, unchanged } from "./transact.ts";
 
 /** What ends beside a slot, in the same transaction, and also where the slot is gone. */
 export interface ForeignEnd {
@@ -31,11 +39,12 @@ export interface ForeignEnd {
 export function freeForeign(
   ports: Ports,
   parser: Parser,
+  changes: Changes,
   uid: string,
   group: string,
   protocol: Protocol,
 ): Promise<ForeignFreed> {
-  return freeWith(ports, parser, { uid, group, protocol, its: (grant) => grant.group === group });
+  return freeWith(ports, parser, changes, { uid, group, protocol, its: (grant) => grant.group === group });
 }
 
 export interface ForeignGiver {
@@ -48,32 +57,34 @@ export interface ForeignGiver {
 
 /** Of `beside` too; `none` where that has ended already. */
 export async function freeWith(
-  { etcd, clock }: Ports,
+  { clock }: Pick<Ports, "clock">,
   parser: Parser,
+  changes: Changes,
   { uid, group, protocol, its }: ForeignGiver,
   beside?: ForeignEnd,
 ): Promise<ForeignFreed> {
   let giving = false;
-  return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
-    const { results } = await etcd.read([
-      ...LEADERSHIP,
-      { key: keys.ticket(group, uid) },
-      { prefix: keys.budgets },
-      { key: keys.grant(uid) },
-      { key: keys.alias(uid) },
-      ...aliasesOf(uid).map((alias) => ({ key: keys.grant(alias) })),
-    ]);
-    const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
-    const [ticket, own, alias, ...others] = [results[2], ...results.slice(4)].map((found) => found?.[0]);
-    const places = results[3] ?? [];
+  const names = aliasesOf(uid);
+  const ranges: Range[] = [
+    ...LEADERSHIP,
+    { key: keys.ticket(group, uid) },
+    { key: keys.grant(uid) },
+    { key: keys.alias(uid) },
+    ...names.map((alias) => ({ key: keys.grant(alias) })),
+    ...(beside?.ranges ?? []),
+  ];
+  const look = async (etcd: Reader, uncertain: boolean): Promise<Step<ForeignFreed>> => {
+    const { results } = await etcd.read(ranges);
+    const [epoch, incarnation, ticket, own, alias, ...rest] = results.map((kvs) => kvs[0]);
+    const [others, found] = [rest.slice(0, names.length), rest.slice(names.length)];
+    const view = viewEpoch(epoch, incarnation, parser);
     if (!isWhole(view.incarnation)) {
       throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
     }
     const kv = own ?? (await targetOf(etcd, alias)) ?? others.find((other) => other !== undefined);
     const holder = kv === undefined ? uid : lastPart(kv.key);
-    const held = kv && (await readHeld(etcd, parser, kv, view.incarnation, places));
+    const held = kv && (await readHeld(etcd, parser, kv, view.incarnation));
     const live = held?.live;
-    const found = beside === undefined ? [] : (await etcd.read(beside.ranges)).results.map((kvs) => kvs[0]);
     const more = beside?.write(found, clock.now());
     if (beside !== undefined && more === undefined) return { answer: uncertain ? "freed" : "none" };
     const words = live === undefined ? [] : wordsOf(live);
@@ -104,10 +115,9 @@ export async function freeWith(
         committed: () => "freed",
       };
     }
-    const taken = live.grant.budgets.map((budget) => ({
-      budget,
-      seq: places.find(({ key }) => key === keys.budgetSeq(budget)),
-    }));
+    const { budgets } = live.grant;
+    const seqs = (await etcd.read(budgets.map((budget) => ({ key: keys.budgetSeq(budget) })))).results;
+    const taken = budgets.map((budget, i) => ({ budget, seq: seqs[i]?.[0] }));
     return {
       compares: [
         ...compares,
@@ -123,7 +133,8 @@ export async function freeWith(
       ],
       committed: () => "freed",
     };
-  });
+  };
+  return await changes.change(group, [...ranges, { key: keys.phase(uid) }], look);
 }
 
 export interface Held {
@@ -148,16 +159,15 @@ export function heldToo<T>(
 
 /** A grant that was read, with its phase as it is now. */
 export async function readHeld(
-  etcd: Ports["etcd"],
+  etcd: Reader,
   parser: Parser,
   grant: KeyValue,
   incarnation: string | undefined,
-  places: readonly KeyValue[] = [],
 ): Promise<Held> {
   const uid = lastPart(grant.key);
   const phaseKey = keys.phase(uid);
   const phase = (await etcd.read([{ key: phaseKey }])).results[0]?.[0];
-  const live = readGrant(grant, phase, incarnation, parser, () => heldBy(uid, places));
+  const live = readGrant(grant, phase, incarnation, parser, () => []);
   const compares: Compare[] = [
     { key: grant.key, target: "create", is: "equal", revision: live.token.revision },
     unchanged(phaseKey, phase),

@@ -13,13 +13,19 @@ const REMEMBERED = 1000;
 export class Parser {
   readonly #log: Logger;
   readonly #reported = new Map<string, number>();
+  /** What the same answer of etcd is read as again, by several who look at it: nobody changes what was read. */
+  readonly #known = new WeakMap<KeyValue, { schema: z.ZodType; value: unknown }>();
 
   constructor(log: Logger) {
     this.#log = log;
   }
 
   json<S extends z.ZodType>(schema: S, kv: KeyValue | undefined): z.output<S> | undefined {
-    return this.#read(kv, (value) => schema.parse(JSON.parse(value)));
+    const known = kv && this.#known.get(kv);
+    if (known?.schema === schema) return known.value as z.output<S>;
+    const value = this.#read(kv, (text) => schema.parse(JSON.parse(text)));
+    if (kv !== undefined) this.#known.set(kv, { schema, value });
+    return value;
   }
 
   /** A record in proto JSON; fields of a newer release are passed over. */

@@ -17,7 +17,7 @@ export interface Ports {
 export class AlwaysRefused extends EtcdUnavailable {}
 
 /** Times that a transaction is decided anew after a refusal or an unknown outcome. */
-const ATTEMPTS = 8;
+export const ATTEMPTS = 8;
 
 /**
  * What one look at etcd led to: an answer, or a transaction and what it answers when committed.
@@ -49,9 +49,13 @@ export async function transact<T>(
       last = result.cause;
     }
   }
-  if (last === undefined)
-    throw new AlwaysRefused(`etcd: no clear outcome after ${ATTEMPTS} tries: others were always faster`);
-  throw new EtcdUnavailable(`etcd: no clear outcome after ${ATTEMPTS} tries: ${last}`);
+  throw noOutcome(last);
+}
+
+/** Of the last of `ATTEMPTS` tries; `cause`: why one had an unknown outcome, where one had. */
+export function noOutcome(cause: string | undefined): EtcdUnavailable {
+  const message = `etcd: no clear outcome after ${ATTEMPTS} tries: ${cause ?? "others were always faster"}`;
+  return cause === undefined ? new AlwaysRefused(message) : new EtcdUnavailable(message);
 }
 
 /** Holds while `key` is as `found` says: unchanged, or still absent. */

@@ -5,13 +5,15 @@
  */
 import type { Why } from "../api/reasons.ts";
 import { refuseFailed } from "./admission.ts";
+import type { Changes } from "./changes.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
-import type { Compare, KeyValue, Operation } from "./etcd.ts";
+import type { KeyValue } from "./etcd.ts";
 import { readGrant, wordsOf } from "./fleet.ts";
 import { type ForeignExtra, takeWith } from "./foreign.ts";
 import { type ForeignEnd, type ForeignGiver, freeWith } from "./give-back.ts";
 import { seenOperations } from "./identities.ts";
+import type { KeyReads } from "./key-reads.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { ForeignMachine, Tally } from "./records.ts";
@@ -77,6 +79,7 @@ function counted(tally: Tally, rate: UpdateAsk["rate"], now: number): Tally {
 export async function takeUpdate(
   ports: Ports,
   parser: Parser,
+  changes: Changes,
   leases: DayLease,
   ask: UpdateAsk,
 ): Promise<UpdateResult> {
@@ -110,7 +113,7 @@ export async function takeUpdate(
     },
   });
   const result = await leases.use((lease) =>
-    takeWith(ports, parser, { ...ask, protocol: "Omaha" }, extra(lease)),
+    takeWith(ports, parser, changes, { ...ask, protocol: "Omaha" }, extra(lease)),
   );
   if (result.outcome !== "held" || result.release === release) return result;
   return {
@@ -124,39 +127,53 @@ export async function takeUpdate(
 
 /**
  * Ends the update `end.machine.update`: the slot is free, and the tally says how it went; that too where the slot was
- * taken from it meanwhile. False where it has ended, or the machine has another one by now: whoever sends a request
- * twice, through two gateways, must not end what it was given in between.
+ * taken from it meanwhile. Gives the machine's record; undefined where it has ended, or the machine has another one by
+ * now: whoever sends a request twice, through two gateways, must not end what it was given in between.
  */
 export async function endUpdate(
   ports: Ports,
   parser: Parser,
+  changes: Changes,
   leases: DayLease,
   end: UpdateEnd,
-): Promise<boolean> {
+): Promise<ForeignMachine | undefined> {
   const { uid, machine } = end;
   const { update } = machine;
-  if (update === undefined) return false;
+  if (update === undefined) return undefined;
   const { group, release, at } = update;
   const giver: ForeignGiver = { uid, group, protocol: "Omaha", its: (grant) => grant.at === at };
+  let record: ForeignMachine | undefined;
   const beside = (lease: string): ForeignEnd => ({
     ranges: [{ key: keys.tally(group, release) }, ...machineRanges(uid)],
-    write: ([tally, ...found], now) => endingOf(parser, end, update, tally, found, lease, now),
+    write: ([tally, ...found], now) => {
+      const ending = endingOf(parser, end, update, tally, found, now);
+      if (ending === undefined) return undefined;
+      record = ending.record;
+      return {
+        compares: [
+          unchanged(keys.tally(group, release), tally),
+          unchanged(keys.foreignMachine(uid), found[0]),
+        ],
+        operations: [
+          { put: keys.tally(group, release), value: JSON.stringify(ending.tally), lease },
+          { put: keys.foreignMachine(uid), value: JSON.stringify(record), lease },
+        ],
+      };
+    },
   });
-  return (await leases.use((lease) => freeWith(ports, parser, giver, beside(lease)))) === "freed";
+  const freed = await leases.use((lease) => freeWith(ports, parser, changes, giver, beside(lease)));
+  return freed === "freed" ? record : undefined;
 }
 
 function endingOf(
   parser: Parser,
-  { uid, machine, how, code }: UpdateEnd,
+  { machine, how, code }: UpdateEnd,
   { group, release, at }: Update,
   tally: KeyValue | undefined,
   found: readonly (KeyValue | undefined)[],
-  lease: string,
   now: number,
-): { compares: Compare[]; operations: Operation[] } | undefined {
-  const [tallyKey, machineKey] = [keys.tally(group, release), keys.foreignMachine(uid)];
+): { tally: Tally; record: ForeignMachine } | undefined {
   const before = machineOf(parser, found);
-  const [known] = found;
   if (before?.update?.release !== release || before.update.at !== at) return undefined;
   const total = parser.json(Tally, tally) ?? emptyTally();
   const failure = { machine: machine.id, code, at: now };
@@ -173,13 +190,7 @@ function endingOf(
     failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
     update: undefined,
   };
-  return {
-    compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
-    operations: [
-      { put: tallyKey, value: JSON.stringify(next), lease },
-      { put: machineKey, value: JSON.stringify(record), lease },
-    ],
-  };
+  return { tally: next, record };
 }
 
 /** Of a record: what only the ends of updates change. */
@@ -188,15 +199,14 @@ function kept(before: ForeignMachine | undefined): Pick<ForeignMachine, "failed"
 }
 
 export async function readForeignMachine(
-  { etcd }: Pick<Ports, "etcd">,
+  reads: KeyReads,
   parser: Parser,
   uid: string,
 ): Promise<ForeignMachine | undefined> {
-  const { results } = await etcd.read(machineRanges(uid));
-  return machineOf(
-    parser,
-    results.map((kvs) => kvs[0]),
-  );
+  const known = await reads.read(keys.foreignMachine(uid));
+  // Few have none, and of these only who comes back after half a year has a slot.
+  const rest = known === undefined ? [keys.grant(uid), keys.phase(uid)] : [];
+  return machineOf(parser, [known, ...(await Promise.all(rest.map((key) => reads.read(key))))]);
 }
 
 /** `machineOf` is given what is read there, in this order. */
@@ -246,15 +256,15 @@ export async function forgiveMachine(
 
 /** Writes what a machine said of itself; its update and its failures stay as they are but for `state`. */
 export async function putForeignMachine(
-  { etcd }: Pick<Ports, "etcd">,
   parser: Parser,
+  changes: Changes,
   leases: DayLease,
   uid: string,
   machine: ForeignMachine,
 ): Promise<void> {
   const key = keys.foreignMachine(uid);
   return await leases.use((lease) =>
-    transact(etcd, async (): Promise<Step<void>> => {
+    changes.change(machine.group, machineRanges(uid), async (etcd): Promise<Step<void>> => {
       const all = (await etcd.read(machineRanges(uid))).results.map((kvs) => kvs[0]);
       const before = machineOf(parser, all);
       const [found] = all;

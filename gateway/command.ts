@@ -163,7 +163,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
   const asked = forPeople !== undefined || flags.coreupdate !== undefined;
   const people = asked ? createRestClient(config, rest) : undefined;
   if (people !== undefined) closing.push(() => people.close());
-  const { etcd, observe } = meterEtcd(openEtcd(flags, { clock, random }), clock);
+  const { etcd, observe } = meterEtcd(openEtcd(flags, { clock, random }));
   const etcdHealth = new EtcdHealth({ etcd, clock, log });
   void etcdHealth.run(stop.signal);
   const { etcdCert } = flags;

@@ -272,7 +272,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
           meter: (call, outcome) => metrics.slotAsked("FleetLock", call, outcome),
         }),
         omahaRoute({
-          ...{ ...door, coordination, line, clock, random },
+          ...{ ...door, coordination, clock, random },
           ...{ fleet: () => read, machines, sightings },
           ...(publicUrl === undefined ? {} : { publicUrl }),
           meter: (outcome) => metrics.omahaAnswered(outcome),

@@ -16,7 +16,6 @@ import { OmahaMachine } from "../../test/omaha/machine.ts";
 import { FLATCAR } from "../../test/omaha/requests.ts";
 import type { EdgeRequest } from "../edge/server.ts";
 import { Sightings } from "../machines/sightings.ts";
-import { SlotLine } from "../slots/line.ts";
 import { omahaRoute } from "./route.ts";
 
 const PATIENCE = { timeout: 60_000, interval: 20 };
@@ -56,7 +55,6 @@ function gatewayOf(): Gateway {
   const sightings = new Sightings({ coordination: room, ...parts });
   const route = omahaRoute({
     ...{ coordination, ...parts, machines: view, sightings, fleet: () => fleet, isOpen: () => true },
-    line: new SlotLine({ coordination: room, ...parts }),
     credentials: new MachineCredentials([]),
     meter: () => {},
   });

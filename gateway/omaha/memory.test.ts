@@ -14,7 +14,6 @@ import { SeededRandom } from "../../test/sim/random.ts";
 import { LedRoom } from "../../test/slots/led-room.ts";
 import type { EdgeRequest } from "../edge/server.ts";
 import { Sightings } from "../machines/sightings.ts";
-import { SlotLine } from "../slots/line.ts";
 import { omahaRoute } from "./route.ts";
 
 const NOTHING = { does: "nothing" };
@@ -79,7 +78,6 @@ class StaleGateway {
         },
         get,
       },
-      line: new SlotLine({ coordination: led.room, ...ports }),
       credentials: new MachineCredentials([]),
       isOpen: () => true,
       meter: (outcome) => this.outcomes.push(outcome),
@@ -116,6 +114,21 @@ it("knows no new machine where there are more than it keeps: ids cost nothing to
   expect(await made.check()).toMatchObject({ does: "nothing" });
   expect([...stored().keys()]).toEqual([old.id]);
   expect(await old.check()).toMatchObject({ does: "update" });
+});
+
+it("ends an update in one transaction, with what the machine hears next in its record", async () => {
+  const one = machineOf(1, () => here);
+  await one.check();
+  await one.install();
+  one.reboot("1.1.0");
+  here.calls.length = 0;
+  const before = led.etcd.revision;
+  expect(await one.check()).toMatchObject(NOTHING);
+  expect(here.calls).toEqual(["readForeignMachine", "endUpdate"]);
+  expect(led.etcd.revision).toBe(before + 1);
+  const record = stored().get(one.id);
+  expect(record).toMatchObject({ version: "1.1.0", why: { reason: "UpToDate" }, lastSeen: led.clock.now() });
+  expect(record?.update).toBeUndefined();
 });
 
 /** A machine that asks at `at`, which may be changed. */

@@ -17,7 +17,6 @@ import { SeededRandom } from "../../test/sim/random.ts";
 import { LedRoom } from "../../test/slots/led-room.ts";
 import { type EdgeServer, startEdge } from "../edge/server.ts";
 import { Sightings } from "../machines/sightings.ts";
-import { SlotLine } from "../slots/line.ts";
 import { omahaRoute } from "./route.ts";
 
 const machines = { budgets: ["group/workers"], needs: 60_000, open: true };
@@ -63,7 +62,6 @@ beforeEach(async () => {
   const route = omahaRoute({
     ...{ machines: view, sightings },
     coordination: led.room,
-    line: new SlotLine({ coordination: led.room, clock: led.clock, random: new SeededRandom(6) }),
     fleet: () => fleet,
     credentials: new MachineCredentials([Buffer.alloc(32, 1)]),
     isOpen: () => open,

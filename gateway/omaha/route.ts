@@ -16,7 +16,6 @@ import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import type { Sightings } from "../machines/sightings.ts";
-import type { SlotLine } from "../slots/line.ts";
 import type { RequestCounts } from "./counts.ts";
 import { meaningOf } from "./event.ts";
 import { Look, type Seen } from "./look.ts";
@@ -37,8 +36,6 @@ export interface OmahaOptions {
   /** What etcd knows of the machines, some seconds late at most while it is fresh. */
   machines: Pick<MachineView, "fresh" | "full" | "get">;
   sightings: Pick<Sightings, "has" | "note">;
-  /** What changes a group's counts, one at a time. */
-  line: Pick<SlotLine, "alone">;
   credentials: MachineCredentials;
   /** Whether machines of the group need show nothing. */
   isOpen: (group: string) => boolean;
@@ -139,16 +136,16 @@ async function answerApp(
       meter("refused");
       return undefined;
     }
-    const machine = await settle(options, app, offer, uid, before, onDemand, now);
+    const { stored, machine } = await settle(options, app, offer, uid, before, onDemand, now);
     if (!app.check) {
       meter(app.events.length > 0 ? "event" : "ping");
-      await remember(coordination, uid, before, machine, now);
+      await remember(coordination, uid, stored, machine, now);
       return undefined;
     }
     const result = await check(options, app, offer, onDemand, uid, machine);
     if ("reason" in result) {
       meter(result.reason);
-      await remember(coordination, uid, before, { ...machine, why: result }, now);
+      await remember(coordination, uid, stored, { ...machine, why: result }, now);
       return undefined;
     }
     meter("offered");
@@ -210,34 +207,44 @@ function answerFollower(
   return { ...updateOf(offered), place: last ? "target" : "floor" };
 }
 
-/** What its events, its version and its boot say of the update that it has. */
+/** What its events, its version and its boot say of the update that it has. `stored`: its record in etcd, as far as is known. */
 async function settle(
-  { coordination, line, log }: OmahaOptions,
+  { coordination, publicUrl, log }: OmahaOptions,
   app: OmahaApp,
   offer: Offer,
   uid: string,
   before: ForeignMachine | undefined,
   onDemand: boolean,
   now: number,
-): Promise<ForeignMachine> {
+): Promise<{ stored: ForeignMachine | undefined; machine: ForeignMachine }> {
   const machine = describe(app, offer.group, before, now, onDemand);
   const { update } = machine;
-  if (update === undefined) return machine;
+  if (update === undefined) return { stored: before, machine };
   const ending = endingOf(app, machine);
   if (ending === undefined) {
     const state = stateOf(app);
-    return state === undefined ? machine : { ...machine, update: { ...update, state } };
+    return {
+      stored: before,
+      machine: state === undefined ? machine : { ...machine, update: { ...update, state } },
+    };
   }
   const { group, release } = update;
-  const ended = await line.alone(group, () => coordination.endUpdate({ uid, machine, ...ending }));
-  if (ended) {
+  // What it most likely hears next is written with the end, so that it need not be written after it.
+  const next =
+    app.check && ending.how === "good"
+      ? decideCheck(app, uid, machine, offer, onDemand, publicUrl)
+      : undefined;
+  const told = next !== undefined && "reason" in next ? { ...machine, why: next } : machine;
+  const ended = await coordination.endUpdate({ uid, machine: told, ...ending });
+  if (ended !== undefined) {
     log.info("the update of a machine ended", { machine: app.machineId, group, release, ...ending });
   }
-  return (await coordination.readForeignMachine(uid)) ?? { ...machine, update: undefined };
+  const stored = ended ?? (await coordination.readForeignMachine(uid));
+  return { stored, machine: stored ?? { ...machine, update: undefined } };
 }
 
 async function check(
-  { coordination, line, look, publicUrl, clock, random, log }: Desk,
+  { coordination, look, publicUrl, clock, random, log }: Desk,
   app: OmahaApp,
   offer: Offer,
   onDemand: boolean,
@@ -249,8 +256,7 @@ async function check(
   const wanted = "reason" in decided ? undefined : decided.offered.release;
   if (update !== undefined && update.release !== wanted) {
     // It asks, so it does not reboot into what it was offered before.
-    const withdrawn = { uid, machine, how: "withdrawn", code: 0 } as const;
-    await line.alone(update.group, () => coordination.endUpdate(withdrawn));
+    await coordination.endUpdate({ uid, machine, how: "withdrawn", code: 0 });
   }
   if ("reason" in decided) return decided;
   const { offered } = decided;
@@ -258,15 +264,13 @@ async function check(
   const shut =
     update === undefined ? look.refusalOf(uid, offer, offered.release, onDemand, clock.now()) : undefined;
   if (shut !== undefined) return shut;
-  const result = await line.alone(offer.group, () =>
-    coordination.takeUpdate({
-      ...{ uid, name: app.machineId, group: offer.group, nonce: random.uuid() },
-      ...{ release: offered.release, version: offered.version, threshold: offer.threshold, machine },
-      ...(offer.resumedAt === undefined ? {} : { resumedAt: offer.resumedAt }),
-      ...(offer.retriedAt === undefined ? {} : { retriedAt: offer.retriedAt }),
-      ...(offer.rate === undefined || onDemand ? {} : { rate: offer.rate }),
-    }),
-  );
+  const result = await coordination.takeUpdate({
+    ...{ uid, name: app.machineId, group: offer.group, nonce: random.uuid() },
+    ...{ release: offered.release, version: offered.version, threshold: offer.threshold, machine },
+    ...(offer.resumedAt === undefined ? {} : { resumedAt: offer.resumedAt }),
+    ...(offer.retriedAt === undefined ? {} : { retriedAt: offer.retriedAt }),
+    ...(offer.rate === undefined || onDemand ? {} : { rate: offer.rate }),
+  });
   if (result.outcome === "refused") return result.why;
   if (result.outcome === "granted") {
     log.info("a machine was offered a release", {

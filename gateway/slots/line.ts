@@ -55,16 +55,15 @@ export class SlotLine {
    */
   async take(ask: Omit<ForeignAsk, "nonce">, hold: number, gone: AbortSignal): Promise<ForeignResult> {
     const { coordination, clock, random } = this.#options;
-    const group = this.#group(ask.group);
-    const once = () => group.alone(() => coordination.takeForeign({ ...ask, nonce: random.uuid() }));
+    const once = () => coordination.takeForeign({ ...ask, nonce: random.uuid() });
     const first = await once();
-    if (first.outcome !== "refused" || !mayCome(first) || hold <= 0 || gone.aborted)
-      return this.#done(ask.group, first);
-    if (this.#waiting >= MAX_WAITING) return this.#done(ask.group, first);
+    if (first.outcome !== "refused" || !mayCome(first) || hold <= 0 || gone.aborted) return first;
+    if (this.#waiting >= MAX_WAITING) return first;
     this.#waiting += 1;
     this.#watch ??= coordination.watchBudgets(() => {
       for (const each of this.#groups.values()) each.look();
     });
+    const group = this.#group(ask.group);
     try {
       return await new Promise<ForeignResult>((resolve, reject) => {
         let [asking, over] = [false, false];
@@ -112,33 +111,18 @@ export class SlotLine {
     }
   }
 
-  /** What changes a group's counts, one at a time: two of one gateway would only be in each other's way. */
-  async alone<T>(group: string, work: () => Promise<T>): Promise<T> {
-    try {
-      return await this.#group(group).alone(work);
-    } finally {
-      this.#forget(group);
-    }
-  }
-
   /**
    * What the machine `uid` took, also as one that nobody knew, who called itself `id`: the manager may have told since
    * whose that is. Throws `EtcdUnavailable`.
    */
   async free(uid: string, group: string, protocol: Protocol, id = uid): Promise<ForeignFreed> {
     const { coordination } = this.#options;
-    const line = this.#group(group);
-    const free = (name: string) => line.alone(() => coordination.freeForeign(name, group, protocol));
+    const free = (name: string) => coordination.freeForeign(name, group, protocol);
     const known = await free(uid);
     const freed = known === "none" && id !== uid && uidOf(id) !== uid ? await free(uidOf(id)) : known;
-    if (freed === "freed") line.look();
+    if (freed === "freed") this.#groups.get(group)?.look();
     this.#forget(group);
     return freed;
-  }
-
-  #done(group: string, result: ForeignResult): ForeignResult {
-    this.#forget(group);
-    return result;
   }
 
   #group(name: string): GroupLine {
@@ -168,8 +152,6 @@ class GroupLine {
   readonly #coordination: Pick<SlotCoordination, "readForeign">;
   readonly #clock: Clock;
   readonly #waiting = new Set<Waiting>();
-  #tail: Promise<unknown> = Promise.resolve();
-  #queued = 0;
   #looking = false;
   #wanted = false;
   #cancel: Cancel | undefined;
@@ -181,19 +163,7 @@ class GroupLine {
   }
 
   get idle(): boolean {
-    return this.#queued === 0 && this.#waiting.size === 0 && !this.#looking;
-  }
-
-  /** One at a time: what one gateway does to a group's counts never collides with itself. */
-  async alone<T>(work: () => Promise<T>): Promise<T> {
-    this.#queued += 1;
-    const turn = this.#tail.then(work, work);
-    this.#tail = turn.catch(() => {});
-    try {
-      return await turn;
-    } finally {
-      this.#queued -= 1;
-    }
+    return this.#waiting.size === 0 && !this.#looking;
   }
 
   join(waiting: Waiting): void {
@@ -228,9 +198,9 @@ class GroupLine {
       this.#wanted = false;
       const turns = await this.#coordination.readForeign(this.#name).then(nextOf, () => undefined);
       // Without an answer each that waits keeps what it was told last, and its deadline.
-      for (const waiting of this.#waiting) {
-        if (turns?.has(waiting.uid) === true && (await waiting.again())) this.#wanted = true;
-      }
+      const next = [...this.#waiting].filter(({ uid }) => turns?.has(uid));
+      const went = await Promise.all(next.map((waiting) => waiting.again()));
+      if (went.includes(true)) this.#wanted = true;
     }
     this.#looking = false;
     if (this.#waiting.size > 0) this.#later();

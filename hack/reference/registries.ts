@@ -43,7 +43,7 @@ export async function registries(etcd: EtcdPort): Promise<Registries> {
   ends.push(observeProcess(gateway.registry, { role: "gateway", version: "1.0.0" }));
   for (const registry of [runtime.registry, gateway.registry]) {
     observeCertificates(prom, registry, () => []);
-    meterEtcd(etcd, systemClock).observe(registry);
+    meterEtcd(etcd).observe(registry);
   }
   const agent = await agentRegistry({
     agent: { connected: false, observed: undefined },

@@ -14,7 +14,6 @@ import { Sightings } from "../../gateway/machines/sightings.ts";
 import { omahaRoute } from "../../gateway/omaha/route.ts";
 import { PayloadFolder } from "../../gateway/payloads/folder.ts";
 import { payloadRoute } from "../../gateway/payloads/route.ts";
-import { SlotLine } from "../../gateway/slots/line.ts";
 import { MachineCredentials } from "../../pki/machine-credentials.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
@@ -73,7 +72,6 @@ beforeEach(async () => {
     omahaRoute({
       ...{ machines: view, sightings },
       ...{ ...common, coordination: led.room, fleet: () => fleet, isOpen: () => true },
-      line: new SlotLine({ coordination: led.room, clock: led.clock, random: new SeededRandom(6) }),
       credentials: new MachineCredentials([]),
       meter: (outcome) => outcomes.push(outcome),
       ...(publicUrl === undefined ? {} : { publicUrl }),
