@@ -175,6 +175,12 @@ const gateway = object(
               .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
               .default("")
               .describe("PersistentVolumeClaim of this namespace; each replica mounts it, to read"),
+            uploads: z
+              .boolean()
+              .default(false)
+              .describe(
+                "Lets users of CoreUpdate's API put files there (`updateservicectl package upload`): it is mounted to write",
+              ),
             hostPath: z
               .string()
               .regex(/^(\/.+)?$/)
