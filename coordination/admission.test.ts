@@ -7,23 +7,13 @@ import {
   isRepair,
   refuseGrant,
 } from "./admission.ts";
+import { openGate } from "./fixtures.ts";
 import type { BudgetGate, Grant, GroupGate, Phase } from "./records.ts";
 
 const NOW = Date.UTC(2026, 10, 2);
 
 function groupGate(change: Partial<GroupGate> = {}): GroupGate {
-  return {
-    group: "g",
-    paused: false,
-    halted: false,
-    deleting: false,
-    quarantined: [],
-    open: true,
-    openUntil: null,
-    freezesAt: null,
-    validUntil: NOW + 30_000,
-    ...change,
-  };
+  return openGate("g", NOW + 30_000, change);
 }
 
 function budgetGate(change: Partial<BudgetGate> = {}): BudgetGate {

@@ -7,6 +7,7 @@ import { systemRandom } from "../ports/random.ts";
 import { DesiredSchema } from "../proto/gen/agent_pb.ts";
 import { createCoordination } from "./create.ts";
 import { connectEtcd } from "./etcd3-port.ts";
+import { openGate } from "./fixtures.ts";
 
 it("lets 3 of 50 through that ask at once, by two clients of a real etcd", async () => {
   const cluster = await startEtcd();
@@ -23,19 +24,7 @@ it("lets 3 of 50 through that ask at once, by two clients of a real etcd", async
     if (leader === undefined) throw new Error("nobody else leads");
     const validUntil = systemClock.now() + 30_000;
     await room.writeGates(leader, {
-      groups: [
-        {
-          group: "g",
-          paused: false,
-          halted: false,
-          deleting: false,
-          quarantined: [],
-          open: true,
-          openUntil: null,
-          freezesAt: null,
-          validUntil,
-        },
-      ],
+      groups: [openGate("g", validUntil)],
       budgets: [{ budget: "group/g", max: 3, unavailable: [], validUntil }],
     });
     const desired = create(DesiredSchema, { group: "g", target: { release: "r" } });

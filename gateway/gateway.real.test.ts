@@ -1,4 +1,5 @@
 /** Gateways over a real etcd: what two of them and a manager's transactions do together. */
+
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +10,7 @@ import type { Coordination, Leadership } from "../coordination/coordination.ts";
 import { createCoordination } from "../coordination/create.ts";
 import type { EtcdPort } from "../coordination/etcd.ts";
 import { connectEtcd } from "../coordination/etcd3-port.ts";
+import { openGate } from "../coordination/fixtures.ts";
 import type { Token } from "../coordination/records.ts";
 import { type EtcdCluster, startEtcd } from "../hack/plane/etcd.ts";
 import { systemClock } from "../ports/clock.ts";
@@ -113,9 +115,8 @@ async function connected(gateway: Gateway, node = "n1", boot = "b1"): Promise<Fa
 
 async function writeGates(open: boolean): Promise<void> {
   const validUntil = systemClock.now() + 29_000;
-  const group = { group: "workers", paused: false, halted: false, deleting: false, quarantined: [] };
   await manager.writeGates(leader, {
-    groups: [{ ...group, open, openUntil: null, freezesAt: null, validUntil }],
+    groups: [openGate("workers", validUntil, { open })],
     budgets: [{ budget: "group/workers", max: 1, unavailable: [], validUntil }],
   });
 }

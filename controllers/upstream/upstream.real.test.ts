@@ -1,4 +1,5 @@
 /** A Channel that follows a second Slipway: a real gateway over real etcd, asked over a socket; then servers that answer badly. */
+
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -13,6 +14,7 @@ import type { Coordination, Leadership } from "../../coordination/coordination.t
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import type { GroupGate, Offered } from "../../coordination/records.ts";
 import { fakeReviews } from "../../gateway/fake-cluster.ts";
 import { type Gateway, startGateway } from "../../gateway/gateway.ts";
@@ -61,12 +63,10 @@ async function publish(way: Offered[], gate: Partial<GroupGate> = {}): Promise<v
   const validUntil = clock.now() + 30_000;
   await room.writeGates(leader, {
     groups: [
-      {
-        ...{ group: "workers", paused: false, halted: false, deleting: false, quarantined: [], open: false },
-        ...{ openUntil: null, freezesAt: null, validUntil },
-        machines: { budgets: ["group/workers"], needs: 60_000, open: true },
+      openGate("workers", validUntil, {
+        ...{ open: false, machines: { budgets: ["group/workers"], needs: 60_000, open: true } },
         ...gate,
-      },
+      }),
     ],
     budgets: [{ budget: "group/workers", max: 1, unavailable: [], validUntil }],
     offers: [

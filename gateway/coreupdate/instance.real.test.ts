@@ -1,7 +1,9 @@
 /** `updateservicectl instance`, and `group versions` and `group events`, by protocol suite. */
+
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { API_VERSION } from "../../api/meta.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import { ports } from "../../runtime/test-namespace.ts";
 import { now, refusal, UpdateServiceRoom, WAIT } from "../../test/coreupdate/service.ts";
 import { ClientCountResp, ClientHistoryResp } from "../../test/coreupdate/wire.ts";
@@ -112,11 +114,9 @@ describe("instance, and the graphs", () => {
     };
     await room.manager.writeGates(room.leader, {
       groups: [
-        {
-          ...{ group: name, paused: false, halted: false, deleting: false, quarantined: [], open: true },
-          ...{ openUntil: null, freezesAt: null, validUntil },
+        openGate(name, validUntil, {
           machines: { budgets: [`group/${name}`], needs: 60_000, open: true },
-        },
+        }),
       ],
       budgets: [{ budget: `group/${name}`, max: 10, unavailable: [], validUntil }],
       offers: [

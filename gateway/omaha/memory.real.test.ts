@@ -1,9 +1,11 @@
 /** Two gateways, each with a view of its own of one real etcd: machines go from one to the other in the middle of their updates. */
+
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import type { Coordination, FleetSnapshot } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import { MachineView } from "../../coordination/machine-view.ts";
 import { type EtcdCluster, startEtcd } from "../../hack/plane/etcd.ts";
 import { MachineCredentials } from "../../pki/machine-credentials.ts";
@@ -85,7 +87,6 @@ it("takes no place too many and loses no update, and in the end costs etcd nothi
   const leader = await one.room.raiseEpoch(await one.room.readEpoch(), true);
   if (leader === undefined) throw new Error("another leads");
   const validUntil = Date.now() + 600_000;
-  const open = { paused: false, halted: false, deleting: false, quarantined: [], open: true };
   const budget = `group/${GROUP}`;
   const machinesGate = { budgets: [budget], needs: 1000, open: true };
   const payload = { name: "update.gz", size: 100, sha256: "ab".repeat(32) };
@@ -97,7 +98,7 @@ it("takes no place too many and loses no update, and in the end costs etcd nothi
     extras: [],
   };
   await one.room.writeGates(leader, {
-    groups: [{ group: GROUP, ...open, openUntil: null, freezesAt: null, machines: machinesGate, validUntil }],
+    groups: [openGate(GROUP, validUntil, { machines: machinesGate })],
     budgets: [{ budget, max: PLACES, unavailable: [], validUntil }],
     offers: [
       {

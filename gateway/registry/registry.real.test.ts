@@ -1,10 +1,12 @@
 /** Two gateways on one etcd, and the etcdctl of etcd 3.4, unmodified, whose library (client/v2) locksmith and fleet use, too. */
+
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
 import { type EtcdCluster, startEtcd } from "../../hack/plane/etcd.ts";
 import { tool } from "../../hack/tools.ts";
@@ -176,19 +178,8 @@ describe("etcdctl of etcd 3.4", () => {
     const leader = await coordination.raiseEpoch(await coordination.readEpoch(), true);
     if (leader === undefined) throw new Error("another leads");
     const validUntil = systemClock.now() + 30_000;
-    const group: GroupGate = {
-      ...{
-        group: "default",
-        paused: false,
-        halted: false,
-        deleting: false,
-        quarantined: [],
-        open: true,
-        openUntil: null,
-        freezesAt: null,
-      },
-      ...{ validUntil, machines: { budgets: ["group/default"], needs: 60_000, open: false } },
-    };
+    const machines = { budgets: ["group/default"], needs: 60_000, open: false };
+    const group = openGate("default", validUntil, { machines });
     const budget: BudgetGate = { budget: "group/default", max: 1, unavailable: [], validUntil };
     await coordination.writeGates(leader, { groups: [group], budgets: [budget] });
     const { port } = await gateway({ name: "locks", coordination });

@@ -1,10 +1,12 @@
 /** Two gateways and one etcd: machines ask both at once, by both protocols, and never are more down than a budget allows. */
+
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Coordination } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import type { ForeignMachine } from "../../coordination/records.ts";
 import { type EtcdCluster, startEtcd } from "../../hack/plane/etcd.ts";
 import { systemClock } from "../../ports/clock.ts";
@@ -59,9 +61,8 @@ async function playOut(group: string, list: readonly Turn[], max: number): Promi
   const leader = await room.raiseEpoch(await room.readEpoch(), true);
   if (leader === undefined) throw new Error("another leads");
   const machines = { budgets: [budget], needs: 1000, open: true };
-  const open = { paused: false, halted: false, deleting: false, quarantined: [], open: true };
   await room.writeGates(leader, {
-    groups: [{ group, ...open, openUntil: null, freezesAt: null, machines, validUntil }],
+    groups: [openGate(group, validUntil, { machines })],
     budgets: [{ budget, max, unavailable: [], validUntil }],
   });
   const lines = rooms.map(

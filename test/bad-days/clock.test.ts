@@ -3,6 +3,7 @@
  * policies and on the agent's loop: what binds an agent is counted on a clock that does not
  * jump, and what a wrong clock dated ahead holds nobody up and forgives nothing.
  */
+
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { target } from "../../agent/fake-gateway.ts";
@@ -17,6 +18,7 @@ import { decideNode } from "../../controllers/node-update/policy.ts";
 import { isForgiven, resumeOf } from "../../controllers/rollout/failure.ts";
 import { progressOf, type Standing } from "../../controllers/rollout/stage.ts";
 import { answerCommit, type CommitQuestion } from "../../coordination/admission.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 
 const NOW = Date.parse("2026-11-23T03:00:00Z");
 const DAY = 86_400_000;
@@ -70,7 +72,6 @@ describe("a gateway whose clock is not the manager's", () => {
   /** Gates of a manager at NOW, asked about on a clock that differs by `skew`. */
   function ask(skew: number, openFor: number | null): ReturnType<typeof answerCommit> {
     const validUntil = NOW + GATE_VALIDITY;
-    const shut = { paused: false, halted: false, deleting: false, quarantined: [] };
     const openUntil = openFor === null ? null : NOW + openFor;
     const budget = grant.budgets[0] ?? "";
     const question: CommitQuestion = {
@@ -82,7 +83,7 @@ describe("a gateway whose clock is not the manager's", () => {
       grant,
       living: token,
       phase: { phase: "Drained", at: NOW },
-      gate: { group: grant.group, ...shut, open: true, openUntil, freezesAt: null, validUntil },
+      gate: openGate(grant.group, validUntil, { openUntil }),
       budgets: [{ budget, gate: { budget, max: 1, unavailable: [], validUntil }, holders: new Set() }],
       grants: new Map(),
     };

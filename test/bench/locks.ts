@@ -3,10 +3,12 @@
  * etcd, each as fast as it is answered: grants a second, answers that were an error, and how evenly they waited. Beside
  * it, in the same run, what airlock does with one key: compare and swap, and an error to whoever lost.
  */
+
 import { Agent, request } from "node:http";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import { type EdgeServer, type Route, startEdge } from "../../gateway/edge/server.ts";
 import { fleetLockRoute } from "../../gateway/fleetlock/route.ts";
 import { SlotLine } from "../../gateway/slots/line.ts";
@@ -72,9 +74,8 @@ async function openGates(etcd: EtcdPort): Promise<() => void> {
   const write = async (): Promise<void> => {
     const validUntil = Date.now() + 30_000;
     const machines = { budgets, needs: 1000, open: true };
-    const open = { paused: false, halted: false, deleting: false, quarantined: [], open: true };
     await room.writeGates(leader, {
-      groups: [{ group: GROUP, ...open, openUntil: null, freezesAt: null, machines, validUntil }],
+      groups: [openGate(GROUP, validUntil, { machines })],
       budgets: budgets.map((budget) => ({ budget, max: 1, unavailable: [], validUntil })),
     });
   };

@@ -3,12 +3,14 @@
  * server that reads and writes the same; first with 1,000 and then with 58,000 machines known, in a real etcd. Steady:
  * nothing is new. Throttled: a release is there and its rate is reached. Events: whole updates, one after the other.
  */
+
 import { fork } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import { keys } from "../../coordination/keys.ts";
 import type { ForeignMachine, Offer } from "../../coordination/records.ts";
 import { startEtcd } from "../../hack/plane/etcd.ts";
@@ -156,11 +158,10 @@ async function lead(port: EtcdPort, offer: () => Partial<Offer>) {
   const budget = `group/${GROUP}`;
   const write = async (): Promise<void> => {
     const validUntil = Date.now() + 30_000;
-    const open = { paused: false, halted: false, deleting: false, quarantined: [], open: true };
     const machines = { budgets: [budget], needs: 1000, open: true };
     const offered = { group: GROUP, tracks: [GROUP], product: FLATCAR, share: 1, threshold: 1000, ways: {} };
     await room.writeGates(leader, {
-      groups: [{ group: GROUP, ...open, openUntil: null, freezesAt: null, machines, validUntil }],
+      groups: [openGate(GROUP, validUntil, { machines })],
       budgets: [{ budget, max: BUDGET, unavailable: [], validUntil }],
       offers: [{ ...offered, ...offer(), validUntil }],
     });

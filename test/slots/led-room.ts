@@ -1,8 +1,10 @@
 /** A room over a simulated etcd that one manager leads, with one node: where most tests begin. For tests. */
+
 import { create } from "@bufbuild/protobuf";
 import type { Coordination, Leadership, TakeGrant } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import type { BudgetGate, GroupGate, Token } from "../../coordination/records.ts";
 import { jsonLogger } from "../../ports/log.ts";
 import { DesiredSchema } from "../../proto/gen/agent_pb.ts";
@@ -78,22 +80,10 @@ export class LedRoom {
   /** Open gates of group `g` with room for one, valid for 30 s. */
   gates(group: Partial<GroupGate> = {}, budget: Partial<BudgetGate> = {}) {
     const validUntil = this.clock.now() + 30_000;
-    const gate: GroupGate = {
-      group: "g",
-      paused: false,
-      halted: false,
-      deleting: false,
-      quarantined: [],
-      open: true,
-      openUntil: null,
-      freezesAt: null,
-      validUntil,
-      ...group,
-    };
     const budgets = ["group/g", "budget/b/zone=a"].map(
       (name): BudgetGate => ({ budget: name, max: 1, unavailable: [], validUntil, ...budget }),
     );
-    return { groups: [gate], budgets };
+    return { groups: [openGate("g", validUntil, group)], budgets };
   }
 
   async granted(change: Partial<TakeGrant> = {}): Promise<Token> {

@@ -2,10 +2,12 @@
  * Managers and gateways that do everything that the Coordination allows, at once, over a
  * simulated etcd whose links lose, delay and reorder. For tests.
  */
+
 import { create } from "@bufbuild/protobuf";
 import type { Coordination, Leadership, RebuiltGrant } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import { type EtcdPort, EtcdUnavailable } from "../../coordination/etcd.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import type { Token } from "../../coordination/records.ts";
 import type { Clock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
@@ -166,18 +168,14 @@ function writeGates(world: World, manager: Coordination, leader: Leadership, gat
   const { max = 1, unavailable = [], granted = [], closesIn } = gates;
   return manager.writeGates(leader, {
     groups: [
-      {
-        group: "g",
+      openGate("g", validUntil, {
         paused: gates.paused ?? false,
         halted: gates.halted ?? false,
-        deleting: false,
         quarantined: gates.quarantined ? ["r1"] : [],
         open: gates.open ?? true,
         openUntil: closesIn === undefined || closesIn === null ? null : now + closesIn,
-        freezesAt: null,
         ...(gates.machines === false ? {} : { machines: { budgets: ALL_BUDGETS, needs: 1000, open: true } }),
-        validUntil,
-      },
+      }),
     ],
     budgets: ALL_BUDGETS.filter((budget) => gates.gone?.includes(budget) !== true).map((budget) => ({
       budget,
