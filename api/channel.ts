@@ -5,7 +5,7 @@ import { Duration } from "./duration.ts";
 import { defineKind } from "./kind.ts";
 import { Conditions, type Declared } from "./meta.ts";
 import { Architecture } from "./release.ts";
-import { between, form, validations } from "./rules.ts";
+import { between, exactlyOne, form, validations } from "./rules.ts";
 
 export const ObjectName = z
   .string()
@@ -14,37 +14,51 @@ export const ObjectName = z
   .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/)
   .meta(form("must be an object's name: lower-case letters, digits, `-` and `.`"));
 
-export const Upstream = z.object({
-  url: z
-    .string()
-    .min(8)
-    .max(2048)
-    .regex(/^https?:\/\/[^\s?#@]+$/)
-    .meta(form("must be a URL that starts with http:// or https://, without a password or a query"))
-    .meta({
+export const UpstreamUrl = z
+  .string()
+  .min(8)
+  .max(2048)
+  .regex(/^https?:\/\/[^\s?#@]+$/)
+  .meta(form("must be a URL that starts with http:// or https://, without a password or a query"));
+
+export const Upstream = z
+  .object({
+    url: UpstreamUrl.optional().meta({
       description:
         "Where the server answers update checks, such as https://public.update.flatcar-linux.net/v1/update/. A secret in its path can be read by all who may read Channels.",
     }),
-  product: z.string().min(1).max(128).meta({ description: "Omaha application id." }),
-  track: z.string().min(1).max(255).meta({ description: "Channel or group at that server." }),
-  architectures: z
-    .array(Architecture)
-    .min(1)
-    .max(2)
-    .default(["amd64"])
-    .meta({ description: "What is asked for, each by itself.", "x-kubernetes-list-type": "set" }),
-  interval: Duration.default("1h").meta({
-    description: "From one look to the next; after a failure it is shorter at first.",
-    ...validations(between("5m", "168h")),
-  }),
-  follow: z.enum(["Declare", "Promote"]).default("Declare").meta({
-    description:
-      "What is done with what is new: `Declare` makes a Release and no more; `Promote` also points the channel at it, as long as nobody else owns `release`.",
-  }),
-  codebases: Codebases.optional().meta({
-    description: "Where machines fetch payloads instead of where the server says.",
-  }),
-});
+    urlKey: z
+      .string()
+      .min(1)
+      .max(253)
+      .regex(/^[a-zA-Z0-9][-._a-zA-Z0-9]*$/)
+      .meta(form("must be the name of a file: letters, digits, `-`, `.` and `_`"))
+      .optional()
+      .meta({
+        description:
+          "Or: the name of the file in the manager's --upstream-urls whose text is that URL, which no one who reads Channels sees.",
+      }),
+    product: z.string().min(1).max(128).meta({ description: "Omaha application id." }),
+    track: z.string().min(1).max(255).meta({ description: "Channel or group at that server." }),
+    architectures: z
+      .array(Architecture)
+      .min(1)
+      .max(2)
+      .default(["amd64"])
+      .meta({ description: "What is asked for, each by itself.", "x-kubernetes-list-type": "set" }),
+    interval: Duration.default("1h").meta({
+      description: "From one look to the next; after a failure it is shorter at first.",
+      ...validations(between("5m", "168h")),
+    }),
+    follow: z.enum(["Declare", "Promote"]).default("Declare").meta({
+      description:
+        "What is done with what is new: `Declare` makes a Release and no more; `Promote` also points the channel at it, as long as nobody else owns `release`.",
+    }),
+    codebases: Codebases.optional().meta({
+      description: "Where machines fetch payloads instead of where the server says.",
+    }),
+  })
+  .meta(validations(exactlyOne(["url", "urlKey"], "an upstream needs exactly one of `url` and `urlKey`")));
 
 export const ChannelSpec = z.object({
   release: ObjectName.optional().meta({

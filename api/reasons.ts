@@ -58,7 +58,7 @@ export const reasons = {
   UpstreamUnreachable: entry(
     "warning",
     "The channel's upstream gave no answer, or one that is no success.",
-    "Look at `spec.upstream.url` and at the way from the manager to it (`networkPolicy.managerEgress`).",
+    "Look at `spec.upstream.url` or `urlKey`, and at the way from the manager to it (`networkPolicy.managerEgress`).",
   ),
   UpstreamRefused: entry(
     "warning",

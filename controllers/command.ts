@@ -35,6 +35,7 @@ const Flags = EtcdFlags.and(
     metrics: z.string().transform(parseAddress).optional(),
     leaderElectNamespace: z.string().min(1),
     webhookKeys: z.string().optional(),
+    upstreamUrls: z.string().optional(),
     identity: z.string().min(1),
   }),
 );
@@ -50,6 +51,7 @@ export function managerCommand(): Command {
       "--webhook-keys <dir>",
       "directory with a file for each key that notices of groups are signed with",
     )
+    .option("--upstream-urls <dir>", "directory with a file for each URL that a Channel names by urlKey")
     .addOption(
       new Option("--identity <name>", "unique name of this process").default(
         `${hostname()}_${systemRandom.uuid()}`,
@@ -102,7 +104,8 @@ async function run(flags: Flags): Promise<void> {
     identity: flags.identity,
     crds,
     rivals: new RivalWatch({ client, clock, log: log.with({ part: "rivals" }) }),
-    ...(flags.webhookKeys === undefined ? {} : { webhookKeys: keysIn(flags.webhookKeys) }),
+    ...(flags.webhookKeys === undefined ? {} : { webhookKeys: textsIn(flags.webhookKeys) }),
+    ...(flags.upstreamUrls === undefined ? {} : { upstreamUrls: textsIn(flags.upstreamUrls) }),
   });
   manager.ready.set("etcd", () => etcdHealth.wrong);
   void crds.run(stop.signal);
@@ -133,7 +136,7 @@ function tellAway(manager: Manager, { leaderElectNamespace: namespace }: Flags, 
 }
 
 /** The schema lets names be file names only, without a path. */
-function keysIn(directory: string): WebhookKeys {
+function textsIn(directory: string): WebhookKeys {
   return async (name) => {
     try {
       return (await readFile(join(directory, name), "utf8")).trim();

@@ -49,7 +49,7 @@ import { createReleaseReconciler, releaseWatches } from "./release/controller.ts
 import type { RivalWatch } from "./rivals/watch.ts";
 import { createRolloutReconciler } from "./rollout/controller.ts";
 import { rolloutWatches } from "./rollout/watch.ts";
-import { UpstreamReconciler, upstreamWatches } from "./upstream/controller.ts";
+import { type UpstreamDeps, UpstreamReconciler, upstreamWatches } from "./upstream/controller.ts";
 import { createWindowReconciler, windowWatches } from "./window/controller.ts";
 import type { World } from "./world.ts";
 
@@ -71,6 +71,8 @@ export interface FleetManagerOptions {
   http?: HttpCaller;
   /** Keys that notices and calls of hooks are signed with; none if absent, and then nothing that must be signed is sent. */
   webhookKeys?: WebhookKeys;
+  /** URLs of upstreams by their `urlKey`. */
+  upstreamUrls?: UpstreamDeps["urls"];
   /** Looks for others that reboot nodes; nobody looks if absent. */
   rivals?: RivalWatch;
   /** Whether the cluster's CustomResourceDefinitions let this manager lead; nobody looks if absent. */
@@ -131,6 +133,7 @@ export function createFleetManager(options: FleetManagerOptions): Manager {
   const upstreams = new UpstreamReconciler({
     ...common,
     http,
+    ...(options.upstreamUrls === undefined ? {} : { urls: options.upstreamUrls }),
     log: log.with({ part: "upstreams" }),
     looked: (name) => channels.enqueue(name),
   });

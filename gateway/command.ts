@@ -48,6 +48,7 @@ const Flags = EtcdFlags.and(ConsoleFlags).and(
       .optional(),
     registryPlain: z.string().transform(parseAddress).optional(),
     payloads: z.string().optional(),
+    payloadsUpload: z.boolean().optional(),
     payloadsOci: z
       .string()
       .regex(/^https?:\/\/[^\s?#@]+\/[^\s?#@]+$/, {
@@ -99,6 +100,10 @@ export function gatewayCommand(): Command {
     )
     .option("--payloads <dir>", "directory that --machines serves under /payloads/ to all that reach it")
     .option(
+      "--payloads-upload",
+      "let --coreupdate put files into --payloads: updateservicectl package upload",
+    )
+    .option(
       "--payloads-oci <url>",
       "repository of an OCI registry that --machines serves under /payloads/, too: RELEASE/ARCHITECTURE/FILE is the layer titled FILE of the tag RELEASE-ARCHITECTURE",
     )
@@ -143,6 +148,10 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
   }
   if (flags.registryPlain !== undefined && flags.registry === undefined)
     throw new Error("--registry-plain: --registry names the key space that it serves, and is missing");
+  if (flags.payloadsUpload === true && (flags.payloads === undefined || flags.coreupdate === undefined))
+    throw new Error(
+      "--payloads-upload: it needs --payloads, where files go, and --coreupdate, by which they come",
+    );
   const [clock, random] = [systemClock, systemRandom];
   const log = jsonLogger(clock, (line) => process.stdout.write(line), { role: "gateway" });
   const stop = new AbortController();
@@ -195,7 +204,14 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
                   }),
               ...(flags.coreupdate === undefined || people === undefined
                 ? {}
-                : { coreupdate: { usersFile: flags.coreupdate, client: people } }),
+                : {
+                    coreupdate: {
+                      ...{ usersFile: flags.coreupdate, client: people },
+                      ...(flags.payloadsUpload === true && flags.payloads !== undefined
+                        ? { uploads: flags.payloads }
+                        : {}),
+                    },
+                  }),
             },
           }),
       ...(forPeople === undefined || people === undefined

@@ -74,6 +74,28 @@ export const badManifests: readonly BadManifest[] = [
     /without a password/,
   ),
   bad(
+    "an upstream with two URLs",
+    "channel",
+    "spec.upstream",
+    { url: "https://up.test/", urlKey: "two", product: "os", track: "stable" },
+    /exactly one of `url` and `urlKey`/,
+  ),
+  bad(
+    "an upstream without a URL",
+    "channel",
+    "spec.upstream",
+    { product: "os", track: "stable" },
+    /exactly one of `url` and `urlKey`/,
+  ),
+  bad(
+    "an upstream whose URL is in a path",
+    "channel",
+    "spec.upstream",
+    { urlKey: "../token", product: "os", track: "stable" },
+    /must be the name of a file/,
+    "spec.upstream.urlKey",
+  ),
+  bad(
     "an upstream that is asked each second",
     "channel",
     "spec.upstream",

@@ -1,5 +1,5 @@
 /** Asks the upstreams of Channels; makes Releases, and points Channels at them where that is asked for. */
-import { type Channel, channel as channelKind, type Upstream } from "../../api/channel.ts";
+import { type Channel, channel as channelKind, type Upstream, UpstreamUrl } from "../../api/channel.ts";
 import { LOOK_ANNOTATION } from "../../api/labels.ts";
 import { API_VERSION, type ConditionUpdate } from "../../api/meta.ts";
 import type { Why } from "../../api/reasons.ts";
@@ -41,6 +41,8 @@ export interface UpstreamDeps {
   recorder: EventRecorder;
   clock: Clock;
   log: Logger;
+  /** The text of a `urlKey`, read anew for each look: it may be changed; there are none if absent. */
+  urls?: (key: string) => Promise<string | undefined>;
   /** After each look: the channel's status is to be written. */
   looked: (channel: string) => void;
 }
@@ -119,13 +121,14 @@ export class UpstreamReconciler implements Reconciler {
     signal: AbortSignal,
   ): Promise<Map<Upstream["architectures"][number], Step[]>> {
     const ways = new Map<Upstream["architectures"][number], Step[]>();
+    const url = await this.#urlOf(upstream);
     for (const architecture of upstream.architectures) {
       const way: Step[] = [];
       const { product, track } = upstream;
       const machineId = machineIdOf(uid, architecture);
       for (let version = "0.0.0"; ; ) {
         const ask = { product, track, board: BOARDS[architecture], version, machineId };
-        const reply = await this.#send(upstream.url, renderAsk(ask), signal);
+        const reply = await this.#send(url, renderAsk(ask), signal);
         // What is not newer is an end as well: not every server compares.
         const steps = stepsAfter(version, reply);
         way.push(...steps);
@@ -142,6 +145,23 @@ export class UpstreamReconciler implements Reconciler {
       ways.set(architecture, way);
     }
     return ways;
+  }
+
+  /** Of one that is secret nothing is told. */
+  async #urlOf({ url, urlKey = "" }: Upstream): Promise<string> {
+    if (url !== undefined) return url;
+    const secret = await this.#deps.urls?.(urlKey);
+    if (secret === undefined)
+      throw new UpstreamError(
+        "UpstreamUnreachable",
+        `The manager has no URL ${urlKey}: it is an entry of the Secret that manager.upstreamUrlsSecret of the chart names.`,
+      );
+    if (!UpstreamUrl.safeParse(secret).success)
+      throw new UpstreamError(
+        "UpstreamUnreachable",
+        `What the manager has as ${urlKey} is no URL that starts with http:// or https://, without a password or a query.`,
+      );
+    return secret;
   }
 
   async #send(url: string, body: string, signal: AbortSignal): Promise<OmahaReply> {

@@ -50,6 +50,8 @@ let api: RestClient;
 const stop = new AbortController();
 let running: Promise<void>;
 const servers: Server[] = [];
+/** By `urlKey`. */
+const urls = new Map<string, string>();
 
 const offered = (version: string): Offered => ({
   ...{ release: `os-${version}`, version, codebases: ["https://images.test/{version}"], extras: [] },
@@ -102,6 +104,7 @@ beforeAll(async () => {
   const deps = { ...common, stores, recorder: manager.events };
   const upstreams = new UpstreamReconciler({
     ...{ ...deps, http: httpCaller(clock), looked: (name) => channels.enqueue(name) },
+    urls: async (key) => urls.get(key),
   });
   const channels = manager.controller(
     "channel",
@@ -227,6 +230,29 @@ describe("a channel that follows another Slipway", () => {
     await change(name, { interval: "61m" });
     await condition(name, "UpstreamFollowed", { status: "False", reason: "UpstreamNotApplied" });
     expect((await read(name)).spec.release).toBe(`${name}-1.0.0-amd64`);
+  });
+
+  test("has its URL from the manager, and tells nothing of it", async () => {
+    const hidden = "s3cret";
+    urls.set("two", `${urlOf(gateway.edgePort)}${hidden}`);
+    const name = await follow("hidden", "", { url: undefined, urlKey: "two" });
+    await condition(name, "UpstreamFollowed", { status: "True", reason: "UpstreamFollowed" });
+    expect((await releaseOf(`${name}-2.0.0-amd64`)).spec.version).toBe("2.0.0");
+    for (const [text, message] of [
+      [undefined, /^The manager has no URL two: /],
+      [`ftp://${hidden}`, /^What the manager has as two is no URL/],
+      [`http://127.0.0.1:1/${hidden}`, /^The upstream gave no answer/],
+    ] as const) {
+      if (text === undefined) urls.delete("two");
+      else urls.set("two", text);
+      const body = { metadata: { annotations: { [LOOK_ANNOTATION]: String(text) } } };
+      await api.patch(channelKind, { name }, { type: "merge", body });
+      await condition(name, "UpstreamReachable", {
+        status: "False",
+        message: expect.stringMatching(message),
+      });
+      expect(JSON.stringify((await read(name)).status)).not.toContain(hidden);
+    }
   });
 
   test("asks at once when a person says a new word", async () => {

@@ -1,4 +1,5 @@
 /** The parsers of the JSON API: whatever comes is an answer or a refusal, and nothing of it reaches a handler unchecked. */
+import { Readable } from "node:stream";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Operation, operations } from "../../console/operations.ts";
@@ -42,7 +43,7 @@ function request(more: Partial<EdgeRequest> & { headers?: Record<string, string>
   return {
     ...{ method: "GET", path: "/api/v1/groups", query: new URLSearchParams(), search: "", peer: "10.0.0.1" },
     ...{ header: (name: string) => headers[name], body: Buffer.alloc(0) },
-    gone: new AbortController().signal,
+    ...{ gone: new AbortController().signal, arriving: () => Readable.from([]) },
     ...more,
   };
 }

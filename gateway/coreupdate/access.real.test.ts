@@ -1,9 +1,12 @@
 /** Who may do what through CoreUpdate's API, and how a request shows who made it; by protocol suite. */
+import { readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
-import { UpdateServiceClient } from "../../test/coreupdate/client.ts";
+import { release } from "../../api/release.ts";
+import { type Answer, UpdateServiceClient } from "../../test/coreupdate/client.ts";
 import { file, now, refusal, UpdateServiceRoom } from "../../test/coreupdate/service.ts";
-import { GenerateUuidResp } from "../../test/coreupdate/wire.ts";
+import { ErrorReply, GenerateUuidResp } from "../../test/coreupdate/wire.ts";
 
 let room: UpdateServiceRoom;
 beforeAll(async () => {
@@ -76,7 +79,75 @@ describe("admin-user, upstream, database and upload", () => {
       return `${answer.status} ${await answer.text()}`;
     };
     expect(await ask("/admin/v1/init")).toMatch(/^501 There is no database/);
-    expect(await ask("/package-upload")).toMatch(/^501 Files are not uploaded here/);
+    const other = await fetch(`http://127.0.0.1:${room.other.edgePort}/package-upload`, { method: "POST" });
+    expect(`${other.status} ${await other.text()}`).toMatch(/^501 Files are not uploaded here/);
+  });
+});
+
+describe("package upload", () => {
+  const content = Buffer.from("payload 3.0.0 ".repeat(20_000));
+  /** As `package create` names it whose file goes to the gateway. */
+  async function pack(version: string, of: Buffer): Promise<string> {
+    const name = `${room.app}_${version}_update.gz`;
+    room.remember(release, `${room.app}-${version}`);
+    await room.alice.packageCreate(room.app, version, file(of.toString(), `${room.url}/payloads/${name}`));
+    return name;
+  }
+  const fetched = async (name: string, at = room.url) => {
+    const answer = await fetch(`${at}/payloads/${name}`);
+    return { status: answer.status, body: Buffer.from(await answer.arrayBuffer()) };
+  };
+  const refused = async (call: Promise<Answer>) => {
+    const { status, body } = await call;
+    return `${status} ${ErrorReply.parse(JSON.parse(body)).error.message}`;
+  };
+
+  test("puts a package's file where machines fetch it, at every gateway, and again does nothing", async () => {
+    const name = await pack("3.0.0", content);
+    expect((await fetched(name)).status).toBe(404);
+    for (let n = 0; n < 2; n += 1) {
+      const { status, body } = await room.alice.packageUpload(name, content);
+      expect([status, JSON.parse(body)]).toMatchObject([200, { name, size: content.length }]);
+    }
+    for (const at of [room.url, `http://127.0.0.1:${room.other.edgePort}`]) {
+      expect((await fetched(name, at)).body.equals(content)).toBe(true);
+    }
+    expect(await readdir(room.payloads)).toEqual([name]);
+  });
+
+  test("keeps nothing of what is no package's file, is another's, or comes of who may not", async () => {
+    const name = await pack("3.0.1", content);
+    const longer = Buffer.concat([content, Buffer.from("!")]);
+    const other = Buffer.from(content);
+    other[7] = 0;
+    expect(await refused(room.alice.packageUpload("info.json", content))).toContain(
+      "409 No package has a file info.json: make it first",
+    );
+    expect(await refused(room.alice.packageUpload("../users.yaml", content))).toContain("409 No package has");
+    for (const wrong of [longer, other, content.subarray(1), Buffer.alloc(0)]) {
+      expect(await refused(room.alice.packageUpload(name, wrong))).toContain("409 It is not the file");
+    }
+    expect(await refused(room.bob.packageUpload(name, content))).toContain("403 bob may not create releases");
+    const mallory = room.client(room.gateway, "alice", { key: room.keys.bob });
+    expect((await mallory.packageUpload(name, content)).status).toBe(401);
+    expect((await fetched(name)).status).toBe(404);
+    expect((await readdir(room.payloads)).filter((one) => one !== `${room.app}_3.0.0_update.gz`)).toEqual([]);
+  });
+
+  test("does not take a name from a file that a package needs; takes it from one that none does", async () => {
+    const [one, two] = [Buffer.from("one"), Buffer.from("two")];
+    const name = `${room.own("shared")}.gz`;
+    for (const [version, of] of [
+      ["3.1.0", one],
+      ["3.1.1", two],
+    ] as const) {
+      room.remember(release, `${room.app}-${version}`);
+      await room.alice.packageCreate(room.app, version, file(of.toString(), `${room.url}/payloads/${name}`));
+    }
+    await writeFile(join(room.payloads, name), "left of another time");
+    expect((await room.alice.packageUpload(name, one)).status).toBe(200);
+    expect(await refused(room.alice.packageUpload(name, two))).toContain(`409 There is another file ${name}`);
+    expect((await fetched(name)).body.toString()).toBe("one");
   });
 });
 

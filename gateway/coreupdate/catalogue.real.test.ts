@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Channel, channel } from "../../api/channel.ts";
 import { LOOK_ANNOTATION, PACKAGE_ANNOTATION, PRODUCT_ANNOTATION } from "../../api/labels.ts";
-import { API_VERSION } from "../../api/meta.ts";
+import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { type Release, release } from "../../api/release.ts";
 import { updateGroup } from "../../api/update-group.ts";
 import { file, refusal, UpdateServiceRoom, WAIT } from "../../test/coreupdate/service.ts";
@@ -313,6 +313,20 @@ describe("upstream", () => {
     expect(await refusal(room.alice.upstreamCreate(url))).toMatch(/^501 An upstream belongs to a Channel/);
     expect(await refusal(room.alice.upstreamDelete(await idOf(name)))).toContain(
       `409 Channel ${name} points at no Release yet`,
+    );
+  });
+
+  test("a URL that stands in a Secret is not shown, and not changed", async () => {
+    const name = room.own("secret");
+    room.remember(channel, name);
+    const upstream = { urlKey: "two", product: room.app, track: "stable" };
+    await room.here.admin.create(channel, {
+      ...{ apiVersion: API_VERSION, kind: "Channel", metadata: { name } },
+      spec: { upstream },
+    } as KubeObject);
+    await expect.poll(async () => (await listed(name))?.url, WAIT).toBe("(urlKey two)");
+    expect(await refusal(room.alice.upstreamUpdate(await idOf(name), url))).toContain(
+      `409 The URL of Channel ${name} is the entry two of a Secret`,
     );
   });
 

@@ -11,12 +11,16 @@ import type { RestClient } from "../../runtime/rest-client.ts";
 import type { Route } from "../edge/server.ts";
 import type { People } from "../objects/people.ts";
 import { RequestCounts } from "../omaha/counts.ts";
+import { PayloadDeposit } from "../payloads/deposit.ts";
 import { coreUpdateRoutes } from "./route.ts";
+import { Uploads } from "./upload.ts";
 import { UserFile } from "./users.ts";
 
 export interface CoreUpdateSettings {
   /** See `users.ts`. */
   usersFile: string;
+  /** Directory of the payloads that uploads are put into; none are taken where it is absent. */
+  uploads?: string;
   /** Not the one of TokenReviews for agents. */
   client: Pick<RestClient, "get" | "apply" | "patch" | "delete" | "watches" | "access">;
 }
@@ -41,20 +45,24 @@ export class CoreUpdateApi {
   readonly #parts: CoreUpdateParts;
   readonly #users: UserFile;
   readonly #service: UpdateService;
+  readonly #uploads: Uploads | undefined;
 
-  private constructor(parts: CoreUpdateParts, users: UserFile) {
+  private constructor(parts: CoreUpdateParts, users: UserFile, uploads: Uploads | undefined) {
     const { clock, random, log, etcd, gateway } = parts;
     this.#parts = parts;
     this.#users = users;
+    this.#uploads = uploads;
     this.#service = createUpdateService({ etcd, clock, random, log });
     this.counts = new RequestCounts({ store: this.#service.counts, gateway, clock, log });
   }
 
-  /** Throws where the file of users can't be used. */
+  /** Throws where the file of users, or the directory of uploads, can't be used. */
   static async open(parts: CoreUpdateParts): Promise<CoreUpdateApi> {
-    const { usersFile, clock, log } = parts;
+    const { usersFile, uploads: root, clock, random, log } = parts;
     const users = await UserFile.open({ path: usersFile, clock, log });
-    return new CoreUpdateApi(parts, users);
+    const deposit = root === undefined ? undefined : new PayloadDeposit({ root, clock, random });
+    await deposit?.clean();
+    return new CoreUpdateApi(parts, users, deposit && new Uploads(deposit));
   }
 
   routes(): Route[] {
@@ -63,6 +71,7 @@ export class CoreUpdateApi {
     return coreUpdateRoutes({
       ...{ objects, writer, machines, coordination, client, service: this.#service },
       ...{ clock, random, log, meter },
+      ...(this.#uploads === undefined ? {} : { uploads: this.#uploads }),
       users: () => this.#users.users,
     });
   }

@@ -100,6 +100,6 @@ export const USERS_ARE_A_SECRET =
 export const NO_UPSTREAM =
   "An upstream belongs to a Channel, and needs its product and track, which this call does not say: kubectl apply a Channel with spec.upstream {url, product, track} (docs/payloads.md).";
 export const NO_UPLOAD =
-  "Files are not uploaded here: put them on any web server, and name it by --url or --base-url.";
+  "Files are not uploaded here (gateway.machines.payloads.uploads of the chart): put them on any web server, and name it by --url or --base-url.";
 export const NO_DATABASE =
   "There is no database to set up: users are lines of a Secret (docs/coreupdate.md).";

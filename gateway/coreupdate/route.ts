@@ -1,6 +1,6 @@
 /**
  * CoreUpdate's API over HTTP, as updateservicectl speaks it: JSON at `/_ah/api/update/v1/`, signed by Hawk. The CLI has
- * three more paths, for a database and for uploads; of these a backup is served.
+ * three more paths, for a database and for uploads: a backup is served, and files are taken where that is asked for.
  */
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import { type EdgeAnswer, type EdgeRequest, plain, type Route } from "../edge/server.ts";
@@ -18,6 +18,7 @@ import * as calls from "./calls.ts";
 import { Desk, type DeskOptions } from "./desk.ts";
 import * as looks from "./looks.ts";
 import { JSON_TYPE, json, Problem, problemAnswer } from "./problem.ts";
+import type { Uploads } from "./upload.ts";
 import * as upstreams from "./upstream.ts";
 import type { User } from "./users.ts";
 
@@ -29,6 +30,8 @@ export interface CoreUpdateOptions extends DeskOptions {
   users: () => ReadonlyMap<string, User>;
   /** `call` is its id in the discovery document. */
   meter: (call: string, status: number) => void;
+  /** Where files are put; none are taken where it is absent. */
+  uploads?: Uploads;
 }
 
 interface Known {
@@ -109,7 +112,9 @@ export function coreUpdateRoutes(options: CoreUpdateOptions): Route[] {
     route("/db/backup", (request) => service.backup(request), 0),
     // The client prints what it gets, and takes `ok` for success.
     route("/admin/v1/init", () => Promise.resolve(plain(501, looks.NO_DATABASE)), 0),
-    route("/package-upload", () => Promise.resolve(plain(501, looks.NO_UPLOAD)), 0),
+    options.uploads === undefined
+      ? route("/package-upload", () => Promise.resolve(plain(501, looks.NO_UPLOAD)), 0)
+      : { ...route("/package-upload", (request) => service.upload(request), 0), streams: true },
   ];
 }
 
@@ -139,6 +144,15 @@ class CoreUpdate {
       return json(await call.answer(this.#desk, { person, at, query: request.query, body: request.body }));
     });
     return this.#told(call?.id ?? "other", answer);
+  }
+
+  async upload(request: EdgeRequest): Promise<EdgeAnswer> {
+    const { uploads } = this.#options;
+    const answer = await this.#signedIn(request, async ({ person }) => {
+      if (uploads === undefined) throw new Problem(501, looks.NO_UPLOAD);
+      return json(await uploads.take(this.#desk, person, request));
+    });
+    return this.#told("package.upload", answer);
   }
 
   async backup(request: EdgeRequest): Promise<EdgeAnswer> {

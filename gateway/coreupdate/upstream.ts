@@ -3,7 +3,7 @@
  * own, or none: those that have are the list. Without `POST`, which says neither product nor track.
  */
 import { createHash } from "node:crypto";
-import { type Channel, channel as channelKind, Upstream } from "../../api/channel.ts";
+import { type Channel, channel as channelKind, type Upstream, UpstreamUrl } from "../../api/channel.ts";
 import { LOOK_ANNOTATION } from "../../api/labels.ts";
 import type { Person } from "../../runtime/access.ts";
 import { WriteError } from "../objects/write.ts";
@@ -28,11 +28,18 @@ export const updateUpstream: Answer = async (desk, { person, at: [id = ""], body
   if (label !== "" && label !== name) {
     throw new Problem(400, `The label of an upstream is the name of its Channel, ${name}: it stays.`);
   }
-  const url = Upstream.shape.url.safeParse(checksAt(sent));
+  const url = UpstreamUrl.safeParse(checksAt(sent));
   if (!url.success) {
     throw new Problem(400, "--url starts with http:// or https://, and has no password and no query.");
   }
   const live = await liveOf(desk, name);
+  const { urlKey } = live.spec.upstream;
+  if (urlKey !== undefined) {
+    throw new Problem(
+      409,
+      `The URL of Channel ${name} is the entry ${urlKey} of a Secret: kubectl edit secret, or point the Channel elsewhere by kubectl.`,
+    );
+  }
   const changes =
     url.data === live.spec.upstream.url
       ? []
@@ -100,7 +107,8 @@ export function upstreamIdOf(name: string): number {
 }
 
 function describeUpstream({ metadata: { name }, spec }: Following): FollowedUpstream {
-  return { id: upstreamIdOf(name), label: name, url: spec.upstream.url };
+  const { url, urlKey } = spec.upstream;
+  return { id: upstreamIdOf(name), label: name, url: url ?? `(urlKey ${urlKey})` };
 }
 
 /** Where `--url` is the root of a server, as CoreUpdate had it, it answers checks at the usual path. */

@@ -123,3 +123,36 @@ it("answers 503 at once beyond what it answers at the same time", async () => {
   for (const release of held) release();
   await vi.waitUntil(() => first.every(({ said }) => said().includes("200 OK")), PATIENCE);
 });
+
+it("gives a route that streams the body as it comes, and cuts off who sends nothing more, there and elsewhere", async () => {
+  const got: string[] = [];
+  const routes: Route[] = [
+    {
+      ...{ prefix: "/s", maxBody: 0, streams: true },
+      answer: async (request) => {
+        for await (const piece of request.arriving()) got.push(piece.toString());
+        return plain(200, `${request.body.length} before, ${got.join()} then\n`);
+      },
+    },
+    { prefix: "/a", maxBody: 100, answer: async () => plain(200, "never\n") },
+  ];
+  const listen = async (limits: Partial<EdgeLimits>): Promise<EdgeServer> => {
+    const edge = await startEdge({
+      ...{ listen: { host: "127.0.0.1", port: 0 }, clock: systemClock, log: silentLogger, limits, routes },
+      meter: { answered: () => {} },
+    });
+    edges.push(edge);
+    return edge;
+  };
+  const head = (path: string) => `POST ${path} HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n`;
+  const whole = dial(await listen({}), `${head("/s")}2\r\nhi\r\n`);
+  await vi.waitUntil(() => got.length === 1, PATIENCE);
+  whole.socket.write("1\r\n!\r\n0\r\n\r\n");
+  await vi.waitUntil(() => whole.said().includes("0 before, hi,! then"), PATIENCE);
+  const impatient = await listen({ pieceTimeout: 20, requestTimeout: 20 });
+  for (const path of ["/s", "/a"]) {
+    const slow = dial(impatient, `${head(path)}2\r\nhi\r\n`);
+    await vi.waitUntil(slow.closed, PATIENCE);
+    expect(slow.said()).toBe("");
+  }
+});

@@ -26,6 +26,8 @@ export interface EdgeRequest {
   search: string;
   header(name: string): string | undefined;
   body: Buffer;
+  /** Of a route that streams: the body as it comes, once; a client that sends no piece in time is cut off. */
+  arriving(): AsyncIterable<Buffer>;
   /** Address of the peer. */
   peer: string;
   /** Aborts when the client has gone. */
@@ -51,6 +53,8 @@ export interface Route {
   prefix: string;
   /** Most bytes of a body; more is answered 413. */
   maxBody: number;
+  /** The body is not read before: the route bounds it, and takes it by `arriving`. */
+  streams?: boolean;
   answer(request: EdgeRequest): Promise<EdgeAnswer>;
 }
 
@@ -59,10 +63,10 @@ export interface EdgeLimits {
   connections: number;
   /** Requests that are read or answered at once; one more is answered 503, which tells clients of Omaha to ask half as often. */
   requests: number;
-  /** For a whole request to arrive, ms. */
+  /** For a whole request to arrive, ms; of one that streams, for its headers. */
   requestTimeout: number;
   headersTimeout: number;
-  /** For a client to take one piece of an answer, ms; whoever reads slower is cut off. */
+  /** For a client to take one piece of an answer, or to send one of a body that streams, ms; whoever is slower is cut off. */
   pieceTimeout: number;
 }
 
@@ -106,8 +110,10 @@ export async function startEdge(options: EdgeOptions): Promise<EdgeServer> {
   const { listen, certificates, clock } = options;
   const limits = { ...defaultEdgeLimits, ...options.limits };
   const { requestTimeout, headersTimeout } = limits;
+  const streams = options.routes.some((route) => route.streams === true);
   const settings = {
-    requestTimeout,
+    // Node.js has one for all requests: where one may take longer, we look to the others.
+    requestTimeout: streams ? 0 : requestTimeout,
     headersTimeout,
     keepAliveTimeout: KEEP_ALIVE,
     maxHeaderSize: MAX_HEADER,
@@ -158,6 +164,16 @@ class Desk {
     this.#stopping.abort();
   }
 
+  async #bodyOf(request: IncomingMessage, most: number): Promise<Buffer | undefined> {
+    if (!this.#options.routes.some(({ streams }) => streams === true)) return await readBody(request, most);
+    const cancel = this.#options.clock.after(this.#limits.requestTimeout, () => request.destroy());
+    try {
+      return await readBody(request, most);
+    } finally {
+      cancel();
+    }
+  }
+
   async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { clock, log, meter, routes } = this.#options;
     const began = stopwatch();
@@ -175,11 +191,16 @@ class Desk {
       } else if (this.#busy > this.#limits.requests || stopping.aborted) {
         answer = { ...plain(503, "Too many requests: ask again later.\n"), headers: { "retry-after": "60" } };
       } else {
-        const body = await readBody(request, route.maxBody);
+        const body = route.streams === true ? Buffer.alloc(0) : await this.#bodyOf(request, route.maxBody);
         answer =
           body === undefined
             ? plain(413, `At most ${route.maxBody} bytes are read.\n`)
-            : await route.answer(new Asked({ request, response, path, search, body, stopping }));
+            : await route.answer(
+                new Asked({
+                  ...{ request, response, path, search, body, stopping, clock },
+                  pieceTimeout: this.#limits.pieceTimeout,
+                }),
+              );
       }
     } catch (error) {
       if (request.destroyed && !request.complete) return;
@@ -208,6 +229,8 @@ interface Arrived {
   search: string;
   body: Buffer;
   stopping: AbortSignal;
+  clock: Clock;
+  pieceTimeout: number;
 }
 
 /** What few routes ask for is made when it is. */
@@ -237,6 +260,22 @@ class Asked implements EdgeRequest {
 
   get body(): Buffer {
     return this.#arrived.body;
+  }
+
+  async *arriving(): AsyncGenerator<Buffer> {
+    const { request, clock, pieceTimeout } = this.#arrived;
+    const cut = (): (() => void) => clock.after(pieceTimeout, () => request.destroy());
+    let cancel = cut();
+    try {
+      // The socket is needed for the answer, also where not all was read.
+      for await (const piece of request.iterator({ destroyOnReturn: false })) {
+        cancel();
+        yield piece as Buffer;
+        cancel = cut();
+      }
+    } finally {
+      cancel();
+    }
   }
 
   get peer(): string {

@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import { expect, test } from "vitest";
 import { silentLogger } from "../../ports/log.ts";
 import { systemRandom } from "../../ports/random.ts";
@@ -27,7 +28,8 @@ test("a host beside ours can't bring a browser a sign-in of its own", async () =
   const get = (path: string, cookie = "") =>
     route.answer({
       ...{ method: "GET", path, query: new URLSearchParams(), search: "", peer: "10.0.0.1" },
-      ...{ header: () => cookie, body: Buffer.alloc(0), gone: new AbortController().signal },
+      ...{ header: () => cookie, body: Buffer.alloc(0), arriving: () => Readable.from([]) },
+      gone: new AbortController().signal,
     });
   const begun = await get("/auth/sign-in");
   expect(begun.headers?.["set-cookie"]).toBe(

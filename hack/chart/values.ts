@@ -70,6 +70,13 @@ const manager = object(
       .describe(
         "Whether Channels may follow other Omaha servers: lets the manager make Releases and change Channels",
       ),
+    upstreamUrlsSecret: z
+      .string()
+      .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
+      .default("")
+      .describe(
+        "Secret of this namespace whose entries are the URLs that Channels name as `urlKey`: those of other Slipways, with a secret in the path",
+      ),
     ...placed,
     resources: resources(
       { cpu: "50m", memory: "128Mi" },
@@ -181,6 +188,12 @@ const gateway = object(
               .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
               .default("")
               .describe("PersistentVolumeClaim of this namespace; each replica mounts it, to read"),
+            uploads: z
+              .boolean()
+              .default(false)
+              .describe(
+                "Lets users of CoreUpdate's API put files there (`updateservicectl package upload`): it is mounted to write",
+              ),
             hostPath: z
               .string()
               .regex(/^(\/.+)?$/)

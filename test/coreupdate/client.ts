@@ -208,6 +208,38 @@ export class UpdateServiceClient {
   adminUserDelete = (name: string) =>
     this.call(wire.AdminUser, "DELETE", `admin/user/${encodeURIComponent(name)}`);
 
+  /** A form with one file, in chunks, as Go's multipart.Writer and http.Client make it of a pipe. */
+  packageUpload(name: string, content: Buffer): Promise<Answer> {
+    const { port } = this.#options;
+    const boundary = randomBytes(30).toString("hex");
+    const head = `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="${name}"\r\nContent-Type: application/octet-stream\r\n\r\n`;
+    const authorization = this.header("POST", "/package-upload");
+    return new Promise((resolve, reject) => {
+      const sent = request(
+        {
+          ...{ host: "127.0.0.1", port, method: "POST", path: "/package-upload" },
+          headers: {
+            ...{ host: this.host, authorization },
+            "content-type": `multipart/form-data; boundary=${boundary}`,
+          },
+        },
+        (response) => {
+          const chunks: Buffer[] = [];
+          response.on("data", (chunk: Buffer) => chunks.push(chunk));
+          response.on("error", reject);
+          response.on("end", () => {
+            const { statusCode = 0, headers } = response;
+            resolve({ status: statusCode, headers, body: Buffer.concat(chunks).toString() });
+          });
+        },
+      );
+      sent.on("error", reject);
+      sent.write(head);
+      for (let at = 0; at < content.length; at += 32_768) sent.write(content.subarray(at, at + 32_768));
+      sent.end(`\r\n--${boundary}--\r\n`);
+    });
+  }
+
   upstreamList = () => this.call(wire.UpstreamListResp, "GET", "upstream");
   upstreamCreate = (url: string) => this.call(wire.Upstream, "POST", "upstream", { body: { url } });
   upstreamUpdate = (id: number, url: string, label = "") =>

@@ -3,7 +3,7 @@
  * alice may do everything with our kinds, bob may list them. For tests.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, vi } from "vitest";
 import { stringify } from "yaml";
@@ -17,6 +17,7 @@ import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
 import { type Gateway, startGateway } from "../../gateway/gateway.ts";
+import { PayloadFolder } from "../../gateway/payloads/folder.ts";
 import { type EtcdCluster, startEtcd } from "../../hack/plane/etcd.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { ports, RealNamespace } from "../../runtime/test-namespace.ts";
@@ -60,6 +61,11 @@ export class UpdateServiceRoom {
     const last = versions.at(-1);
     if (last !== undefined) await room.follow("stable", last);
     return room;
+  }
+
+  /** What both serve as payloads; the first one takes uploads. */
+  get payloads(): string {
+    return join(this.here.directory, "payloads");
   }
 
   get gateway(): Gateway {
@@ -115,6 +121,7 @@ export class UpdateServiceRoom {
         ...{ subjects: [{ apiGroup: RBAC, kind: "Group", name }] },
       });
     }
+    await mkdir(this.payloads);
     for (const name of ["one", "two"]) this.#gateways.push(await this.#start(name));
     for (const at of this.#gateways) await vi.waitFor(() => this.client(at, "bob").appList(), WAIT);
   }
@@ -137,7 +144,11 @@ export class UpdateServiceRoom {
       listen: LOOP,
       edge: {
         ...{ listen: LOOP, tls: false, keys: [], etcd },
-        coreupdate: { usersFile: join(directory, "users.yaml"), client: admin },
+        payloads: [new PayloadFolder(this.payloads)],
+        coreupdate: {
+          ...{ usersFile: join(directory, "users.yaml"), client: admin },
+          ...(name === "one" ? { uploads: this.payloads } : {}),
+        },
       },
       certificateDirectory: join(directory, "pki"),
       ...{ hosts: ["localhost"], serviceAccounts: ["a:b"], audience: "slipway", name },

@@ -170,12 +170,23 @@ affinity:
   mountPath: /etc/slipway/webhook-keys
   readOnly: true
 {{- end }}
+{{- if .root.Values.manager.upstreamUrlsSecret }}
+- name: upstream-urls
+  mountPath: /etc/slipway/upstream-urls
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- define "slipway.managerVolumes" -}}
 {{- include "slipway.etcdVolume" . }}
 {{- with .root.Values.manager.webhookKeysSecret }}
 - name: webhook-keys
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0400
+{{- end }}
+{{- with .root.Values.manager.upstreamUrlsSecret }}
+- name: upstream-urls
   secret:
     secretName: {{ . }}
     defaultMode: 0400

@@ -1,0 +1,123 @@
+/**
+ * Puts files into the directory that payloads are served from: whole or not at all. What is still being written has a
+ * name that nobody can ask for.
+ */
+import { createHash } from "node:crypto";
+import { type FileHandle, link, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock } from "../../ports/clock.ts";
+import type { Random } from "../../ports/random.ts";
+import { PayloadFolder } from "./folder.ts";
+import { NAME } from "./source.ts";
+
+const UNFINISHED = ".upload-";
+/** What was not finished for so long is nobody's any more: its gateway was killed, ms. */
+const ABANDONED = 24 * 3_600_000;
+
+export interface DepositOptions {
+  root: string;
+  clock: Pick<Clock, "now">;
+  random: Pick<Random, "uuid">;
+}
+
+/** A file that is there to the last byte, and not served yet. */
+export interface Written {
+  size: number;
+  /** Lower-case hex. */
+  sha256: string;
+  path: string;
+}
+
+export class PayloadDeposit {
+  readonly #options: DepositOptions;
+  readonly #folder: PayloadFolder;
+
+  constructor(options: DepositOptions) {
+    this.#options = options;
+    this.#folder = new PayloadFolder(options.root);
+  }
+
+  /** Takes away what was begun and never finished. */
+  async clean(): Promise<void> {
+    const { root, clock } = this.#options;
+    for (const name of await readdir(root)) {
+      if (!name.startsWith(UNFINISHED)) continue;
+      const path = join(root, name);
+      const found = await stat(path).catch(() => undefined);
+      if (found !== undefined && clock.now() - found.mtimeMs > ABANDONED) await rm(path, { force: true });
+    }
+  }
+
+  static isName(name: string): boolean {
+    return NAME.test(name);
+  }
+
+  /** `most`: bytes; undefined where there are more. What it rejects with leaves nothing behind. */
+  async write(pieces: AsyncIterable<Buffer>, most: number): Promise<Written | undefined> {
+    const { root, random } = this.#options;
+    const path = join(root, `${UNFINISHED}${random.uuid()}`);
+    const file = await open(path, "wx", 0o644);
+    let whole: Written | undefined;
+    try {
+      whole = await fill(file, path, pieces, most);
+    } finally {
+      await file.close();
+      if (whole === undefined) await this.drop({ path });
+    }
+    return whole;
+  }
+
+  async drop({ path }: Pick<Written, "path">): Promise<void> {
+    await rm(path, { force: true });
+  }
+
+  /**
+   * Serves it under `name`. Where another file has the name it is replaced, unless `needed` says of its SHA-256 that it
+   * is to stay: false then.
+   */
+  async keep({ path, sha256 }: Written, name: string, needed: (sha256: string) => boolean): Promise<boolean> {
+    const { root } = this.#options;
+    const place = join(root, name);
+    const before = await this.#folder.open(name);
+    await before?.close();
+    if (before?.sha256 === sha256) {
+      await this.drop({ path });
+      return true;
+    }
+    if (before !== undefined && needed(before.sha256)) {
+      await this.drop({ path });
+      return false;
+    }
+    try {
+      if (before !== undefined) await rename(path, place);
+      else {
+        // Unlike a rename it takes no name that somebody else took meanwhile.
+        await link(path, place);
+      }
+    } finally {
+      await this.drop({ path });
+    }
+    const folder = await open(root, "r");
+    await folder.sync();
+    await folder.close();
+    return true;
+  }
+}
+
+async function fill(
+  file: FileHandle,
+  path: string,
+  pieces: AsyncIterable<Buffer>,
+  most: number,
+): Promise<Written | undefined> {
+  const hash = createHash("sha256");
+  let size = 0;
+  for await (const piece of pieces) {
+    size += piece.length;
+    if (size > most) return undefined;
+    hash.update(piece);
+    await file.writeFile(piece);
+  }
+  await file.sync();
+  return { size, sha256: hash.digest("hex"), path };
+}
