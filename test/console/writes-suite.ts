@@ -46,7 +46,7 @@ export function writesSuite(running: () => { served: Served; browser: Browser })
           labels: { [GROUP_LABEL]: "keel" },
         });
       const metadata = { name: "keel-1", labels: { tier: "keel" } };
-      await admin.apply(NODES, { apiVersion: "v1", kind: "Node", metadata } as KubeObject, AS);
+      await admin.apply(NODES, { apiVersion: "v1", kind: "Node", metadata }, AS);
       await quarantine("It loses packets.");
     });
 
@@ -61,7 +61,7 @@ export function writesSuite(running: () => { served: Served; browser: Browser })
       const told = conditionOf("Quarantined", "QuarantinedByPerson", message);
       const status = { running: 0, failed: 0, conditions: [told] };
       const object = { apiVersion: API_VERSION, kind: release.kind, metadata: { name }, status };
-      await served.admin.apply(release, object as KubeObject, { ...AS, subresource: "status" });
+      await served.admin.apply(release, object, { ...AS, subresource: "status" });
     };
     const group = async (name: string) => await served.admin.get<UpdateGroup>(updateGroup, { name });
     const machine = async (name: string) => await served.admin.get<NodeUpdate>(nodeUpdate, { name });

@@ -40,14 +40,14 @@ function usePermitted(list: readonly (Offer | false)[]): Offer[] {
 
 function OfferButton({ offer }: { offer: Offer }) {
   const app = useApp();
-  const { may, label, of, calm, confirm = label, ...question } = offer;
+  const { label, of, danger, calm, confirm = label } = offer;
   return (
     <button
       type="button"
-      class={question.danger && !calm ? "danger-quiet" : ""}
+      class={danger && !calm ? "danger-quiet" : ""}
       aria-haspopup="dialog"
       onClick={() => {
-        app.question.value = { ...question, confirm };
+        app.question.value = { ...offer, confirm };
       }}
     >
       {label} …<span class="unseen"> {of}</span>
