@@ -11,7 +11,7 @@ export const RETRY_ANNOTATION = `${GROUP}/retry`;
 export const STEAL_ANNOTATION = `${GROUP}/steal`;
 /** On an UpdateGroup: the incarnation of etcd (status.machines names the one before) for which a person says that no machine without our agent is down. */
 export const MACHINES_ANNOTATION = `${GROUP}/machines-confirmed`;
-/** On an UpdateGroup: `MACHINE: reason`, by which a person frees the slot of a machine without our agent. */
+/** On an UpdateGroup: `MACHINE: reason` (`machine-word.ts`), by which a person frees the slot of a machine without our agent. */
 export const STEAL_MACHINE_ANNOTATION = `${GROUP}/steal-machine`;
 /** On an UpdateGroup: `MACHINE: reason`, by which a person lets a machine without our agent be offered again what failed on it. */
 export const RETRY_MACHINE_ANNOTATION = `${GROUP}/retry-machine`;

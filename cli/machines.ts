@@ -6,6 +6,7 @@ import {
   RETRY_MACHINES_ANNOTATION,
   STEAL_MACHINE_ANNOTATION,
 } from "../api/labels.ts";
+import { machineWord } from "../api/machine-word.ts";
 import { timestamp } from "../api/meta.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import { MachineCredentials, parseKeys } from "../pki/machine-credentials.ts";
@@ -170,7 +171,7 @@ export async function askManager(
   name: string,
   { annotation, machine, reason, deed, done = () => true }: MachineRequest,
 ): Promise<void> {
-  await annotate(client, updateGroup, name, { [annotation]: `${machine}: ${oneLine(reason)}` });
+  await annotate(client, updateGroup, name, { [annotation]: machineWord(machine, oneLine(reason)) });
   await waitFor(io, `the manager ${deed}`, SEEN_WITHIN, async () => {
     const group = await need<UpdateGroup>(client, updateGroup, name);
     const asked = group.metadata.annotations?.[annotation] !== undefined;

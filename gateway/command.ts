@@ -18,6 +18,7 @@ import { loadKubeConfig } from "../runtime/kubeconfig.ts";
 import { observeProcess } from "../runtime/metrics.ts";
 import { createRestClient } from "../runtime/rest-client.ts";
 import { addConsoleFlags, ConsoleFlags, consoleSettings } from "./console/flags.ts";
+import { TrustedProxies } from "./edge/client-address.ts";
 import { startGateway } from "./gateway.ts";
 import { PayloadFolder } from "./payloads/folder.ts";
 import { OciRepository } from "./payloads/oci.ts";
@@ -33,6 +34,14 @@ const list = z.string().transform((text) =>
     .map((item) => item.trim())
     .filter((item) => item !== ""),
 );
+
+function proxiesOf(networks: readonly string[]): TrustedProxies {
+  try {
+    return new TrustedProxies(networks);
+  } catch (error) {
+    throw new Error(`--trusted-proxies: ${String(error instanceof Error ? error.message : error)}`);
+  }
+}
 
 const Flags = EtcdFlags.and(ConsoleFlags).and(
   z.object({
@@ -57,6 +66,7 @@ const Flags = EtcdFlags.and(ConsoleFlags).and(
       })
       .optional(),
     payloadsOciAuth: z.string().optional(),
+    trustedProxies: list.transform(proxiesOf).optional(),
     publicUrl: z
       .string()
       .regex(/^https?:\/\/[^\s?#]+$/, {
@@ -111,6 +121,10 @@ export function gatewayCommand(): Command {
     .option(
       "--public-url <url>",
       "base of the URLs under which machines reach --machines: what {gateway} stands for in a Release",
+    )
+    .option(
+      "--trusted-proxies <list>",
+      "addresses and networks such as 10.0.0.0/8, comma-separated: what they say in X-Forwarded-For is believed, on --machines and --console",
     )
     .option(
       "--coreupdate <file>",
@@ -217,6 +231,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
       ...(forPeople === undefined || people === undefined
         ? {}
         : { console: { ...forPeople, client: people, etcd } }),
+      ...(flags.trustedProxies === undefined ? {} : { proxies: flags.trustedProxies }),
       certificateDirectory: flags.certDir,
       hosts: flags.advertise,
       serviceAccounts: flags.serviceAccount,

@@ -20,6 +20,7 @@ import { SessionTable } from "./agents/session-table.ts";
 import { CertificateFiles } from "./certificate-files.ts";
 import { Console, type ConsoleSettings } from "./console/console.ts";
 import { CoreUpdateApi, type CoreUpdateSettings } from "./coreupdate/coreupdate.ts";
+import type { TrustedProxies } from "./edge/client-address.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
@@ -44,6 +45,8 @@ export interface GatewayOptions {
   edge?: EdgeSettings;
   /** For people; none where it is absent. */
   console?: ConsoleListener;
+  /** Proxies in front of both; none are believed where it is absent. */
+  proxies?: TrustedProxies;
   /** Health and metrics; none where it is absent. */
   health?: Address;
   /** See `certificate-files.ts`. */
@@ -120,6 +123,7 @@ const DRAIN_WITHIN = 10_000;
 /** Resolves once agents can connect. Rejects where certificates or ports can't be had. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { client, etcd, coordination, clock, random, log } = options;
+  const proxies = options.proxies === undefined ? {} : { proxies: options.proxies };
   const name = `${options.name}-${random.uuid().slice(0, 8)}`;
   let server: AgentServer | undefined;
   let edge: EdgeServer | undefined;
@@ -284,7 +288,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
         ...(coreupdate?.routes() ?? []),
       ];
-      const common = { clock, log, meter: metrics, ...(limits === undefined ? {} : { limits }) };
+      const common = {
+        ...{ clock, log, meter: metrics, ...proxies },
+        ...(limits === undefined ? {} : { limits }),
+      };
       edge = await startEdge({
         ...{ ...common, listen, routes },
         ...(tls ? { certificates } : {}),
@@ -299,6 +306,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const { listen, tls } = options.console;
       desk = await startEdge({
         ...{ listen, routes: page.routes, clock, log, meter: metrics, limits: CONSOLE_LIMITS },
+        ...proxies,
         ...(tls ? { certificates } : {}),
       });
     }

@@ -1,7 +1,7 @@
-/** The buttons that write: each is there only for whom RBAC lets do it, and asks first. */
+/** The writes of each view. */
 import type { Channel, Group, Release } from "../contract.ts";
 import { writes } from "./api.ts";
-import { useApp, useMay } from "./app-context.ts";
+import { useApp } from "./app-context.ts";
 import {
   assigning,
   lifting,
@@ -13,202 +13,102 @@ import {
   rollingBack,
   stealing,
 } from "./consequences.ts";
-import type { Question } from "./parts/question.tsx";
-
-function Ask({
-  label,
-  of,
-  question,
-  danger,
-}: {
-  label: string;
-  of: string;
-  question: Question;
-  danger?: boolean;
-}) {
-  const app = useApp();
-  return (
-    <button
-      type="button"
-      class={danger ? "danger-quiet" : ""}
-      aria-haspopup="dialog"
-      onClick={() => {
-        app.question.value = question;
-      }}
-    >
-      {label}
-      <span class="unseen"> {of}</span>
-    </button>
-  );
-}
+import { plural } from "./format.ts";
+import { Offered, Offers } from "./parts/offer.tsx";
 
 export function GroupActions({ group }: { group: Group }) {
-  const { model } = useApp();
-  const [mayPause, mayRetry, mayRollBack] = [useMay("pause"), useMay("retry"), useMay("rollback")];
+  const channels = useApp().model.channels.value?.values() ?? [];
   const { name, previous } = group;
-  const channels = model.channels.value?.values() ?? [];
+  const pause = { may: "pause", of: name, body: {}, forcible: true } as const;
   return (
-    <div class="actions">
-      {mayRetry && group.state === "Halted" && (
-        <Ask
-          label="Retry …"
-          of={name}
-          question={{
-            title: `Retry ${name} after its halt`,
-            consequences: retrying(group),
-            confirm: "Retry",
-            danger: true,
-            reason: "Why the failures were not the release's fault",
-            path: writes.retry(name),
-          }}
-        />
-      )}
-      {mayPause && group.paused && (
-        <Ask
-          label="Resume …"
-          of={name}
-          question={{
-            title: `Resume ${name}`,
-            consequences: resuming(group),
-            confirm: "Resume",
-            path: writes.resume(name),
-            body: {},
-            forcible: true,
-          }}
-        />
-      )}
-      {mayPause && !group.paused && (
-        <Ask
-          label="Pause …"
-          of={name}
-          question={{
-            title: `Pause ${name}`,
-            consequences: pausing(group),
-            confirm: "Pause",
-            path: writes.pause(name),
-            body: {},
-            forcible: true,
-          }}
-        />
-      )}
-      {mayRollBack && previous !== undefined && (
-        <Ask
-          danger
-          label="Roll back …"
-          of={name}
-          question={{
-            title: `Roll ${name} back to ${previous}`,
-            consequences: rollingBack(group, previous, channels),
-            confirm: "Roll back",
-            danger: true,
-            path: writes.rollback(name),
-            body: { to: previous },
-            forcible: true,
-          }}
-        />
-      )}
-    </div>
+    <Offers
+      list={[
+        group.state === "Halted" && {
+          ...{ may: "retry", label: "Retry", of: name, title: `Retry ${name} after its halt` },
+          ...{ consequences: retrying(group), path: writes.retry(name), danger: true, calm: true },
+          reason: "Why the failures were not the release's fault",
+        },
+        group.paused
+          ? {
+              ...{ ...pause, label: "Resume", title: `Resume ${name}` },
+              ...{ consequences: resuming(group), path: writes.resume(name) },
+            }
+          : {
+              ...{ ...pause, label: "Pause", title: `Pause ${name}` },
+              ...{ consequences: pausing(group), path: writes.pause(name) },
+            },
+        previous !== undefined && {
+          ...{ may: "rollback", label: "Roll back", of: name, title: `Roll ${name} back to ${previous}` },
+          ...{ consequences: rollingBack(group, previous, channels), path: writes.rollback(name) },
+          ...{ body: { to: previous }, danger: true, forcible: true },
+        },
+      ]}
+    />
   );
 }
 
 export function ChannelActions({ channel }: { channel: Channel }) {
   const { model } = useApp();
-  const releases = [...(model.releases.value?.values() ?? [])].filter(
-    ({ name, quarantined, refused }) =>
-      name !== channel.release && quarantined === undefined && refused === undefined,
+  const { name } = channel;
+  const groups = [...(model.groups.value?.values() ?? [])];
+  const givable = [...(model.releases.value?.values() ?? [])].filter(
+    (release) =>
+      release.name !== channel.release && release.quarantined === undefined && release.refused === undefined,
   );
   // Newest first: that is the one that is promoted.
-  releases.sort((a, b) => (b.createdAt ?? "").localeCompare(a.createdAt ?? ""));
-  if (!useMay("promote") || releases.length === 0) return null;
-  const groups = [...(model.groups.value?.values() ?? [])];
+  givable.sort((a, b) => (b.createdAt ?? "").localeCompare(a.createdAt ?? ""));
+  const said = (chosen: string): readonly string[] =>
+    givable
+      .filter((release) => release.name === chosen)
+      .flatMap((release) => promoting(channel, release, groups));
+  const options = givable.map((release) => release.name);
   return (
-    <div class="actions">
-      <Ask
-        label="Promote …"
-        of={`channel ${channel.name}`}
-        question={{
-          title: `Promote a release to ${channel.name}`,
-          consequences: [],
-          confirm: "Promote",
-          path: writes.promote(channel.name),
-          forcible: true,
-          choice: {
-            label: "Release",
-            field: "release",
-            options: releases.map(({ name }) => name),
-            consequences: (chosen) => {
-              const release = releases.find(({ name }) => name === chosen);
-              return release === undefined ? [] : promoting(channel, release, groups);
-            },
-          },
-        }}
-      />
-    </div>
+    <Offers
+      list={[
+        options.length > 0 && {
+          ...{ may: "promote", label: "Promote", of: `channel ${name}`, path: writes.promote(name) },
+          ...{ title: `Promote a release to ${name}`, consequences: [], forcible: true },
+          choice: { label: "Release", field: "release", options, consequences: said },
+        },
+      ]}
+    />
   );
 }
 
 export function ReleaseActions({ release }: { release: Release }) {
-  const { model } = useApp();
-  const may = useMay("quarantine");
-  if (!may) return null;
+  const groups = useApp().model.groups.value?.values() ?? [];
   const { name, quarantinedBy } = release;
-  if (quarantinedBy === "Halt") return null;
-  if (quarantinedBy === "Person") {
-    return (
-      <div class="actions">
-        <Ask
-          label="Lift quarantine …"
-          of={`of ${name}`}
-          question={{
-            title: `Lift the quarantine of ${name}`,
-            consequences: lifting(release),
-            confirm: "Lift",
-            reason: "Why it may go on",
-            path: writes.lift(name),
-          }}
-        />
-      </div>
-    );
-  }
   return (
-    <div class="actions">
-      <Ask
-        danger
-        label="Quarantine …"
-        of={name}
-        question={{
-          title: `Quarantine ${name}`,
-          consequences: quarantining(release, model.groups.value?.values() ?? []),
-          confirm: "Quarantine",
-          danger: true,
-          reason: "Why",
-          path: writes.quarantine(name),
-        }}
-      />
-    </div>
+    <Offers
+      list={[
+        quarantinedBy === "Person" && {
+          ...{ may: "quarantine", label: "Lift quarantine", of: `of ${name}`, confirm: "Lift" },
+          ...{ title: `Lift the quarantine of ${name}`, reason: "Why it may go on" },
+          ...{ consequences: lifting(release), path: writes.lift(name) },
+        },
+        quarantinedBy === undefined && {
+          ...{ may: "quarantine", label: "Quarantine", of: name, title: `Quarantine ${name}`, reason: "Why" },
+          ...{ consequences: quarantining(release, groups), path: writes.quarantine(name), danger: true },
+        },
+      ]}
+    />
   );
 }
 
 /** `machines`: [uid, name] of each. */
 export function AssignAction({ machines }: { machines: readonly (readonly [string, string])[] }) {
-  const { model } = useApp();
-  const groups = [...(model.groups.value?.keys() ?? [])];
-  if (!useMay("assign") || groups.length === 0 || machines.length === 0) return null;
+  const options = [...(useApp().model.groups.value?.keys() ?? [])];
+  if (options.length === 0 || machines.length === 0) return null;
   const names = machines.map(([, name]) => name);
+  const many = plural(machines.length, "machine");
   return (
-    <Ask
-      label="Assign to a group …"
-      of={`${machines.length} machines`}
-      question={{
-        title: machines.length === 1 ? `Assign ${names[0]}` : `Assign ${machines.length} machines`,
-        consequences: [],
-        confirm: "Assign",
-        path: writes.assign(),
-        body: { machines: machines.map(([uid]) => uid) },
+    <Offered
+      offer={{
+        ...{ may: "assign", label: "Assign to a group", of: many, confirm: "Assign" },
+        title: `Assign ${machines.length === 1 ? names[0] : many}`,
+        ...{ consequences: [], path: writes.assign(), body: { machines: machines.map(([uid]) => uid) } },
         choice: {
-          label: "Group",
-          field: "group",
-          options: groups,
+          ...{ label: "Group", field: "group", options },
           consequences: (group) => assigning(names, group),
         },
       }}
@@ -217,20 +117,13 @@ export function AssignAction({ machines }: { machines: readonly (readonly [strin
 }
 
 export function StealAction({ uid, name, nonce }: { uid: string; name: string; nonce: string | undefined }) {
-  if (!useMay("steal")) return null;
   return (
-    <Ask
-      danger
-      label="Free its slot …"
-      of={`of ${name}`}
-      question={{
-        title: `Free the slot of ${name}`,
-        consequences: stealing(name),
-        confirm: "Free the slot",
-        danger: true,
-        reason: "How you know that it is not needed",
-        path: writes.steal(uid),
-        ...(nonce === undefined ? {} : { body: { nonce } }),
+    <Offered
+      offer={{
+        ...{ may: "steal", label: "Free its slot", of: `of ${name}`, confirm: "Free the slot" },
+        ...{ title: `Free the slot of ${name}`, reason: "How you know that it is not needed" },
+        ...{ consequences: stealing(name), path: writes.steal(uid), danger: true },
+        body: nonce === undefined ? {} : { nonce },
       }}
     />
   );

@@ -2,7 +2,7 @@
 import type { Signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
-import type { Action, Me } from "../contract.ts";
+import type { Me } from "../contract.ts";
 import type { Announcer } from "./announce.ts";
 import type { Model } from "./model.ts";
 import type { Question } from "./parts/question.tsx";
@@ -35,8 +35,4 @@ export function useApp(): AppContext {
   const app = useContext(Context);
   if (app === undefined) throw new Error("a view stands outside of the app");
   return app;
-}
-
-export function useMay(action: Action): boolean {
-  return useApp().me.may[action] === true;
 }

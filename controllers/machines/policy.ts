@@ -3,6 +3,7 @@
  * 3 and 9). Who holds is in etcd alone, because the machine itself takes and gives back.
  */
 import { MACHINES_ANNOTATION, STEAL_MACHINE_ANNOTATION } from "../../api/labels.ts";
+import { type MachineWord, readMachineWord } from "../../api/machine-word.ts";
 import type { MachinesStatus } from "../../api/machines.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
@@ -62,9 +63,7 @@ function heldBy({ metadata }: UpdateGroup, grants: FleetSnapshot["grants"]): Liv
     .toSorted((a, b) => a.grant.at - b.grant.at || (a.grant.node < b.grant.node ? -1 : 1));
 }
 
-export interface Steal {
-  machine: string;
-  reason: string;
+export interface Steal extends MachineWord {
   /** Undefined where the machine holds no slot of the group. */
   live: LiveGrant | undefined;
 }
@@ -76,11 +75,8 @@ export function stealOf(group: UpdateGroup, { grants }: Pick<FleetSnapshot, "gra
   return { ...word, live: heldBy(group, grants).find(({ grant }) => grant.node === word.machine) };
 }
 
-/** What a person says of one machine: `MACHINE: reason`, of which the reason may be missing. */
-export function wordOf(group: UpdateGroup, annotation: string): Omit<Steal, "live"> | undefined {
+/** What a person says of one machine. */
+export function wordOf(group: UpdateGroup, annotation: string): MachineWord | undefined {
   const asked = group.metadata.annotations?.[annotation];
-  if (asked === undefined) return undefined;
-  const mark = asked.indexOf(": ");
-  const machine = mark < 0 ? asked.trim() : asked.slice(0, mark).trim();
-  return { machine, reason: mark < 0 ? "no reason given" : asked.slice(mark + 2) };
+  return asked === undefined ? undefined : readMachineWord(asked);
 }

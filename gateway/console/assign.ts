@@ -12,7 +12,7 @@ import type { Person } from "../../runtime/access.ts";
 import type { KubeClient } from "../../runtime/client.ts";
 import { NODES, type Node } from "../../runtime/core.ts";
 import type { Objects } from "../objects/view.ts";
-import { type ObjectWriter, WriteError } from "../objects/write.ts";
+import { type ObjectWriter, refusal, WriteError } from "../objects/write.ts";
 import type { Board } from "./board.ts";
 import type { ForeignMachines } from "./foreign.ts";
 
@@ -81,7 +81,9 @@ export class Assigner {
     const { writer, client, objects } = this.#options;
     const name = update.spec.nodeName ?? update.metadata.name;
     await writer.demand({ person, verb: "patch", resource: NODES, name });
-    const node = await client.get<Node>(NODES, { name });
+    const node = await client.get<Node>(NODES, { name }).catch((error: unknown) => {
+      throw refusal(error, NODES, name);
+    });
     const planned = planLabels(node.metadata.labels ?? {}, group, objects.groups.list());
     if (typeof planned === "string") return { uid, done: false, message: planned };
     await writer.label(person, NODES, name, planned, { fieldManager: "slipway-console" });

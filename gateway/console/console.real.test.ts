@@ -290,6 +290,8 @@ test("whoever guesses tokens is slowed down, and keeps out nobody who has one", 
   for (let n = 0; n < 30; n++) answers.push((await guess(n)).status);
   expect(answers).toContain(401);
   expect(answers.at(-1)).toBe(429);
+  const behind = { "x-forwarded-for": "127.0.0.1, 198.51.100.7" };
+  expect((await desk.ask("/api/v1/me", { token: "mistyped", headers: behind })).status).toBe(401);
   expect((await desk.ask("/api/v1/me", { token: viewer })).status).toBe(200);
   const late = await desk.person("late", VIEWER);
   expect((await desk.ask("/api/v1/me", { token: late })).status).toBe(200);

@@ -8,6 +8,7 @@ import {
   STEAL_ANNOTATION,
   STEAL_MACHINE_ANNOTATION,
 } from "../../api/labels.ts";
+import { machineWord } from "../../api/machine-word.ts";
 import { API_VERSION, type KubeObject, timestamp } from "../../api/meta.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
 import { type Release, release } from "../../api/release.ts";
@@ -261,13 +262,8 @@ export class WriteHandlers {
     if (held === undefined) throw new Refused("Invalid", `${machine.name} holds no slot.`);
     // The alias of a machine is what it says itself: another one may hold a slot by that name.
     const { node, group: name } = held;
-    if (node.includes(": "))
-      throw new Refused(
-        "Invalid",
-        `${node}: the manager would take a part of that name for the whole of it.`,
-      );
     const group = need(objects.groups.get(name), updateGroup.kind, name);
-    const word = `${node}: ${reason} (by ${person.username})`;
+    const word = machineWord(node, `${reason} (by ${person.username})`);
     await this.#annotate(person, group, { [STEAL_MACHINE_ANNOTATION]: word });
     const message = `The slot of ${machine.name} is freed: ${reason}.`;
     await this.#journal(person, { uid, node: machine.name, group: name, message });

@@ -3,6 +3,7 @@ import { connect, type Socket } from "node:net";
 import { afterEach, expect, it, vi } from "vitest";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
+import { TrustedProxies } from "./client-address.ts";
 import { type EdgeLimits, type EdgeServer, plain, type Route, startEdge } from "./server.ts";
 
 const PATIENCE = { timeout: 10_000, interval: 5 };
@@ -10,8 +11,13 @@ const edges: EdgeServer[] = [];
 const sockets: Socket[] = [];
 const answered: [string, number][] = [];
 
-async function serve(answer: Route["answer"], limits: Partial<EdgeLimits> = {}): Promise<EdgeServer> {
+async function serve(
+  answer: Route["answer"],
+  limits: Partial<EdgeLimits> = {},
+  proxies?: TrustedProxies,
+): Promise<EdgeServer> {
   const edge = await startEdge({
+    ...(proxies === undefined ? {} : { proxies }),
     ...{ listen: { host: "127.0.0.1", port: 0 }, clock: systemClock, log: silentLogger, limits },
     routes: [{ prefix: "/a", maxBody: 100, answer }],
     meter: { answered: (route, status) => answered.push([route, status]) },
@@ -56,6 +62,16 @@ it("gives a route the request as it was sent", async () => {
   expect(JSON.parse(said().slice(said().indexOf("[")))).toEqual([
     ...["POST", "/a/b", "x=1&y=%20", " ", "hi ho", "127.0.0.1", "1"],
   ]);
+});
+
+it("believes a proxy of ours whom it stands in front of, and nobody else", async () => {
+  const answer: Route["answer"] = async ({ peer }) => plain(200, `peer ${peer}.`);
+  const named = `${HEAD}x-forwarded-for: 1.1.1.1\r\nX-Forwarded-For: 198.51.100.1\r\ncontent-length: 0\r\n\r\n`;
+  const behind = dial(await serve(answer, {}, new TrustedProxies(["127.0.0.0/8"])), named);
+  const direct = dial(await serve(answer), named);
+  await vi.waitUntil(() => /peer .*\./.test(behind.said()) && /peer .*\./.test(direct.said()), PATIENCE);
+  expect(behind.said()).toContain("peer 198.51.100.1.");
+  expect(direct.said()).toContain("peer 127.0.0.1.");
 });
 
 it("answers two requests of one connection, and reads no body that is too long, however it comes", async () => {

@@ -16,6 +16,7 @@ import type { Address } from "../../ports/address.ts";
 import { type Clock, stopwatch } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { CertificateFiles } from "../certificate-files.ts";
+import { TrustedProxies } from "./client-address.ts";
 
 export interface EdgeRequest {
   method: string;
@@ -28,7 +29,7 @@ export interface EdgeRequest {
   body: Buffer;
   /** Of a route that streams: the body as it comes, once; a client that sends no piece in time is cut off. */
   arriving(): AsyncIterable<Buffer>;
-  /** Address of the peer. */
+  /** Address of the client: of the peer, or what a trusted proxy says. */
   peer: string;
   /** Aborts when the client has gone. */
   gone: AbortSignal;
@@ -93,6 +94,8 @@ export interface EdgeOptions {
   /** Absent where the listener is plain. */
   certificates?: Pick<CertificateFiles, "current" | "onChange">;
   routes: readonly Route[];
+  /** That say whom they stand in front of; none where it is absent. */
+  proxies?: TrustedProxies;
   clock: Clock;
   log: Logger;
   meter: EdgeMeter;
@@ -152,11 +155,13 @@ class Desk {
   readonly #options: EdgeOptions;
   readonly #limits: EdgeLimits;
   readonly #stopping = new AbortController();
+  readonly #proxies: TrustedProxies;
   #busy = 0;
 
   constructor(options: EdgeOptions, limits: EdgeLimits) {
     this.#options = options;
     this.#limits = limits;
+    this.#proxies = options.proxies ?? new TrustedProxies([]);
   }
 
   /** Whoever waits for an answer gets one now. */
@@ -197,7 +202,7 @@ class Desk {
             ? plain(413, `At most ${route.maxBody} bytes are read.\n`)
             : await route.answer(
                 new Asked({
-                  ...{ request, response, path, search, body, stopping, clock },
+                  ...{ request, response, path, search, body, stopping, clock, proxies: this.#proxies },
                   pieceTimeout: this.#limits.pieceTimeout,
                 }),
               );
@@ -231,6 +236,7 @@ interface Arrived {
   stopping: AbortSignal;
   clock: Clock;
   pieceTimeout: number;
+  proxies: TrustedProxies;
 }
 
 /** What few routes ask for is made when it is. */
@@ -279,7 +285,8 @@ class Asked implements EdgeRequest {
   }
 
   get peer(): string {
-    return this.#arrived.request.socket.remoteAddress ?? "";
+    const { request, proxies } = this.#arrived;
+    return proxies.clientOf(request.socket.remoteAddress ?? "", this.header("x-forwarded-for"));
   }
 
   get gone(): AbortSignal {

@@ -179,7 +179,8 @@ export class ObjectWriter {
   }
 }
 
-function refusal(error: unknown, resource: Resource, name: string): WriteError {
+/** What the API server says of a call for an object, as a person is told it; throws what it did not say. */
+export function refusal(error: unknown, resource: Resource, name: string): WriteError {
   if (error instanceof WriteError) return error;
   if (error instanceof FieldOwned) {
     const { owner, field } = error;

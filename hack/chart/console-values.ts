@@ -35,6 +35,27 @@ export const consoleValues = object(
       },
       "The Service in front of the console",
     ),
+    ingress: object(
+      {
+        enabled: z
+          .boolean()
+          .default(false)
+          .describe(
+            "Where the controller speaks plain HTTP to Pods, `gateway.console.tls` must be false; else say by an annotation that they speak HTTPS",
+          ),
+        className: z.string().default("").describe("Class of the Ingress"),
+        host: z
+          .string()
+          .regex(/^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$/)
+          .default("")
+          .describe("Its name, as browsers know it; `gateway.console.url` follows from it"),
+        tlsSecret: text(
+          "Secret of yours with the certificate of that name; empty for the controller's own, or one that an annotation asks for",
+        ),
+        annotations: mapOf(z.string()).default({}).describe("Annotations of the Ingress"),
+      },
+      "An Ingress for people. Set `gateway.trustedProxies`, too, or all people count as one who signs in",
+    ),
     assignNodes: z
       .boolean()
       .default(false)

@@ -218,6 +218,13 @@ const gateway = object(
       "Machines that don't run our agent",
     ),
     console: consoleValues,
+    trustedProxies: z
+      .array(z.union([z.ipv4(), z.ipv6(), z.cidrv4(), z.cidrv6()]))
+      .max(64)
+      .default([])
+      .describe(
+        "Addresses and networks of what stands in front of `machines` and `console`: what it says in X-Forwarded-For is believed, so that limits on strangers count by theirs",
+      ),
     ingress: object(
       {
         enabled: z

@@ -120,6 +120,23 @@ export const badValues: readonly { sets: readonly string[]; message: RegExp }[] 
     message: /gateway\.console: oidc\.issuer needs oidc\.clientId and url/,
   },
   {
+    sets: ["gateway.console.ingress.enabled=true", "gateway.console.ingress.host=x.example.org"],
+    message: /gateway\.console\.ingress: gateway\.console\.enabled and ingress\.host are needed/,
+  },
+  {
+    sets: [
+      ...["gateway.console.enabled=true", "gateway.console.keysSecret=x"],
+      ...["gateway.console.ingress.enabled=true", "gateway.console.ingress.host=x.example.org"],
+      "gateway.console.url=https://y.example.org",
+    ],
+    message: /gateway\.console\.url: its host is not x\.example\.org/,
+  },
+  {
+    sets: ["gateway.console.ingress.host=https://x.example.org"],
+    message: /\/gateway\/console\/ingress\/host.*does not match pattern/,
+  },
+  { sets: ["gateway.trustedProxies[0]=10.0.0.0/33"], message: /\/gateway\/trustedProxies\/0/ },
+  {
     sets: ["gateway.console.url=http://slipway.example.org"],
     message: /\/gateway\/console\/url.*does not match pattern/,
   },

@@ -12,6 +12,7 @@ import { connectEtcd } from "../../coordination/etcd3-port.ts";
 import { uidOf } from "../../coordination/identity.ts";
 import type { ForeignMachine } from "../../coordination/records.ts";
 import type { ConsoleSettings } from "../../gateway/console/console.ts";
+import { TrustedProxies } from "../../gateway/edge/client-address.ts";
 import { type Gateway, startGateway } from "../../gateway/gateway.ts";
 import { type EtcdCluster, startEtcd } from "../../hack/plane/etcd.ts";
 import { systemClock } from "../../ports/clock.ts";
@@ -136,6 +137,8 @@ export class Desk {
         files: new Map([["/index.html", { type: "text/html", bytes: Buffer.from("<p>the page</p>") }]]),
         ...options.settings,
       },
+      // Whoever asks from here may say that they stand in front of somebody.
+      proxies: new TrustedProxies(["127.0.0.0/8"]),
       certificateDirectory: directory,
       ...{ hosts: ["localhost"], serviceAccounts: ["none:none"], audience: "slipway", name: "test" },
       drainWithin: 1000,

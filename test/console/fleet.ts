@@ -15,6 +15,9 @@ const AS = { fieldManager: "slipway-test" };
 /** Writes at once; an API server on two cores is not faster with more. */
 const SIDE_BY_SIDE = 16;
 
+/** As many as the tests of the page declare. */
+export const WORKERS = 40;
+
 const HOUR = 3_600_000;
 const ago = (ms: number): string => timestamp(Date.now() - ms);
 
@@ -48,7 +51,7 @@ async function declareRelease(client: RestClient, version: Version, status: obje
 }
 
 /** Workers in the middle of a rollout, databases that halted, edges that are paused, and a group that is done. */
-export async function declareRollouts(client: RestClient, workers = 40): Promise<void> {
+export async function declareRollouts(client: RestClient, workers = WORKERS): Promise<void> {
   const accepted = condition("Accepted", "True", "Accepted", "The release can be given out.");
   await declareRelease(client, "1.0.0", { running: workers - 10, failed: 0, conditions: [accepted] });
   const quarantined = condition(
@@ -247,7 +250,8 @@ export async function declareWorkers(client: RestClient, count: number): Promise
 export async function tell(client: RestClient, index: number, told: Told): Promise<void> {
   const object = { apiVersion: API_VERSION, kind: nodeUpdate.kind, metadata: { name: nameOf(index) } };
   const status = statusOf(index, told);
-  await client.apply(nodeUpdate, { ...object, status } as KubeObject, { ...AS, subresource: "status" });
+  const as = { ...AS, subresource: "status", force: true } as const;
+  await client.apply(nodeUpdate, { ...object, status } as KubeObject, as);
 }
 
 export async function sideBySide(count: number, work: (index: number) => Promise<void>): Promise<void> {

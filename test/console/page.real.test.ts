@@ -8,12 +8,13 @@ import { release } from "../../api/release.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
 import { type Browser, startBrowser } from "../../hack/browser/chromium.ts";
 import { tool } from "../../hack/tools.ts";
-import { declareGroup, declareRollouts, declareWorkers, tell } from "./fleet.ts";
+import { declareGroup, declareRollouts, declareWorkers, tell, WORKERS } from "./fleet.ts";
+import { manySuite } from "./many-suite.ts";
 import { confirm, openPage, overflow, show, signIn, VIEWS, violations } from "./page.ts";
 import { type Served, startServed } from "./served.ts";
+import { writesSuite } from "./writes-suite.ts";
 
 const WAIT = { timeout: 20_000, interval: 50 };
-const WORKERS = 40;
 
 const sh = promisify(execFile);
 
@@ -313,6 +314,9 @@ describe("for everybody", () => {
     await close();
   });
 });
+
+writesSuite(() => ({ served, browser }));
+manySuite(() => ({ served, browser }));
 
 /** The part of a field of the page that is asked about. */
 interface HTMLTextAreaElementLike {

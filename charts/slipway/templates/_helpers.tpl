@@ -405,7 +405,15 @@ subjects:
 {{- if and .enabled (not .keysSecret) }}
 {{- fail "gateway.console.keysSecret: sessions are sealed with a key that all gateways share" }}
 {{- end }}
-{{- if and .enabled .oidc.issuer (or (not .oidc.clientId) (not .url)) }}
+{{- if .ingress.enabled }}
+{{- if or (not .enabled) (not .ingress.host) }}
+{{- fail "gateway.console.ingress: gateway.console.enabled and ingress.host are needed" }}
+{{- end }}
+{{- if and .url (ne (urlParse .url).hostname .ingress.host) }}
+{{- fail (printf "gateway.console.url: its host is not %s, that of ingress.host" .ingress.host) }}
+{{- end }}
+{{- end }}
+{{- if and .enabled .oidc.issuer (or (not .oidc.clientId) (not (or .url .ingress.enabled))) }}
 {{- fail "gateway.console: oidc.issuer needs oidc.clientId and url, to which people come back" }}
 {{- end }}
 {{- end }}
