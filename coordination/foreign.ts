@@ -49,7 +49,7 @@ export interface ForeignExtra {
   write: (
     found: readonly (KeyValue | undefined)[],
     now: number,
-  ) => { compares: Compare[]; operations: Operation[] };
+  ) => { compares: Compare[]; operations: Operation[]; update: NonNullable<Grant["foreign"]>["update"] };
 }
 
 export async function takeWith(
@@ -177,7 +177,8 @@ export async function takeWith(
         committed: () => answer,
       };
     }
-    const more = extra?.write(found, now) ?? { compares: [], operations: [] };
+    const more = extra?.write(found, now) ?? { compares: [], operations: [], update: undefined };
+    const update = more.update === undefined ? {} : { update: more.update };
     const grant: Grant = {
       ...{
         uid,
@@ -190,7 +191,7 @@ export async function takeWith(
         epoch: view.record.epoch,
       },
       ...{ incarnation: whole, at: now, target: null, policy: {}, bootNeeds: groupGate.machines.needs },
-      ...{ foreign: { protocol }, supersedes: null, reason: "the machine asked for it" },
+      ...{ foreign: { protocol, ...update }, supersedes: null, reason: "the machine asked for it" },
     };
     return {
       compares: [

@@ -178,7 +178,10 @@ export const Tally = z.object({
 });
 export type Tally = z.output<typeof Tally>;
 
-/** `known/<uid>` of the machines without our agent: what one said of itself last, and what became of its updates. */
+/**
+ * `known/<uid>` of the machines without our agent: what one said of itself last, and what became of its updates. Where it has
+ * ended under a living grant by Omaha, what that says of the update stands for it: the slot ends by the machine's word.
+ */
 export const ForeignMachine = z.object({
   id: z.string(),
   group: z.string(),
@@ -281,7 +284,13 @@ export const Grant = z.object({
   /** A full budget let it through because the node was unavailable: it ends where that ends before the commit. */
   repair: z.boolean().optional(),
   /** A machine that no agent of ours runs on, by whose protocol it asked: a gateway made the grant, committed from the start, and ends it when the same machine says that it is back. */
-  foreign: z.object({ protocol: Protocol }).optional(),
+  foreign: z
+    .object({
+      protocol: Protocol,
+      /** Of the update that took it: what the machine's record says too, which ends before its slot where the machine is silent for half a year. */
+      update: z.object({ version: z.string(), bootId: z.string(), attempt: z.number().int() }).optional(),
+    })
+    .optional(),
   /** A Node that asked by its own client, not by an agent: that protocol commits and returns it. `boot`: the boot id when the slot was given. */
   requested: z.object({ protocol: Protocol, boot: z.string() }).optional(),
   /** After a rebuild: the token by which the agent still knows this grant. */

@@ -150,6 +150,42 @@ describe("an update", () => {
   });
 });
 
+describe("an update whose machine says nothing for half a year", () => {
+  const record = () => led.etcd.records.get(keys.foreignMachine("m"));
+
+  beforeEach(async () => {
+    await led.room.takeUpdate(ask("m"));
+    led.pass(182 * 86_400_000);
+    expect(record()).toBeUndefined();
+    expect((await led.room.readFleet()).grants.size).toBe(1);
+  });
+
+  it("is still the machine's, and ends by its word: its slot is free", async () => {
+    const update = { group: "g", release: "r", version: "2", bootId: "b", attempt: 1, state: "Granted" };
+    expect(await led.room.readForeignMachine("m")).toMatchObject({ id: "m", update });
+    expect(await led.room.endUpdate(await ending("m", "good"))).toBe(true);
+    expect((await led.room.readFleet()).grants.size).toBe(0);
+    expect((await led.room.readForeignMachine("m"))?.update).toBeUndefined();
+    expect(await tally()).toMatchObject({ good: 1 });
+  });
+
+  it("stays in the record that is made anew", async () => {
+    const { update } = (await ending("m", "good")).machine;
+    await led.room.putForeignMachine("m", machineOf("m"));
+    expect(record()?.value).toContain(JSON.stringify(update));
+    expect(await led.room.endUpdate(await ending("m", "failed", 44))).toBe(true);
+    expect((await led.room.readFleet()).grants.size).toBe(0);
+  });
+
+  it("is none where the slot was taken from it, or is another protocol's", async () => {
+    await freed("m");
+    expect(await led.room.readForeignMachine("m")).toBeUndefined();
+    await led.room.writeGates(led.leader, led.gates({ machines }, { max: 5 }));
+    await led.room.takeForeign({ uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "x" });
+    expect(await led.room.readForeignMachine("m")).toBeUndefined();
+  });
+});
+
 describe("sightings", () => {
   const why = { reason: "UpToDate", message: "It is." };
   const record = (uid: string) => led.room.readForeignMachine(uid);

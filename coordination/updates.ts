@@ -8,6 +8,7 @@ import { refuseFailed } from "./admission.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
 import type { Compare, KeyValue, Operation } from "./etcd.ts";
+import { readGrant, wordsOf } from "./fleet.ts";
 import { type ForeignExtra, takeWith } from "./foreign.ts";
 import { type ForeignEnd, type ForeignGiver, freeWith } from "./give-back.ts";
 import { seenOperations } from "./identities.ts";
@@ -104,6 +105,7 @@ export async function takeUpdate(
           { put: machineKey, value: JSON.stringify({ ...machine, ...kept(before), update }), lease },
           ...seenOperations(uid, machine.id, lease),
         ],
+        update: { version: update.version, bootId: update.bootId, attempt: update.attempt },
       };
     },
   });
@@ -137,8 +139,8 @@ export async function endUpdate(
   const { group, release, at } = update;
   const giver: ForeignGiver = { uid, group, protocol: "Omaha", its: (grant) => grant.at === at };
   const beside = (lease: string): ForeignEnd => ({
-    ranges: [{ key: keys.tally(group, release) }, { key: keys.foreignMachine(uid) }],
-    write: ([tally, known], now) => endingOf(parser, end, update, tally, known, lease, now),
+    ranges: [{ key: keys.tally(group, release) }, ...machineRanges(uid)],
+    write: ([tally, ...found], now) => endingOf(parser, end, update, tally, found, lease, now),
   });
   return (await leases.use((lease) => freeWith(ports, parser, giver, beside(lease)))) === "freed";
 }
@@ -148,12 +150,13 @@ function endingOf(
   { uid, machine, how, code }: UpdateEnd,
   { group, release, at }: Update,
   tally: KeyValue | undefined,
-  known: KeyValue | undefined,
+  found: readonly (KeyValue | undefined)[],
   lease: string,
   now: number,
 ): { compares: Compare[]; operations: Operation[] } | undefined {
   const [tallyKey, machineKey] = [keys.tally(group, release), keys.foreignMachine(uid)];
-  const before = parser.json(ForeignMachine, known);
+  const before = machineOf(parser, found);
+  const [known] = found;
   if (before?.update?.release !== release || before.update.at !== at) return undefined;
   const total = parser.json(Tally, tally) ?? emptyTally();
   const failure = { machine: machine.id, code, at: now };
@@ -189,7 +192,32 @@ export async function readForeignMachine(
   parser: Parser,
   uid: string,
 ): Promise<ForeignMachine | undefined> {
-  return parser.json(ForeignMachine, (await etcd.read([{ key: keys.foreignMachine(uid) }])).results[0]?.[0]);
+  const { results } = await etcd.read(machineRanges(uid));
+  return machineOf(
+    parser,
+    results.map((kvs) => kvs[0]),
+  );
+}
+
+/** `machineOf` is given what is read there, in this order. */
+function machineRanges(uid: string): { key: string }[] {
+  return [{ key: keys.foreignMachine(uid) }, { key: keys.grant(uid) }, { key: keys.phase(uid) }];
+}
+
+/** The machine's record, or where that has ended what its grant says of the update that holds it. */
+function machineOf(
+  parser: Parser,
+  [known, held, phase]: readonly (KeyValue | undefined)[],
+): ForeignMachine | undefined {
+  if (known !== undefined || held === undefined) return parser.json(ForeignMachine, known);
+  const live = readGrant(held, phase, undefined, parser, () => []);
+  const { group, release, node, at, foreign } = live.grant;
+  if (foreign?.update === undefined || !wordsOf(live).includes("Omaha")) return undefined;
+  return {
+    ...{ id: node, group, product: "", version: "", track: "", board: "", oem: "", alias: "" },
+    ...{ bootId: foreign.update.bootId, firstSeen: at, lastSeen: at, failed: [] },
+    update: { group, release, state: "Granted", at, ...foreign.update },
+  };
 }
 
 /** Forgets what failed on the machine `uid`, so that it may be offered again. False where it is not known, or nothing failed. */
@@ -227,8 +255,9 @@ export async function putForeignMachine(
   const key = keys.foreignMachine(uid);
   return await leases.use((lease) =>
     transact(etcd, async (): Promise<Step<void>> => {
-      const found = (await etcd.read([{ key }])).results[0]?.[0];
-      const before = parser.json(ForeignMachine, found);
+      const all = (await etcd.read(machineRanges(uid))).results.map((kvs) => kvs[0]);
+      const before = machineOf(parser, all);
+      const [found] = all;
       const [now, said] = [before?.update, machine.update];
       // It may have ended meanwhile, or be another one than the machine spoke of.
       const update = now && { ...now, state: said?.at === now.at ? said.state : now.state };
