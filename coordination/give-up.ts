@@ -11,7 +11,11 @@ import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { type Step, unchanged } from "./transact.ts";
 
-/** Undefined where the slot is not an update's alone: who else was told that it has it may be rebooting. The asker comes again for the free place. */
+/**
+ * Undefined where the slot is not an update's alone: who else was told that it has it may be rebooting. The asker comes
+ * again for the free place. In between another may be faster; the asker is up then and goes down by its own commit only,
+ * so that it waits, and no budget is overrun. Both can't be one transaction: etcd writes no key twice in one.
+ */
 export async function giveUpUpdate(
   etcd: Pick<EtcdPort, "read">,
   parser: Parser,

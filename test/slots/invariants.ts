@@ -22,7 +22,8 @@ import type { SimEtcd } from "../sim/etcd.ts";
 export interface SlotEvent {
   uid: string;
   grant: number;
-  what: "made" | "ended" | Phase["phase"];
+  /** `gaveUp`: a manager ended what a machine holds by another protocol. */
+  what: "made" | "ended" | "gaveUp" | Phase["phase"];
   revision: number;
   /** Committed: the earliest end of its gates, and of its opening less the boot, wall clock ms. */
   until?: number;
@@ -78,7 +79,7 @@ export class SlotInvariants {
     this.#checkNames();
     this.#checkSeq(changed);
     for (const key of changed) {
-      if (key.startsWith(keys.grants)) this.#checkGrant(key);
+      if (key.startsWith(keys.grants)) this.#checkGrant(key, by);
       if (key.startsWith(keys.phases)) this.#checkPhase(key, changed);
     }
   }
@@ -120,6 +121,10 @@ export class SlotInvariants {
         key === keys.incarnation,
     );
     if (led && this.#leaders.get(epoch) !== by) this.#breach(`a manager wrote that epoch ${epoch} is not of`);
+  }
+
+  #leads(by: EtcdPort | undefined): boolean {
+    return by !== undefined && [...this.#leaders.values()].includes(by);
   }
 
   /** Before this revision, or from it on. */
@@ -174,12 +179,13 @@ export class SlotInvariants {
     }
   }
 
-  #checkGrant(key: string): void {
+  #checkGrant(key: string, by: EtcdPort | undefined): void {
     const now = this.#get(key);
     const was = this.#before.get(key);
     const uid = lastPart(key);
     if (was !== undefined && now?.createRevision !== was.createRevision) {
       this.events.push({ uid, grant: was.createRevision, what: "ended", revision: this.#etcd.revision });
+      if (isForeign(was) && this.#leads(by) && !this.#rebuilding) this.#checkGivenUp(was);
     }
     if (now === undefined) return;
     if (now.createRevision !== now.modRevision) {
@@ -208,6 +214,16 @@ export class SlotInvariants {
       this.#breach(`${uid}: granted what is not desired`);
     this.#checkGroup(uid, grant, "granted");
     for (const budget of grant.budgets) this.#checkBudget(uid, budget);
+  }
+
+  /** An update alone gives its slot up for an agent's reboot: who else was told yes may be down. */
+  #checkGivenUp(was: KeyValue): void {
+    const uid = lastPart(was.key);
+    const { foreign } = Grant.parse(JSON.parse(was.value));
+    const phase = Phase.parse(JSON.parse(this.#before.get(keys.phase(uid))?.value ?? "null"));
+    const words = phase.heldBy ?? [foreign?.protocol];
+    if (words.join() !== "Omaha") this.#breach(`${uid}: given up, and held by the word of ${words.join()}`);
+    this.events.push({ uid, grant: was.createRevision, what: "gaveUp", revision: this.#etcd.revision });
   }
 
   #checkGroup(uid: string, grant: Grant, what: string): GroupGate | undefined {

@@ -15,6 +15,7 @@ import { type Fate, SimEtcd } from "../sim/etcd.ts";
 import { SeededRandom } from "../sim/random.ts";
 import { SlotInvariants } from "./invariants.ts";
 import {
+  ALIASES,
   ALL_BUDGETS,
   BUDGETS,
   type GatewayAct,
@@ -142,6 +143,10 @@ export async function runPlan(
     world.sessions.set(of, (await gateways[0]?.openSession(of, "x", await gateways[0].lease())) ?? 0);
   }
   if (leader !== undefined) await writeGates(world, first, leader, {});
+  const [door] = gateways;
+  const updating = MACHINES[plan.updating ?? -1];
+  if (door !== undefined && updating !== undefined)
+    await world.told.speak(world, door, { do: "ask", protocol: "Omaha" }, updating);
   world.quiet = false;
   await world.turns.run(
     Promise.all([
@@ -222,7 +227,8 @@ async function rebuild(world: World, manager: Coordination, keep: boolean): Prom
     return { uid: of, node, group, release, budgets, nonce, at, phase: phase.phase, supersedes: token };
   });
   const leader = await manager.rebuild({ epoch, incarnation }, keep ? rebuilt : []);
-  for (const { token, grant } of (await manager.readFleet()).grants.values()) world.learn(grant.uid, token);
+  for (const { token, grant } of (await manager.readFleet()).grants.values())
+    if (grant.foreign === undefined) world.learn(grant.uid, token);
   return leader;
 }
 
@@ -257,6 +263,7 @@ async function lead(
       needs: act.needs,
       bootNeeds: act.needs / 2,
       plain: act.plain && !act.requested,
+      aliases: ALIASES[of] ?? [],
       ...(act.requested ? { requested: { protocol: "FleetLock", boot: "boot0" } } : {}),
       reason: "picked",
     });

@@ -1,12 +1,14 @@
 /** What managers and gateways do in the model of model.ts, drawn by fast-check. For tests. */
 import * as fc from "fast-check";
 import { zincatiId } from "../../coordination/identity.ts";
+import type { Protocol } from "../../coordination/records.ts";
 
 /** A plain machine: it may come by two protocols under two names, and have our agent. */
 const PLAIN = "0123456789abcdef0123456789abcdef";
 export const UIDS = ["n1", "n2", PLAIN];
-/** Machines without our agent; n1 is a Node that asks by two ways. */
+/** Machines without our agent; n1 is a Node that asks by two ways, n2 one that came as m1 before anybody knew that. */
 export const MACHINES = ["m1", "n1", PLAIN, zincatiId(PLAIN)];
+export const ALIASES: Readonly<Record<string, readonly string[]>> = { n2: ["m1"] };
 export const BUDGETS = [["group/g"], ["budget/z/a"], ["group/g", "budget/z/a"]];
 export const ALL_BUDGETS = ["group/g", "budget/z/a"];
 export const RELEASES = ["r1", "r2"];
@@ -110,7 +112,7 @@ const gatewayAct = fc.oneof(
     weight: 3,
     arbitrary: fc.record({
       do: fc.constantFrom("ask" as const, "ask" as const, "back" as const),
-      protocol: fc.constantFrom("FleetLock" as const, "FleetLock" as const, "Locksmith" as const),
+      protocol: fc.constantFrom<Protocol>("FleetLock", "FleetLock", "Locksmith", "Omaha", "Omaha"),
       machine: fc.constantFrom(0, 1, 2, 2, 3, 3),
     }),
   },
@@ -135,6 +137,8 @@ export interface Plan {
   seed: number;
   /** Of 100 requests, so many are lost, unanswered or late. */
   faults: number;
+  /** A machine that has a slot by Omaha when it begins. */
+  updating: number | null;
   /** Two loops of one manager, which share its epoch, and one of another. */
   managers: [ManagerAct[], ManagerAct[], ManagerAct[]];
   gateways: GatewayAct[][];
@@ -146,6 +150,10 @@ const acts = <T>(act: fc.Arbitrary<T>): fc.Arbitrary<T[]> =>
 export const plans: fc.Arbitrary<Plan> = fc.record({
   seed: fc.nat(),
   faults: fc.constantFrom(0, 0, 10, 30),
+  updating: fc.oneof(
+    { weight: 4, arbitrary: fc.constant(null) },
+    { weight: 1, arbitrary: fc.nat({ max: MACHINES.length - 1 }) },
+  ),
   managers: fc.tuple(acts(managerAct), acts(managerAct), acts(managerAct)),
   gateways: fc.tuple(acts(gatewayAct), acts(gatewayAct)),
 });
