@@ -326,6 +326,8 @@ export interface ForeignHolder {
   uid: string;
   name: string;
   protocol: Protocol;
+  /** By whose word it is held. */
+  words: readonly Protocol[];
   /** Wall clock, ms. */
   since: number;
 }

@@ -240,9 +240,10 @@ export async function readForeign(
   const phaseOf = new Map(phases.map((kv) => [lastPart(kv.key), kv]));
   const holders = grants.flatMap((kv): ForeignHolder[] => {
     const uid = lastPart(kv.key);
-    const { grant } = readGrant(kv, phaseOf.get(uid), whole[0]?.value, parser, () => heldBy(uid, places));
-    if (grant.foreign === undefined || grant.group !== group) return [];
-    return [{ uid, name: grant.node, protocol: grant.foreign.protocol, since: grant.at }];
+    const live = readGrant(kv, phaseOf.get(uid), whole[0]?.value, parser, () => heldBy(uid, places));
+    const { node: name, foreign, at: since } = live.grant;
+    if (foreign === undefined || live.grant.group !== group) return [];
+    return [{ uid, name, protocol: foreign.protocol, words: wordsOf(live), since }];
   });
   const line = [...readLine(tickets, parser, clock.now())].toSorted((a, b) => before(a[1], b[1], a[0], b[0]));
   const budgets = (gate?.machines?.budgets ?? []).map((budget): BudgetView => {

@@ -96,14 +96,36 @@ describe("a semaphore", () => {
     expect(await shown()).toEqual({ semaphore: 1, max: 2, holders: ["other"] });
   });
 
-  it("shows who holds a slot by another protocol, and counts Nodes that are away", async () => {
+  it("counts who holds a slot by another protocol, and Nodes that are away, and names neither", async () => {
     await led.room.takeForeign({ uid: ID, name: ID, group: "g", protocol: "FleetLock", nonce: "n" });
-    expect(await shown()).toEqual({ semaphore: 1, max: 2, holders: [ID] });
+    // Whom locksmithd finds among the holders it unlocks before anything else, for ever.
+    expect(await shown()).toEqual({ semaphore: 1, max: 2, holders: null });
     await gates({}, { unavailable: ["n1"] });
-    expect(await shown()).toEqual({ semaphore: 0, max: 2, holders: [ID] });
-    // The other protocol's client was told that it may reboot: it says itself when it is back.
-    expect((await locksmith(unlock(ID))).status).toBe(403);
-    expect((await shown())?.holders).toEqual([ID]);
+    expect(await shown()).toEqual({ semaphore: 0, max: 2, holders: null });
+    expect((await locksmith(lock(ID))).status).toBe(200);
+    expect((await led.room.readForeign("g")).holders).toMatchObject([{ words: ["FleetLock", "Locksmith"] }]);
+    expect((await locksmith(unlock(ID))).status).toBe(200);
+    expect((await led.room.readForeign("g")).holders).toMatchObject([{ uid: ID, words: ["FleetLock"] }]);
+  });
+
+  it("is there for the reboot of a machine that has the slot by its update, and for no other", async () => {
+    await gates({}, { max: 1 });
+    const machine = { id: ID, group: "g", product: "p", version: "1", track: "g", board: "", oem: "" };
+    await led.room.takeUpdate({
+      ...{ uid: ID, name: ID, group: "g", nonce: "n", release: "r", version: "2", threshold: 1 },
+      machine: { ...machine, alias: "", bootId: "b", firstSeen: 0, lastSeen: 0, failed: [] },
+    });
+    expect(await shown()).toEqual({ semaphore: 1, max: 1, holders: null });
+    expect(await locksmith(lock("other"))).toMatchObject({
+      status: 412,
+      body: expect.stringContaining('"errorCode":101'),
+    });
+    expect((await locksmith(lock(ID))).status).toBe(200);
+    expect(await shown()).toEqual({ semaphore: 0, max: 1, holders: [ID] });
+    expect((await locksmith(unlock(ID))).status).toBe(200);
+    expect((await led.room.readForeign("g")).holders).toMatchObject([{ uid: ID, words: ["Omaha"] }]);
+    await gates({ open: false }, { max: 1 });
+    expect(await shown()).toEqual({ semaphore: 0, max: 1, holders: null });
   });
 
   it.each<[string, Partial<GroupGate>]>([

@@ -1,8 +1,8 @@
 /**
  * locksmith's semaphores, which are no keys of ours but the slots of UpdateGroups: `locksmithctl` and `locksmithd` read
  * a count, add themselves to the holders and write that back if nobody else did (facts of locksmith 0.7). So a read
- * shows the group's slots as such a count, with an index that follows from what is shown, and a write that differs in
- * one holder takes a slot or gives it back, under the same gates and budgets as FleetLock.
+ * shows the group's slots as such a count, with those who locked by it and an index that follows from what is shown, and
+ * a write that differs in one holder takes a slot or gives it back, under the same gates and budgets as FleetLock.
  *
  * Where no slot may be taken now (the budget is full, a window is closed, the group is paused) the count shows 0: the
  * client then says "semaphore is at 0" by itself and comes again after its back-off, 5 s to 5 min, as it did with etcd.
@@ -136,14 +136,9 @@ async function change(
     return;
   }
   if (removed.length !== 1) return;
-  if ((await line.free(uid, group, about.protocol, id)) === "none") {
-    throw new V2Error(
-      209,
-      `${id} took its slot by another protocol, and is to give it back by that`,
-      index,
-      403,
-    );
-  }
+  // Of those that are shown: it has given it back meanwhile.
+  if ((await line.free(uid, group, about.protocol, id)) === "none")
+    throw new V2Error(101, `${id} holds no slot by locksmith any more`, index);
   log.info("a machine gave its slot back", about);
 }
 
@@ -166,15 +161,23 @@ async function look(
   return { shown, node: { path, created: 1, modified, value } };
 }
 
-/** Of several budgets the one with the least room counts. The count may be below what `max` and holders make: Nodes are in it. */
+/**
+ * Of several budgets the one with the least room counts. The count may be below what `max` and holders make: Nodes are
+ * in it, and machines of other protocols. Those are not named: locksmithd unlocks whom it finds there as itself before
+ * it does anything else, and takes being found for a lock. But a machine that has its slot by its update is to reboot
+ * by it, so that its place is shown as free; who else tries to take it hears why not.
+ */
 function semaphoreOf({ gate, budgets, holders }: ForeignLine, group: string, now: number): Semaphore {
-  const names = holders.map(({ name }) => name).toSorted();
+  const names = holders.flatMap(({ name, words }) => (words.includes("Locksmith") ? [name] : [])).toSorted();
+  const updating = holders.filter(({ words }) => words.join() === "Omaha").length;
   const maxima = budgets.map(({ gate: of }) => of?.max ?? 0);
   const room = budgets.map(({ gate: of, holders: held }) =>
     of === undefined ? 0 : of.max - new Set([...held, ...of.unavailable, ...(of.granted ?? [])]).size,
   );
   const question = { uid: "", group, release: "", gate, budgets, needs: gate?.machines?.needs ?? 0 };
-  const semaphore = refuseGrant(question, now) === undefined ? Math.max(0, Math.min(...room)) : 0;
+  const why = refuseGrant(question, now)?.reason;
+  const open = why === undefined || why === "WaitingForBudget";
+  const semaphore = open ? Math.max(0, Math.min(...room) + updating) : 0;
   // `set-max 0` pauses the group, and so it says.
   const max = gate?.paused === true ? 0 : Math.min(...maxima);
   return { semaphore, max, holders: names.length === 0 ? null : names };
