@@ -128,6 +128,21 @@ describe("a rebuild", () => {
     expect(await led.room.writeGates(led.leader, { ...led.gates(), pulse })).toBe(false);
   });
 
+  it("knows no other name of a Node, whose machine counts twice then and not less", async () => {
+    led.leader = must(await led.room.rebuild(await led.room.readEpoch(), grants.slice(0, 1)));
+    const machines = { budgets: ["group/g"], needs: 1, open: true };
+    await led.room.writeGates(led.leader, led.gates({ machines }, { max: 2 }));
+    const ask = {
+      uid: "foreign/node-0",
+      name: "node-0",
+      group: "g",
+      protocol: "FleetLock",
+      nonce: "x",
+    } as const;
+    expect(await led.room.takeForeign(ask)).toEqual({ outcome: "granted" });
+    expect((await led.room.readFleet()).budgets.get("group/g")?.holders.size).toBe(2);
+  });
+
   it("loses to a faster one", async () => {
     const from = await led.room.readEpoch();
     must(await led.room.rebuild(from, []));

@@ -109,6 +109,7 @@ function batches(leader: Leadership, grants: readonly RebuiltGrant[]): Operation
   return all;
 }
 
+/** The names of a Node are left out (`Grant`). */
 function operationsOf(leader: Leadership, rebuilt: RebuiltGrant): (Operation & { put: string })[] {
   const { phase, at, ...rest } = rebuilt;
   const budgets = [...new Set(rebuilt.budgets)];

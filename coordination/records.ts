@@ -252,7 +252,9 @@ export type MachineTotals = z.output<typeof MachineTotals>;
  * gates, by the leader or, if `foreign`, by a gateway, with its holders and its phase in one transaction, and removed with them.
  * So is `aliases/<a>` of each of its `aliases`, and it is made only while neither a grant of one of them nor an alias
  * of its own uid exists. Whichever of two names of one machine comes first, the transaction of the other fails:
- * one machine has one grant.
+ * one machine has one grant. Only a rebuild leaves a Node's out: Kubernetes remembers who held, and two of those may
+ * have come to share a name since. Until such a grant ends its machine may take another by a name that no `identities/`
+ * tells yet: it then counts twice, which refuses more and never less.
  */
 export const Grant = z.object({
   uid: z.string(),
