@@ -17,6 +17,7 @@ import { decideGrant } from "./grant-policy.ts";
 import { idleStep } from "./idle.ts";
 import { describe, failureOf } from "./status.ts";
 import { releaseNameOf, wantedOf } from "./target.ts";
+import { withToldFailure } from "./told-failure.ts";
 
 /** `now`: wall clock, ms. */
 export function decideNode(view: NodeView, now: number): NodeDecision {
@@ -61,7 +62,7 @@ function withoutGrant(view: NodeView, base: NodeUpdateStatus, now: number): Node
       0,
     );
   }
-  const status: NodeUpdateStatus = { ...base };
+  const status = { ...withToldFailure(base, view, now) };
   // Without a slot there is nothing to steal: the word is used up, or it would hit the next grant.
   if (stolen) status.stolen = steal;
   if (leaving) {

@@ -9,9 +9,9 @@ import { countGivenBack, withoutRepeats } from "../grants/history.ts";
 const ZONE_LABEL = "topology.kubernetes.io/zone";
 /** As many as the schema allows. */
 const TRANSITIONS = 20;
-const FAILURES = 20;
+export const FAILURES = 20;
 /** Characters that the schema allows in a word of the agent: one that is longer must not keep the status from being written. */
-const WORD = 64;
+export const WORD = 64;
 const ARCHITECTURE = 16;
 const ZONE = 63;
 /** Highest priority and most tries of a slot. */

@@ -138,13 +138,6 @@ export class ReleaseRules {
     const nodeUpdates = world.api.all<NodeUpdate>("nodeupdates");
     if (nodeUpdates.some(({ status }) => status?.failed?.some((failure) => failure.rootHash === image)))
       return undefined;
-    // One whose slot a person took while it booted fails by its own word alone, and a stage may wait for it.
-    if (
-      nodeUpdates.some(
-        ({ spec, status }) => spec.release === `os-${target}` && status?.reason === "NeverAgain",
-      )
-    )
-      return undefined;
     for (const { machine } of machines) {
       if (machine.image === image || world.cluster.guarded(machine.name)) continue;
       const uid = world.uidOf(machine);
