@@ -288,6 +288,7 @@ export const reasons = {
     "A hook of the group failed, or was not done in time: with `onFailure: Stop` the slot is given back, or the node counts as failed.",
     "The message says which and why; docs/hooks.md says what to look at.",
   ),
+  NoHookFailed: entry("normal", "No hook of the group keeps a node from its reboot, or failed after one."),
   Drained: entry("normal", "The node is drained; its agent may commit."),
   Committed: entry("normal", "The machine may reboot now."),
   Rebooting: entry("normal", "The machine reboots."),

@@ -34,6 +34,7 @@ const ELSEWHERE: Partial<Record<Reason, string>> = {
   NotHalted: "condition of an UpdateGroup: nothing is wrong",
   NoConflict: "condition of an UpdateGroup: nothing is wrong",
   NoOtherCoordinator: "condition of an UpdateGroup: nothing is wrong",
+  NoHookFailed: "condition of an UpdateGroup: nothing is wrong",
   NotQuarantined: "condition of a Release: nothing is wrong",
   NotificationFailed: "event of an UpdateGroup: nothing waits for its webhook",
   StagePassed: "event and notice of an UpdateGroup: the next stage opens",

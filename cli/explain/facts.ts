@@ -70,7 +70,7 @@ function groupFacts({ group, claimants, target }: Subject, { channels }: Snapsho
       since: promoted?.release === target?.name ? promoted?.time : undefined,
     });
   }
-  for (const type of ["Progressing", "Halted", "Conflict"]) {
+  for (const type of ["Progressing", "Halted", "Conflict", "HooksFailing"]) {
     const condition = conditionOf(group, type);
     if (condition === undefined || (type !== "Progressing" && condition.status !== "True")) continue;
     facts.push({

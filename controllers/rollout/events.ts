@@ -38,7 +38,13 @@ const ACTIONS: Record<string, string> = {
   Halted: "Halt",
   Conflict: "Select",
   OtherCoordinator: "Watch",
+  HooksFailing: "RunHooks",
   Progressing: "RollOut",
 };
 /** Reasons that are news on an object that had no condition. */
-const NEWS: ReadonlySet<string> = new Set(["FailureThresholdReached", "SelectedTwice", "OtherCoordinator"]);
+const NEWS: ReadonlySet<string> = new Set([
+  "FailureThresholdReached",
+  "SelectedTwice",
+  "OtherCoordinator",
+  "HookFailed",
+]);

@@ -15,6 +15,7 @@ import type { Release } from "../../api/release.ts";
 import type { UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
 import type { Tally } from "../../coordination/records.ts";
 import { resolveTarget } from "../channel/policy.ts";
+import { hooksFailing } from "../hooks/failing.ts";
 import { haltedOn, quarantinedBecause } from "../release/policy.ts";
 import { type Rivals, rivalCondition } from "../rivals/policy.ts";
 import { groupOpening } from "../window/policy.ts";
@@ -189,6 +190,12 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
   const { rivals } = snapshot;
   const nodes = members.flatMap(({ nodeName }) => nodeName ?? []);
   if (rivals !== undefined) conditions.push(rivalCondition(rivals, nodes));
+  const hooked = group.status?.conditions?.some(({ type }) => type === "HooksFailing") === true;
+  if (hooked || spec.hooks !== undefined) {
+    const updates = members.flatMap(({ update }) => update ?? []);
+    const name = isRelease(target) ? target.metadata.name : undefined;
+    conditions.push(hooksFailing(updates, name, resume.at, now));
+  }
 
   const status: UpdateGroupStatus = {
     nodes: members.length,

@@ -354,3 +354,19 @@ it("in any order, with views of any age: no place too many, none lost, and nothi
     { numRuns: 120 },
   );
 });
+
+it("knows a machine whose record has ended by the slot of its update, and frees that, also where all else is full", async () => {
+  const [done, other] = [1, 2].map((id) => new OmahaMachine(id, "1.0.0", (xml) => here.post(xml)));
+  await done?.check();
+  await other?.check();
+  led.pass(182 * 86_400_000);
+  expect(stored().size).toBe(0);
+  here.full = true;
+  await publish();
+  done?.reboot("1.1.0");
+  expect(await done?.check()).toMatchObject(NOTHING);
+  await publish({ ways: { amd64: [offered("1.2.0")] } });
+  expect(await other?.check()).toMatchObject({ does: "update", version: "1.2.0" });
+  expect((await led.room.readForeign(GROUP)).holders).toMatchObject([{ uid: other?.id }]);
+  expect(fleet.tallies.get(GROUP)?.get("os-1.1.0")).toMatchObject({ good: 1 });
+});
