@@ -34,7 +34,7 @@ export class PayloadDeposit {
 
   constructor(options: DepositOptions) {
     this.#options = options;
-    this.#folder = new PayloadFolder(options.root);
+    this.#folder = new PayloadFolder(options.root, options.clock);
   }
 
   /** Takes away what was begun and never finished. */

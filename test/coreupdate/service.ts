@@ -144,7 +144,7 @@ export class UpdateServiceRoom {
       listen: LOOP,
       edge: {
         ...{ listen: LOOP, tls: false, keys: [], etcd },
-        payloads: [new PayloadFolder(this.payloads)],
+        payloads: [new PayloadFolder(this.payloads, ports.clock)],
         coreupdate: {
           ...{ usersFile: join(directory, "users.yaml"), client: admin },
           ...(name === "one" ? { uploads: this.payloads } : {}),
