@@ -168,7 +168,7 @@ export async function endUpdate(
 function endingOf(
   parser: Parser,
   { machine, how, code }: UpdateEnd,
-  { group, release, at }: Update,
+  { release, at }: Update,
   tally: KeyValue | undefined,
   found: readonly (KeyValue | undefined)[],
   now: number,

@@ -39,7 +39,9 @@ function proxiesOf(networks: readonly string[]): TrustedProxies {
   try {
     return new TrustedProxies(networks);
   } catch (error) {
-    throw new Error(`--trusted-proxies: ${String(error instanceof Error ? error.message : error)}`);
+    throw new Error(`--trusted-proxies: ${String(error instanceof Error ? error.message : error)}`, {
+      cause: error,
+    });
   }
 }
 

@@ -334,20 +334,6 @@ it("forgets a machine that asks no more, and how a release went, after half a ye
   }
 });
 
-it("frees the slot of an update whose machine comes back after half a year", async () => {
-  const [done, other] = [machine(1), machine(2)];
-  await done.check();
-  await other.check();
-  led.pass(182 * 86_400_000);
-  await publish();
-  done.reboot("1.1.0");
-  expect(await done.check()).toEqual(NOTHING);
-  await publish({ ways: { amd64: [offered("1.2.0")] } });
-  expect(await other.check()).toMatchObject({ does: "update", version: "1.2.0" });
-  expect((await led.room.readForeign("workers")).holders).toMatchObject([{ uid: other.id }]);
-  expect(await tally()).toMatchObject({ good: 1 });
-});
-
 describe("without etcd", () => {
   it("offers nothing, and answers as ever", async () => {
     led.fates = Array.from({ length: 20 }, () => "lost" as const);
