@@ -7,7 +7,7 @@ import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
 import { openGate } from "../../coordination/fixtures.ts";
-import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
+import type { BudgetGate } from "../../coordination/records.ts";
 import { type EtcdCluster, startEtcd } from "../../hack/plane/etcd.ts";
 import { tool } from "../../hack/tools.ts";
 import { systemClock } from "../../ports/clock.ts";
