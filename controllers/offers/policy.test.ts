@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Channel } from "../../api/channel.ts";
-import { RETRY_MACHINES_ANNOTATION } from "../../api/labels.ts";
+import { NOBODY_LABEL, RETRY_MACHINES_ANNOTATION } from "../../api/labels.ts";
 import { API_VERSION, timestamp } from "../../api/meta.ts";
 import { type Release, ReleaseSpec } from "../../api/release.ts";
 import type { UpdateGroup, UpdateGroupStatus } from "../../api/update-group.ts";
@@ -167,5 +167,33 @@ describe("how it goes on the machines", () => {
     const good = tally({ good: 3, lastGoodAt: later - 300_000 });
     expect(decide({ ...staged, status: before }, good, later).stages?.[0]?.passedAt).toBeUndefined();
     expect(decide({ ...staged, status: before }, good, later + 300_000).stages?.[0]?.passedAt).toBeDefined();
+  });
+
+  it("passes a stage of nobody by nothing but a machine on which a person asked", () => {
+    const nobody = { nodeSelector: { matchLabels: { [NOBODY_LABEL]: "" } }, soak: "10m" };
+    const staged = served({
+      stages: [
+        { name: "coreupdate-0", ...nobody },
+        { name: "half", count: "50%", soak: "10m" },
+      ],
+    });
+    const [later, shareOf] = [NOW + 3_600_000, (of: UpdateGroup) => offersOf(of)[0]?.share];
+    const opened = { ...staged, status: decide(staged, tally({})) };
+    expect([opened.status.stages?.[0], shareOf(opened)]).toMatchObject([{ openedAt: timestamp(NOW) }, 0]);
+    const waits = { ...staged, status: decide(opened, tally({}), later) };
+    expect([waits.status.stages?.[0]?.passedAt, shareOf(waits)]).toEqual([undefined, 0]);
+    const good = tally({ granted: 1, good: 1, lastGoodAt: later - 600_000 });
+    expect(shareOf({ ...staged, status: decide(waits, good, later) })).toBe(0.5);
+  });
+
+  it("soaks each stage anew, although none has come back in it yet", () => {
+    const stages = ["25%", "50%", "75%"].map((count, n) => ({ name: `s${n}`, count, soak: "10m" }));
+    let of = served({ stages });
+    const good = tally({ granted: 1, good: 1, lastGoodAt: NOW });
+    const shares = [0, 1, 9, 10, 19, 20, 29, 30].map((minute) => {
+      of = { ...of, status: decide(of, good, NOW + minute * 60_000) };
+      return offersOf(of)[0]?.share;
+    });
+    expect(shares).toEqual([0.25, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1]);
   });
 });

@@ -66,7 +66,8 @@ export function thresholdOf({
 
 /**
  * `before` is the status for the same target; stages are known by name. `machines`: those without our agent that came
- * back with the target: evidence like a Node's, and their last return begins the soak anew.
+ * back with the target: evidence like a Node's, and their last return begins the soak anew. How many a stage lets in
+ * nobody knows, so none is waited for: each soaks from its opening at the earliest, or one soak would pass them all.
  */
 export function progressOf(
   cohorts: readonly Cohort[],
@@ -106,7 +107,9 @@ export function progressOf(
     mayOpen = false;
     if (!rules.moving || !settled(members, thresholdIn(index, rules))) continue;
     const soak = parseDuration(cohort.soak);
-    const until = (last > 0 ? last : Date.parse(openedAt)) + soak;
+    const began = Date.parse(openedAt);
+    const told = (machines?.good ?? 0) > 0 ? Math.max(last, began) : last;
+    const until = (told > 0 ? told : began) + soak;
     if (!good.some((member) => member.healthy) && (machines?.good ?? 0) === 0) continue;
     if (until > now) {
       progress.soakingUntil ??= until;
