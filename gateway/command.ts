@@ -39,9 +39,8 @@ function proxiesOf(networks: readonly string[]): TrustedProxies {
   try {
     return new TrustedProxies(networks);
   } catch (error) {
-    throw new Error(`--trusted-proxies: ${String(error instanceof Error ? error.message : error)}`, {
-      cause: error,
-    });
+    if (!(error instanceof RangeError)) throw error;
+    throw new Error(`--trusted-proxies: ${error.message}`, { cause: error });
   }
 }
 
