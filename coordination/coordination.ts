@@ -233,8 +233,8 @@ export interface Coordination {
   freeForeign(uid: string, group: string, protocol: Protocol): Promise<ForeignFreed>;
   /** Offers a release to a machine that speaks Omaha: a slot, until `endUpdate`. Throws `EtcdUnavailable`. */
   takeUpdate(ask: UpdateAsk): Promise<UpdateResult>;
-  /** False where that update has ended. Throws `EtcdUnavailable`. */
-  endUpdate(end: UpdateEnd): Promise<boolean>;
+  /** The machine's record then; undefined where that update has ended. Throws `EtcdUnavailable`. */
+  endUpdate(end: UpdateEnd): Promise<ForeignMachine | undefined>;
   readForeignMachine(uid: string): Promise<ForeignMachine | undefined>;
   putForeignMachine(uid: string, machine: ForeignMachine): Promise<void>;
   /** By uid, at most 100: that machines were here, and why they were offered nothing. Throws `EtcdUnavailable`. */

@@ -8,7 +8,7 @@ import { refuseFailed } from "./admission.ts";
 import type { Changes } from "./changes.ts";
 import type { UpdateAsk, UpdateEnd, UpdateResult } from "./coordination.ts";
 import type { DayLease } from "./day-lease.ts";
-import type { Compare, KeyValue, Operation } from "./etcd.ts";
+import type { KeyValue } from "./etcd.ts";
 import { type ForeignExtra, takeWith } from "./foreign.ts";
 import { type ForeignEnd, type ForeignGiver, freeWith } from "./give-back.ts";
 import { seenOperations } from "./identities.ts";
@@ -125,7 +125,7 @@ export async function takeUpdate(
 
 /**
  * Ends the update `end.machine.update`: the slot is free, and the tally says how it went; that too where the slot was
- * taken from it meanwhile. False where it has ended, or the machine has another one by now: whoever sends a request
+ * taken from it meanwhile. Gives the machine's record; undefined where it has ended, or the machine has another one by now: whoever sends a request
  * twice, through two gateways, must not end what it was given in between.
  */
 export async function endUpdate(
@@ -134,29 +134,40 @@ export async function endUpdate(
   changes: Changes,
   leases: DayLease,
   end: UpdateEnd,
-): Promise<boolean> {
+): Promise<ForeignMachine | undefined> {
   const { uid, machine } = end;
   const { update } = machine;
-  if (update === undefined) return false;
+  if (update === undefined) return undefined;
   const { group, release, at } = update;
   const giver: ForeignGiver = { uid, group, protocol: "Omaha", its: (grant) => grant.at === at };
+  let record: ForeignMachine | undefined;
   const beside = (lease: string): ForeignEnd => ({
     ranges: [{ key: keys.tally(group, release) }, { key: keys.foreignMachine(uid) }],
-    write: ([tally, known], now) => endingOf(parser, end, update, tally, known, lease, now),
+    write: ([tally, known], now) => {
+      const ending = endingOf(parser, end, update, tally, known, now);
+      if (ending === undefined) return undefined;
+      record = ending.record;
+      return {
+        compares: [unchanged(keys.tally(group, release), tally), unchanged(keys.foreignMachine(uid), known)],
+        operations: [
+          { put: keys.tally(group, release), value: JSON.stringify(ending.tally), lease },
+          { put: keys.foreignMachine(uid), value: JSON.stringify(record), lease },
+        ],
+      };
+    },
   });
-  return (await leases.use((lease) => freeWith(ports, parser, changes, giver, beside(lease)))) === "freed";
+  const freed = await leases.use((lease) => freeWith(ports, parser, changes, giver, beside(lease)));
+  return freed === "freed" ? record : undefined;
 }
 
 function endingOf(
   parser: Parser,
-  { uid, machine, how, code }: UpdateEnd,
-  { group, release, at }: Update,
+  { machine, how, code }: UpdateEnd,
+  { release, at }: Update,
   tally: KeyValue | undefined,
   known: KeyValue | undefined,
-  lease: string,
   now: number,
-): { compares: Compare[]; operations: Operation[] } | undefined {
-  const [tallyKey, machineKey] = [keys.tally(group, release), keys.foreignMachine(uid)];
+): { tally: Tally; record: ForeignMachine } | undefined {
   const before = parser.json(ForeignMachine, known);
   if (before?.update?.release !== release || before.update.at !== at) return undefined;
   const total = parser.json(Tally, tally) ?? emptyTally();
@@ -174,13 +185,7 @@ function endingOf(
     failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
     update: undefined,
   };
-  return {
-    compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
-    operations: [
-      { put: tallyKey, value: JSON.stringify(next), lease },
-      { put: machineKey, value: JSON.stringify(record), lease },
-    ],
-  };
+  return { tally: next, record };
 }
 
 /** Of a record: what only the ends of updates change. */

@@ -116,6 +116,21 @@ it("knows no new machine where there are more than it keeps: ids cost nothing to
   expect(await old.check()).toMatchObject({ does: "update" });
 });
 
+it("ends an update in one transaction, with what the machine hears next in its record", async () => {
+  const one = machineOf(1, () => here);
+  await one.check();
+  await one.install();
+  one.reboot("1.1.0");
+  here.calls.length = 0;
+  const before = led.etcd.revision;
+  expect(await one.check()).toMatchObject(NOTHING);
+  expect(here.calls).toEqual(["readForeignMachine", "endUpdate"]);
+  expect(led.etcd.revision).toBe(before + 1);
+  const record = stored().get(one.id);
+  expect(record).toMatchObject({ version: "1.1.0", why: { reason: "UpToDate" }, lastSeen: led.clock.now() });
+  expect(record?.update).toBeUndefined();
+});
+
 /** A machine that asks at `at`, which may be changed. */
 function machineOf(n: number, at: () => StaleGateway): OmahaMachine {
   return new OmahaMachine(n, "1.0.0", (xml) => at().post(xml));

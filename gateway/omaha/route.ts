@@ -136,16 +136,16 @@ async function answerApp(
       meter("refused");
       return undefined;
     }
-    const machine = await settle(options, app, offer, uid, before, onDemand, now);
+    const { stored, machine } = await settle(options, app, offer, uid, before, onDemand, now);
     if (!app.check) {
       meter(app.events.length > 0 ? "event" : "ping");
-      await remember(coordination, uid, before, machine, now);
+      await remember(coordination, uid, stored, machine, now);
       return undefined;
     }
     const result = await check(options, app, offer, onDemand, uid, machine);
     if ("reason" in result) {
       meter(result.reason);
-      await remember(coordination, uid, before, { ...machine, why: result }, now);
+      await remember(coordination, uid, stored, { ...machine, why: result }, now);
       return undefined;
     }
     meter("offered");
@@ -207,30 +207,40 @@ function answerFollower(
   return { ...updateOf(offered), place: last ? "target" : "floor" };
 }
 
-/** What its events, its version and its boot say of the update that it has. */
+/** What its events, its version and its boot say of the update that it has. `stored`: its record in etcd, as far as is known. */
 async function settle(
-  { coordination, log }: OmahaOptions,
+  { coordination, publicUrl, log }: OmahaOptions,
   app: OmahaApp,
   offer: Offer,
   uid: string,
   before: ForeignMachine | undefined,
   onDemand: boolean,
   now: number,
-): Promise<ForeignMachine> {
+): Promise<{ stored: ForeignMachine | undefined; machine: ForeignMachine }> {
   const machine = describe(app, offer.group, before, now, onDemand);
   const { update } = machine;
-  if (update === undefined) return machine;
+  if (update === undefined) return { stored: before, machine };
   const ending = endingOf(app, machine);
   if (ending === undefined) {
     const state = stateOf(app);
-    return state === undefined ? machine : { ...machine, update: { ...update, state } };
+    return {
+      stored: before,
+      machine: state === undefined ? machine : { ...machine, update: { ...update, state } },
+    };
   }
   const { group, release } = update;
-  const ended = await coordination.endUpdate({ uid, machine, ...ending });
-  if (ended) {
+  // What it most likely hears next is written with the end, so that it need not be written after it.
+  const next =
+    app.check && ending.how === "good"
+      ? decideCheck(app, uid, machine, offer, onDemand, publicUrl)
+      : undefined;
+  const told = next !== undefined && "reason" in next ? { ...machine, why: next } : machine;
+  const ended = await coordination.endUpdate({ uid, machine: told, ...ending });
+  if (ended !== undefined) {
     log.info("the update of a machine ended", { machine: app.machineId, group, release, ...ending });
   }
-  return (await coordination.readForeignMachine(uid)) ?? { ...machine, update: undefined };
+  const stored = ended ?? (await coordination.readForeignMachine(uid));
+  return { stored, machine: stored ?? { ...machine, update: undefined } };
 }
 
 async function check(
