@@ -114,7 +114,16 @@ export async function takeWith(
         const words = wordsOf(held.live);
         const release = words.includes("Omaha") ? grant.release : "";
         const answer = { outcome: "held", since: grant.at, release } as const;
-        return extra === undefined ? heldToo(held.live, held.compares, protocol, answer) : { answer };
+        if (extra !== undefined || words.includes(protocol)) return { answer };
+        // What it got by Omaha was in time for an offer; who asks for a reboot is told whether one is in time (rule 4).
+        const needs = groupGate?.machines?.needs ?? 0;
+        const shut = refuseGrant(
+          { uid, group, release: "", gate: groupGate, budgets: [], needs },
+          clock.now(),
+        );
+        return shut === undefined
+          ? heldToo(held.live, held.compares, protocol, answer)
+          : refused(shut.reason, shut.message);
       }
       return refused(
         "AlreadyGranted",

@@ -105,6 +105,20 @@ describe("an update", () => {
     expect(await holders()).toEqual([]);
   });
 
+  it.each([
+    ["WaitingForWindow", { open: false }],
+    ["Paused", { paused: true }],
+  ])("whose machine asks by another protocol when it may reboot is told: %s", async (reason, gate) => {
+    const lock = { uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "n" } as const;
+    await led.room.takeUpdate(ask("m"));
+    await led.room.writeGates(led.leader, led.gates({ machines, ...gate }, { max: 5 }));
+    expect(await led.room.takeForeign(lock)).toMatchObject({ outcome: "refused", why: { reason } });
+    await led.room.writeGates(led.leader, led.gates({ machines }, { max: 5 }));
+    expect(await led.room.takeForeign(lock)).toMatchObject({ outcome: "held" });
+    await led.room.writeGates(led.leader, led.gates({ machines, ...gate }, { max: 5 }));
+    expect(await led.room.takeForeign(lock)).toMatchObject({ outcome: "held" });
+  });
+
   it("keeps its slot where whoever else was told so gives it back", async () => {
     const lock = { uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "n" } as const;
     await led.room.takeUpdate(ask("m"));
