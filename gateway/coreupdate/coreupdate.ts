@@ -56,12 +56,15 @@ export class CoreUpdateApi {
     this.counts = new RequestCounts({ store: this.#service.counts, gateway, clock, log });
   }
 
-  /** Throws where the file of users, or the directory of uploads, can't be used. */
+  /** Throws where the file of users can't be used. */
   static async open(parts: CoreUpdateParts): Promise<CoreUpdateApi> {
     const { usersFile, uploads: root, clock, random, log } = parts;
     const users = await UserFile.open({ path: usersFile, clock, log });
     const deposit = root === undefined ? undefined : new PayloadDeposit({ root, clock, random });
-    await deposit?.clean();
+    // A directory that can't be read must not keep the other protocols away.
+    deposit
+      ?.clean()
+      .catch((error: unknown) => log.warn("can't tidy the directory of payloads", { error: String(error) }));
     return new CoreUpdateApi(parts, users, deposit && new Uploads(deposit));
   }
 

@@ -215,10 +215,11 @@ class Desk {
       this.#busy -= 1;
     }
     meter.answered(route?.prefix ?? "other", answer.status, (stopwatch() - began) / 1000);
-    if (answer.pieces === undefined) send(request, response, answer, stopping.aborted);
+    const sent = answer.body.length > AT_ONCE && request.method !== "HEAD" ? inPieces(answer) : answer;
+    if (sent.pieces === undefined) send(request, response, sent, stopping.aborted);
     else {
       const patience = { clock, pieceTimeout: this.#limits.pieceTimeout };
-      await sendPieces(response, answer, answer.pieces, patience).catch((error: unknown) => {
+      await sendPieces(response, sent, sent.pieces, patience).catch((error: unknown) => {
         if (!response.closed && !this.#stopping.signal.aborted)
           log.error("an answer ended in the middle", error, { route: route?.prefix ?? "" });
         response.destroy();
@@ -337,6 +338,19 @@ async function readBody(request: IncomingMessage, most: number): Promise<Buffer 
 
 export function plain(status: number, body: string): EdgeAnswer {
   return { status, type: "text/plain; charset=utf-8", body };
+}
+
+/** Of a body, bytes: of more than a socket takes at once a client might take nothing, and hold the rest for ever. */
+const AT_ONCE = 64 * 1024;
+
+function inPieces(answer: EdgeAnswer): EdgeAnswer {
+  if (answer.pieces !== undefined) return answer;
+  const body = Buffer.from(answer.body);
+  const slices = async function* (): AsyncGenerator<Buffer> {
+    for (let at = 0; at < body.length; at += AT_ONCE) yield body.subarray(at, at + AT_ONCE);
+  };
+  const headers = { ...answer.headers, "content-length": String(body.length) };
+  return { ...answer, headers, body: "", pieces: slices() };
 }
 
 /** A client that reads slower than pieces come holds them up; one that has gone, or takes none in time, ends them. */

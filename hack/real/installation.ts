@@ -1,7 +1,7 @@
 /** Slipway in a cluster with real nodes as people have it: installed by Helm, looked at with `kubectl slipway`. */
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { bundlePlugin } from "../bundle.ts";
 import { CHART, NAMESPACE } from "../chart/golden.ts";
@@ -61,8 +61,11 @@ export class Installation {
   async plugin(...args: string[]): Promise<Outcome> {
     this.#bundle ??= this.#bundlePlugin();
     const all = [await this.#bundle, ...args, "--kubeconfig", this.#cluster.plane.kubeconfig];
+    // A plugin has the kubectl that it is one of.
+    const PATH = [dirname(await tool("kubectl")), process.env["PATH"]].join(delimiter);
+    const options = { timeout: PLUGIN_WITHIN, env: { ...process.env, PATH } };
     return await new Promise((settle) => {
-      execFile(process.execPath, all, { timeout: PLUGIN_WITHIN }, (error, stdout, stderr) => {
+      execFile(process.execPath, all, options, (error, stdout, stderr) => {
         settle({ code: error === null ? 0 : Number(error.code ?? 1), text: `${stdout}${stderr}` });
       });
     });

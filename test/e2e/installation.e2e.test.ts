@@ -2,6 +2,7 @@
  * Slipway as its users have it: installed by Helm on real nodes, which it updates while their work
  * goes on, and watched by Prometheus. The tests are one story; each begins where the one before ended.
  */
+import { randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { KubeObject } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
@@ -148,9 +149,25 @@ watching(
   () => prometheus,
 );
 
-test("upgraded again and uninstalled, it leaves no finalizer, no cordon and no Pod but that of `helm test`; its objects stay", async () => {
+test("upgraded again, with the console, which `kubectl slipway machines` asks through a port-forward", async () => {
+  const { cluster, slipway } = fleet;
+  const keysSecret = "console-keys";
+  await fleet.apply({
+    ...{ apiVersion: "v1", kind: "Secret", metadata: { name: keysSecret, namespace: NAMESPACE } },
+    stringData: { keys: randomBytes(32).toString("base64") },
+  });
+  const console = { enabled: true, keysSecret };
+  await fleet.timed("secondUpgrade", () => slipway.upgrade({ gateway: { console } }));
+  const token = await cluster.kubectl(["create", "token", "slipway-manager", "--namespace", NAMESPACE]);
+  const machines = await slipway.plugin("machines", "--kind=foreign", "--token", token.trim());
+  expect(machines).toEqual({ code: 0, text: "No machines found\n" });
+  const nobody = await slipway.plugin("machines", "--kind=foreign", "--token=nobody");
+  expect(nobody.code).toBe(1);
+  expect(nobody.text).toContain("the console does not know the token");
+});
+
+test("uninstalled, it leaves no finalizer, no cordon and no Pod but that of `helm test`; its objects stay", async () => {
   const { slipway } = fleet;
-  await fleet.timed("secondUpgrade", () => slipway.upgrade());
   const before = await fleet.list<KubeObject>(KINDS.join(","));
   await fleet.timed("uninstall", () => slipway.uninstall());
   await fleet.expectNodesFree();
