@@ -38,6 +38,8 @@ export interface GrantQuestion {
   needs: number;
   /** A person asked for this reboot. */
   asked?: { inFreeze: boolean };
+  /** Its own client asks, and goes down with the answer: it is up, whatever a gate says of it (rule 1). */
+  isUp?: true;
 }
 
 /** Why the grant may not be taken now; undefined where it may. */
@@ -56,7 +58,7 @@ export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined 
     };
   }
   for (const budget of asked.budgets) {
-    const why = budgetRefusal(budget, asked.uid, now);
+    const why = budgetRefusal(budget, asked, now);
     if (why !== undefined) return why;
   }
   return undefined;
@@ -66,11 +68,16 @@ export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined 
  * Rule 1: a node that is unavailable already adds nothing, so a repair fits a full budget. It
  * may recover before it reboots, so those with a slot alone never exceed the limit; one always may.
  */
-function budgetRefusal({ budget, gate, holders }: BudgetView, uid: string, now: number): Why | undefined {
+function budgetRefusal(
+  { budget, gate, holders }: BudgetView,
+  { uid, isUp }: Pick<GrantQuestion, "uid" | "isUp">,
+  now: number,
+): Why | undefined {
   if (gate === undefined || gate.validUntil <= now + LANDING) return staleGate(`budget ${budget}`, gate, now);
   const { held, away } = others(gate, holders, uid);
   if (away.size < gate.max && gate.unconfirmed === undefined) return undefined;
-  if (gate.unavailable.includes(uid) && held.size < Math.max(1, gate.max)) return undefined;
+  const isRepaired = isUp !== true && gate.unavailable.includes(uid);
+  if (isRepaired && held.size < Math.max(1, gate.max)) return undefined;
   if (gate.unconfirmed !== undefined) return unconfirmed(budget, gate.unconfirmed);
   return {
     reason: "WaitingForBudget",

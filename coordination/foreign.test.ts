@@ -48,6 +48,39 @@ describe("a machine without our agent", () => {
     expect([...led.etcd.records.keys()].filter((key) => key.startsWith(keys.tickets("g")))).toEqual([]);
   });
 
+  it("is up when it asks: that a gate has it as unavailable lets it into no full budget", async () => {
+    await open({}, { unavailable: ["m1", "n2"] });
+    expect(await led.room.takeForeign(ask("m1"))).toMatchObject(reason("WaitingForBudget"));
+    await open({}, { unavailable: ["m1"] });
+    expect(await led.room.takeForeign(ask("m1"))).toEqual({ outcome: "granted" });
+  });
+
+  it("gives back the slot that it had when it said so, not one that it took since", async () => {
+    await led.room.takeForeign(ask("m1"));
+    const other = led.another();
+    const txn = led.port.txn.bind(led.port);
+    led.port.txn = async (compares, operations) => {
+      led.port.txn = txn;
+      expect(await other.freeForeign("m1", "g", "FleetLock")).toBe("freed");
+      expect(await other.takeForeign(ask("m1", { nonce: "again" }))).toEqual({ outcome: "granted" });
+      return await txn(compares, operations);
+    };
+    expect(await led.room.freeForeign("m1", "g", "FleetLock")).toBe("freed");
+    expect((await led.room.readForeign("g")).holders).toMatchObject([{ uid: "m1" }]);
+  });
+
+  it("waits, and gets its slot, although etcd has kept its ticket of long ago", async () => {
+    await led.room.takeForeign(ask("m1"));
+    const old = JSON.stringify({ protocol: "FleetLock", since: 0, seenAt: 0 });
+    await led.port.txn([], [{ put: keys.ticket("g", "m2"), value: old }]);
+    expect(await led.room.takeForeign(ask("m2"))).toMatchObject(reason("WaitingForBudget"));
+    expect((await led.room.readForeign("g")).waiting).toEqual(["m2"]);
+    await led.port.txn([], [{ put: keys.ticket("g", "m2"), value: old }]);
+    await led.room.freeForeign("m1", "g", "FleetLock");
+    expect(await led.room.takeForeign(ask("m2"))).toEqual({ outcome: "granted" });
+    expect([...led.etcd.records.keys()].filter((key) => key.startsWith(keys.tickets("g")))).toEqual([]);
+  });
+
   it("and a Node take from the same budgets, whoever comes first", async () => {
     await led.room.takeForeign(ask("m1"));
     expect(await led.room.takeGrant(led.leader, request())).toMatchObject({

@@ -108,6 +108,8 @@ export async function takeWith(
     const existing = results[2]?.[0] ?? known.holder;
     if (existing !== undefined) {
       const held = await readHeld(etcd, parser, existing, whole);
+      if (held === undefined)
+        return refused("EtcdUnavailable", `the slot of ${name} has just ended: ask again`);
       const { grant } = held.live;
       const ours = grant.foreign !== undefined;
       if (ours && grant.group === group) {
@@ -122,7 +124,12 @@ export async function takeWith(
           clock.now(),
         );
         return shut === undefined
-          ? heldToo(held.live, held.compares, protocol, answer)
+          ? heldToo(
+              held.live,
+              [...held.compares, unchanged(keys.groupGate(group), groupKey)],
+              protocol,
+              answer,
+            )
           : refused(shut.reason, shut.message);
       }
       return refused(
@@ -179,6 +186,7 @@ export async function takeWith(
         gate: groupGate,
         budgets: views,
         needs: groupGate.machines.needs,
+        isUp: true,
       },
     };
     const why =
@@ -186,6 +194,8 @@ export async function takeWith(
       extra?.refuse(found, now) ??
       refuseTurn(views, uid, aheadOf(line, uid, mine?.ticket.since ?? now));
     const ticketKey = keys.ticket(group, uid);
+    // Also where it counts no more: etcd may keep a lease for longer than its time.
+    const ticketKv = results[3]?.find(({ key }) => key === ticketKey);
     if (why !== undefined) {
       const answer: UpdateResult = { outcome: "refused", why };
       // A machine that speaks Omaha asks again in 45 min: a ticket would not live so long.
@@ -197,7 +207,7 @@ export async function takeWith(
       const ticket: Ticket = { protocol, since: mine?.ticket.since ?? now, seenAt: now };
       const lease = await store.leaseOnce(TICKET_SECONDS);
       return {
-        compares: [unchanged(ticketKey, mine?.kv)],
+        compares: [unchanged(ticketKey, ticketKv)],
         operations: [{ put: ticketKey, value: JSON.stringify(ticket), lease }],
         committed: () => answer,
       };
@@ -236,7 +246,7 @@ export async function takeWith(
           bump(budget, seq),
         ]),
         ...known.operations,
-        ...(mine === undefined ? [] : [{ delete: ticketKey }]),
+        ...(ticketKv === undefined ? [] : [{ delete: ticketKey }]),
         ...more.operations,
       ],
       committed: () => ({ outcome: "granted" }),

@@ -19,7 +19,7 @@ import { phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { type Grant, isWhole, type Protocol } from "./records.ts";
+import { type Grant, isWhole, type Protocol, sameToken, type Token } from "./records.ts";
 import { type Ports, type Step, unchanged } from "./transact.ts";
 
 /** What ends beside a slot, in the same transaction, and also where the slot is gone. */
@@ -63,7 +63,8 @@ export async function freeWith(
   { uid, group, protocol, its }: ForeignGiver,
   beside?: ForeignEnd,
 ): Promise<ForeignFreed> {
-  let giving = false;
+  /** Of the slot that the first look found: one that the machine took since is not given back by this word (rule 3). */
+  let giving: Token | undefined;
   const names = aliasesOf(uid);
   const ranges: Range[] = [
     ...LEADERSHIP,
@@ -96,14 +97,22 @@ export async function freeWith(
       ...(ticket === undefined ? [] : [{ delete: ticket.key }]),
       ...(more?.operations ?? []),
     ];
-    if (held === undefined || live === undefined || !words.includes(protocol) || !its(live.grant)) {
-      const gone = more !== undefined || (giving && uncertain && live === undefined);
+    const isLater = giving !== undefined && live !== undefined && !sameToken(giving, live.token);
+    if (
+      held === undefined ||
+      live === undefined ||
+      isLater ||
+      !words.includes(protocol) ||
+      !its(live.grant)
+    ) {
+      const gone = more !== undefined || isLater || (giving !== undefined && uncertain && live === undefined);
       const outcome: ForeignFreed = gone ? "freed" : "none";
       if (operations.length === 0) return { answer: outcome };
       const line = ticket === undefined ? [] : [unchanged(ticket.key, ticket)];
       return { compares: [...compares, ...line], operations, committed: () => outcome };
     }
-    giving = true;
+    // One that the same batch makes has no revision yet.
+    if (live.token.revision > 0) giving ??= live.token;
     const left = words.filter((word) => word !== protocol);
     if (left.length > 0) {
       return {
@@ -157,16 +166,17 @@ export function heldToo<T>(
   return { compares, operations: [{ put: keys.phase(live.grant.uid), value }], committed: () => answer };
 }
 
-/** A grant that was read, with its phase as it is now. */
+/** A grant with its phase, of one revision: a phase that is gone means another thing beside a grant that is. Undefined where it has ended. */
 export async function readHeld(
   etcd: Reader,
   parser: Parser,
-  grant: KeyValue,
+  { key }: Pick<KeyValue, "key">,
   incarnation: string | undefined,
-): Promise<Held> {
-  const uid = lastPart(grant.key);
-  const phaseKey = keys.phase(uid);
-  const phase = (await etcd.read([{ key: phaseKey }])).results[0]?.[0];
+): Promise<Held | undefined> {
+  const phaseKey = keys.phase(lastPart(key));
+  const { results } = await etcd.read([{ key }, { key: phaseKey }]);
+  const [grant, phase] = results.map((kvs) => kvs[0]);
+  if (grant === undefined) return undefined;
   const live = readGrant(grant, phase, incarnation, parser, () => []);
   const compares: Compare[] = [
     { key: grant.key, target: "create", is: "equal", revision: live.token.revision },

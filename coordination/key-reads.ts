@@ -22,11 +22,11 @@ export class KeyReads {
   }
 
   /** As it is at some time after the call. Throws `EtcdUnavailable`. */
-  read(key: string): Promise<KeyValue | undefined> {
+  async read(key: string): Promise<KeyValue | undefined> {
     if (this.#waiting.length >= MAX_WAITING) {
       throw new EtcdUnavailable(`${this.#waiting.length} keys are waited for already`);
     }
-    return new Promise((resolve, reject) => {
+    return await new Promise((resolve, reject) => {
       this.#waiting.push({ key, resolve, reject });
       if (!this.#reading) void this.#serve();
     });

@@ -52,6 +52,22 @@ it("asks the manager, and is told yes once it is drained, however often it asks"
   expect(await led.room.release(led.leader, "n1", token)).toBe("done");
 });
 
+it("ends the reboot that was over when it said so, not one that it was given since", async () => {
+  const token = await drained();
+  await led.room.requestReboot(ask);
+  const txn = led.port.txn.bind(led.port);
+  led.port.txn = async (compares, operations) => {
+    led.port.txn = txn;
+    expect(await led.room.endReboot("n1", "g", "FleetLock")).toBe("freed");
+    await led.room.release(led.leader, "n1", token);
+    await drained();
+    expect(await led.room.requestReboot(ask)).toEqual({ outcome: "granted" });
+    return await txn(compares, operations);
+  };
+  expect(await led.room.endReboot("n1", "g", "FleetLock")).toBe("freed");
+  expect(await phase()).toMatchObject({ phase: "Committed" });
+});
+
 it.each(["unanswered", "lost", "late"] as const)("commits once where the answer is %s", async (fate) => {
   await drained();
   led.fates = [fate];

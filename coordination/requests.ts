@@ -15,7 +15,15 @@ import { phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { GroupGate, isWhole, type Phase, type Protocol, RebootRequest } from "./records.ts";
+import {
+  GroupGate,
+  isWhole,
+  type Phase,
+  type Protocol,
+  RebootRequest,
+  sameToken,
+  type Token,
+} from "./records.ts";
 import { type Ports, refused, type Step, transact, unchanged } from "./transact.ts";
 
 /** As long as a ticket: two askings of Zincati, seconds. */
@@ -31,8 +39,12 @@ export function requestReboot(ports: Ports, parser: Parser, ask: RebootAsk): Pro
     if (live !== undefined) {
       const { grant } = live;
       const held: ForeignResult = { outcome: "held", since: grant.at };
-      if (grant.foreign !== undefined && grant.group === ask.group)
-        return heldToo(live, seen.compares, ask.protocol, held);
+      if (grant.foreign !== undefined && grant.group === ask.group) {
+        const shut = wordsOf(live).includes(ask.protocol) ? undefined : shutFor(ask, seen.gate, clock.now());
+        return shut === undefined
+          ? heldToo(live, seen.compares, ask.protocol, held)
+          : refused(shut.reason, shut.message);
+      }
       if (grant.requested === undefined || grant.group !== ask.group)
         return refused("AlreadyGranted", `${ask.name} holds a slot that it did not ask for in this way`);
       if (live.phase.phase === "Committed") return { answer: held };
@@ -72,15 +84,20 @@ async function heldBefore(
   const { results } = await etcd.read([{ key: keys.grant(former) }, ...nameRanges(former, aliases)]);
   const [own = [], ...names] = results;
   const kv = own[0] ?? (await viewNames(etcd, former, aliases, names)).holder;
-  const live = kv && (await readHeld(etcd, parser, kv, undefined)).live;
+  const live = kv && (await readHeld(etcd, parser, kv, undefined))?.live;
   return live?.grant.group === group && wordsOf(live).includes(protocol) ? live : undefined;
 }
 
-function waitsFor({ uid, group, name }: RebootAsk, gate: GroupGate | undefined, now: number): Why {
-  const needs = gate?.machines?.needs ?? 0;
-  const shut = refuseGrant({ uid, group, release: "", gate, budgets: [], needs }, now);
+function waitsFor(ask: RebootAsk, gate: GroupGate | undefined, now: number): Why {
+  const { name } = ask;
   const message = `${name} waits for its slot: "kubectl slipway why ${name}" says what for`;
-  return shut ?? { reason: "WaitingForTurn", message };
+  return shutFor(ask, gate, now) ?? { reason: "WaitingForTurn", message };
+}
+
+/** Why no machine of the group may go down now. */
+function shutFor({ uid, group }: RebootAsk, gate: GroupGate | undefined, now: number): Why | undefined {
+  const needs = gate?.machines?.needs ?? 0;
+  return refuseGrant({ uid, group, release: "", gate, budgets: [], needs }, now);
 }
 
 function draining({ name }: RebootAsk): Why {
@@ -135,10 +152,16 @@ export function endReboot(
   agent = false,
 ): Promise<ForeignFreed> {
   const { etcd, clock } = ports;
+  /** Of the grant that the first look found: what the machine asked for since is not ended by this word (rule 3). */
+  let ending: Token | undefined;
   return transact(etcd, async (uncertain): Promise<Step<ForeignFreed>> => {
     const { live, request, compares } = await look(ports, parser, uid, group);
+    if (ending !== undefined && live !== undefined && !sameToken(ending, live.token))
+      return { answer: "freed" };
     const next = live && endOf(live, group, protocol, agent, clock.now());
-    if (next === undefined && request === undefined) return { answer: uncertain ? "freed" : "none" };
+    if (next !== undefined) ending ??= live?.token;
+    if (next === undefined && request === undefined)
+      return { answer: uncertain && ending !== undefined ? "freed" : "none" };
     return {
       compares: [...compares, unchanged(keys.request(uid), request)],
       operations: [...(next === undefined ? [] : [put(uid, next)]), ...without(request)],

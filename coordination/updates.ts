@@ -205,7 +205,8 @@ export async function readForeignMachine(
 ): Promise<ForeignMachine | undefined> {
   const known = await reads.read(keys.foreignMachine(uid));
   // Few have none, and of these only who comes back after half a year has a slot.
-  const rest = known === undefined ? [keys.grant(uid), keys.phase(uid)] : [];
+  const isRead = parser.json(ForeignMachine, known) !== undefined;
+  const rest = isRead ? [] : [keys.grant(uid), keys.phase(uid)];
   return machineOf(parser, [known, ...(await Promise.all(rest.map((key) => reads.read(key))))]);
 }
 
@@ -219,7 +220,8 @@ function machineOf(
   parser: Parser,
   [known, held, phase]: readonly (KeyValue | undefined)[],
 ): ForeignMachine | undefined {
-  if (known !== undefined || held === undefined) return parser.json(ForeignMachine, known);
+  const record = parser.json(ForeignMachine, known);
+  if (record !== undefined || held === undefined) return record;
   const live = readGrant(held, phase, undefined, parser, () => []);
   const { group, release, node, at, foreign } = live.grant;
   if (foreign?.update === undefined || !wordsOf(live).includes("Omaha")) return undefined;

@@ -204,7 +204,7 @@ export class SlotInvariants {
       const served = this.#checkGroup(uid, grant, "granted")?.machines?.budgets ?? [];
       if (JSON.stringify(served) !== JSON.stringify(grant.budgets))
         this.#breach(`${uid}: its places are not those of the group's machines`);
-      for (const budget of grant.budgets) this.#checkBudget(uid, budget);
+      for (const budget of grant.budgets) this.#checkBudget(uid, budget, grant);
       return;
     }
     const desired = this.#get(keys.desiredOf(uid));
@@ -213,7 +213,7 @@ export class SlotInvariants {
     if (JSON.stringify(target) !== JSON.stringify(grant.target))
       this.#breach(`${uid}: granted what is not desired`);
     this.#checkGroup(uid, grant, "granted");
-    for (const budget of grant.budgets) this.#checkBudget(uid, budget);
+    for (const budget of grant.budgets) this.#checkBudget(uid, budget, grant);
   }
 
   /** An update alone gives its slot up for an agent's reboot: who else was told yes may be down. */
@@ -245,8 +245,8 @@ export class SlotInvariants {
     return gate;
   }
 
-  /** Rule 1, at the moment of the grant. */
-  #checkBudget(uid: string, budget: string): void {
+  /** Rule 1, at the moment of the grant. Whose own client asks is up, whatever the gate says of it. */
+  #checkBudget(uid: string, budget: string, { foreign }: Pick<Grant, "foreign">): void {
     const record = this.#get(keys.budgetGate(budget));
     if (record === undefined) return this.#breach(`${uid}: granted without a gate of ${budget}`);
     const gate = BudgetGate.parse(JSON.parse(record.value));
@@ -254,7 +254,7 @@ export class SlotInvariants {
       ...this.#under(keys.holders(budget)).map((kv) => lastPart(kv.key)),
       ...(gate.granted ?? []),
     ]);
-    const repair = gate.unavailable.includes(uid);
+    const repair = foreign === undefined && gate.unavailable.includes(uid);
     if (repair && held.size <= Math.max(1, gate.max)) return;
     if (gate.unconfirmed !== undefined) this.#breach(`${uid}: nobody knows who else is down in ${budget}`);
     const away = new Set([...held, ...gate.unavailable]);

@@ -71,6 +71,14 @@ export class LedRoom {
     return led;
   }
 
+  /** Of another gateway. */
+  another(): Coordination {
+    const log = jsonLogger(this.clock, (line) => this.logged.push(line));
+    return createCoordination({
+      ...{ etcd: this.etcd.connect(), clock: this.clock, random: new SeededRandom(2), log },
+    });
+  }
+
   pass(milliseconds: number): void {
     const end = this.sim.time + milliseconds;
     this.sim.at(milliseconds, () => {});
