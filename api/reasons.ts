@@ -245,7 +245,7 @@ export const reasons = {
   RebootAsked: entry("normal", "A person asked for one reboot; it waits for no window, stage or blocker."),
   RebootRequested: entry(
     "normal",
-    "The Node's own client asks for a reboot, by FleetLock; it is next in line.",
+    "The Node's own client asks for a reboot, by FleetLock or locksmith; it is next in line.",
   ),
   NoRebootRequired: entry("normal", "The machine asks for no reboot."),
 

@@ -281,8 +281,8 @@ export interface ForeignAsk {
 
 /** `uid`, `name`: of the Node. */
 export interface RebootAsk extends Omit<ForeignAsk, "nonce"> {
-  /** What its client's id made its uid before anybody knew that it is a Node. */
-  former?: string;
+  /** What its client calls itself: it may hold a slot by that from before anybody knew that it is a Node. */
+  id?: string;
 }
 
 export type ForeignResult =
@@ -332,11 +332,22 @@ export interface ForeignHolder {
   since: number;
 }
 
+export interface ForeignNode {
+  uid: string;
+  protocol: Protocol;
+  /** Of its slot; undefined where it has none yet. */
+  phase: Phase["phase"] | undefined;
+  /** What its client called itself when it was told yes. */
+  client: string | undefined;
+}
+
 export interface ForeignLine {
   gate: GroupGate | undefined;
   /** Those that bind the group's machines. */
   budgets: readonly BudgetView[];
   holders: readonly ForeignHolder[];
+  /** Nodes of the group whose own clients ask for their reboot, or were told that it may be. */
+  nodes: readonly ForeignNode[];
   /** uids, in the order of the line. */
   waiting: readonly string[];
 }

@@ -7,7 +7,14 @@ import type { Why } from "../api/reasons.ts";
 import { type BudgetView, type GrantQuestion, refuseGrant, refuseTurn } from "./admission.ts";
 import { nameRanges, viewNames } from "./aliases.ts";
 import type { Changes } from "./changes.ts";
-import type { ForeignAsk, ForeignHolder, ForeignLine, ForeignResult, UpdateResult } from "./coordination.ts";
+import type {
+  ForeignAsk,
+  ForeignHolder,
+  ForeignLine,
+  ForeignNode,
+  ForeignResult,
+  UpdateResult,
+} from "./coordination.ts";
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import {
   type Compare,
@@ -23,7 +30,7 @@ import { MAX_BUDGETS, phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, Ticket } from "./records.ts";
+import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, RebootRequest, Ticket } from "./records.ts";
 import { type Ports, refused, type Step, unchanged } from "./transact.ts";
 
 /** Zincati asks every 5 min and a little (its steady interval and jitter): a ticket outlives two askings, seconds. */
@@ -255,7 +262,10 @@ export async function takeWith(
   return await changes.change(group, [{ key: keys.groupGate(group) }, ...sure], look);
 }
 
-/** Who of a group's machines holds a slot, and who waits, in the order of the line. */
+/**
+ * Who of a group's machines holds a slot, which of its Nodes asked by their own clients, and who waits, in the order of
+ * the line.
+ */
 export async function readForeign(
   { etcd, clock }: Ports,
   parser: Parser,
@@ -269,16 +279,26 @@ export async function readForeign(
     { prefix: keys.budgetGate("") },
     { prefix: keys.budgets },
     { key: keys.incarnation },
+    { prefix: keys.requests },
   ]);
   const [gates = [], grants = [], phases = [], tickets = [], budgetGates = [], places = [], whole = []] =
     results;
   const gate = parser.json(GroupGate, gates[0]);
   const phaseOf = new Map(phases.map((kv) => [lastPart(kv.key), kv]));
+  const nodes = new Map<string, ForeignNode>();
+  for (const kv of results[7] ?? []) {
+    const [uid, request] = [lastPart(kv.key), parser.json(RebootRequest, kv)];
+    if (request?.group === group)
+      nodes.set(uid, { uid, protocol: request.protocol, phase: undefined, client: undefined });
+  }
   const holders = grants.flatMap((kv): ForeignHolder[] => {
     const uid = lastPart(kv.key);
     const live = readGrant(kv, phaseOf.get(uid), whole[0]?.value, parser, () => heldBy(uid, places));
-    const { node: name, foreign, at: since } = live.grant;
-    if (foreign === undefined || live.grant.group !== group) return [];
+    const { node: name, foreign, requested, at: since } = live.grant;
+    if (live.grant.group !== group) return [];
+    const { phase, clientId: client } = live.phase;
+    if (requested !== undefined) nodes.set(uid, { uid, protocol: requested.protocol, phase, client });
+    if (foreign === undefined) return [];
     return [{ uid, name, protocol: foreign.protocol, words: wordsOf(live), since }];
   });
   const line = [...readLine(tickets, parser, clock.now())].toSorted((a, b) => before(a[1], b[1], a[0], b[0]));
@@ -288,7 +308,7 @@ export async function readForeign(
     const of = budgetGates.find(({ key }) => key === keys.budgetGate(budget));
     return { budget, gate: parser.json(BudgetGate, of), holders: new Set(held) };
   });
-  return { gate, budgets, holders, waiting: line.map(([uid]) => uid) };
+  return { gate, budgets, holders, nodes: [...nodes.values()], waiting: line.map(([uid]) => uid) };
 }
 
 interface Place {

@@ -321,6 +321,8 @@ export const Phase = z.object({
   committedAt: z.number().optional(),
   /** The Node's own client said so, not an agent of ours. */
   client: z.boolean().optional(),
+  /** What that client called itself when it was told that it may reboot. */
+  clientId: z.string().optional(),
   /** Of a grant that is `foreign`: by whose word it is held, where that is not its protocol's alone. The last to give it back ends it. */
   heldBy: z.array(Protocol).optional(),
   verdict: z.enum(["Updated", "FellBack", "Rebooted", "StillRequired"]).optional(),

@@ -123,6 +123,15 @@ it("neither commits nor ends what an agent, a person or another protocol asked f
   expect(await phase()).toMatchObject({ phase: "Drained" });
 });
 
+it("neither commits nor has what the Node asked for by another protocol, which alone says when it is back", async () => {
+  const other = { ...ask, protocol: "Locksmith" } as const;
+  await drained();
+  expect(await led.room.requestReboot(other)).toMatchObject(reason("AlreadyGranted"));
+  expect(await phase()).toMatchObject({ phase: "Drained" });
+  await led.room.requestReboot(ask);
+  expect(await led.room.requestReboot(other)).toMatchObject(reason("AlreadyGranted"));
+});
+
 it("is no business of an agent that comes meanwhile", async () => {
   const token = await drained();
   const session = await led.room.openSession("n1", "gw", await led.port.leaseOnce(60));
@@ -168,14 +177,14 @@ describe("a Node that took its slot before anybody knew that it is one", () => {
     led.room.takeForeign({ uid, name: uid, group: "g", protocol, nonce: uid });
 
   it.each([
-    ["foreign/node-1", "foreign/node-1"],
+    ["foreign/node-1", "node-1"],
     [zincati, zincati],
     [machineId, zincati],
-  ])("as %s, and asks again because the answer was lost, is told that it has it", async (uid, former) => {
+  ])("as %s, and asks again because the answer was lost, is told that it has it", async (uid, id) => {
     await take(uid);
     const since = led.clock.now();
     led.pass(1000);
-    expect(await led.room.requestReboot({ ...ask, former })).toEqual({ outcome: "held", since });
+    expect(await led.room.requestReboot({ ...ask, id })).toEqual({ outcome: "held", since });
     const { requests, grants } = await led.room.readFleet();
     expect([...requests.keys(), ...grants.keys()]).toEqual([uid]);
   });
@@ -183,10 +192,10 @@ describe("a Node that took its slot before anybody knew that it is one", () => {
   it("is not told yes by what it took in another group, or by another protocol", async () => {
     await take("foreign/node-1", "Locksmith");
     const former = "foreign/node-1";
-    expect(await led.room.requestReboot({ ...ask, former })).toMatchObject(reason("WaitingForTurn"));
+    expect(await led.room.requestReboot({ ...ask, id: "node-1" })).toMatchObject(reason("WaitingForTurn"));
     await led.room.freeForeign(former, "g", "Locksmith");
     await take(former);
-    expect(await led.room.requestReboot({ ...ask, group: "h", former })).toMatchObject({
+    expect(await led.room.requestReboot({ ...ask, group: "h", id: "node-1" })).toMatchObject({
       outcome: "refused",
     });
   });

@@ -1,7 +1,7 @@
 /**
- * Nodes on which no agent of ours runs, and whose own client asks before it reboots them (FleetLock). The slot is given
- * as to any Node, by the manager, which cordons and drains; the client's protocol takes the place of the agent's: it
- * commits once the Node is drained, and says when it is back (design, rules 1, 3 and 4).
+ * Nodes on which no agent of ours runs, and whose own client asks before it reboots them (FleetLock, locksmith). The
+ * slot is given as to any Node, by the manager, which cordons and drains; the client's protocol takes the place of the
+ * agent's: it commits once the Node is drained, and says when it is back (design, rules 1, 3 and 4).
  */
 import type { Why } from "../api/reasons.ts";
 import { refuseGrant } from "./admission.ts";
@@ -12,7 +12,7 @@ import { type Compare, EtcdUnavailable, type KeyValue, type Operation } from "./
 import { readGrant, wordsOf } from "./fleet.ts";
 import { heldToo, readHeld } from "./give-back.ts";
 import { phaseText } from "./grants.ts";
-import { aliasesOf } from "./identity.ts";
+import { aliasesOf, uidOf } from "./identity.ts";
 import { keys } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import {
@@ -45,10 +45,10 @@ export function requestReboot(ports: Ports, parser: Parser, ask: RebootAsk): Pro
           ? heldToo(live, seen.compares, ask.protocol, held)
           : refused(shut.reason, shut.message);
       }
-      if (grant.requested === undefined || grant.group !== ask.group)
+      if (grant.requested?.protocol !== ask.protocol || grant.group !== ask.group)
         return refused("AlreadyGranted", `${ask.name} holds a slot that it did not ask for in this way`);
       if (live.phase.phase === "Committed") return { answer: held };
-      if (live.phase.phase === "Drained") return await commitIt(ports, parser, ask.uid, live, seen);
+      if (live.phase.phase === "Drained") return await commitIt(ports, parser, ask, live, seen);
       if (live.phase.phase !== "Granted")
         return refused("WaitingForTurn", `the reboot of ${ask.name} before this one is not over yet`);
     }
@@ -77,9 +77,10 @@ export function requestReboot(ports: Ports, parser: Parser, ask: RebootAsk): Pro
 async function heldBefore(
   etcd: Ports["etcd"],
   parser: Parser,
-  { former, group, protocol }: RebootAsk,
+  { id, group, protocol }: RebootAsk,
 ): Promise<LiveGrant | undefined> {
-  if (former === undefined) return undefined;
+  if (id === undefined) return undefined;
+  const former = uidOf(id);
   const aliases = aliasesOf(former);
   const { results } = await etcd.read([{ key: keys.grant(former) }, ...nameRanges(former, aliases)]);
   const [own = [], ...names] = results;
@@ -108,7 +109,7 @@ function draining({ name }: RebootAsk): Why {
 async function commitIt(
   { etcd, clock }: Ports,
   parser: Parser,
-  uid: string,
+  { uid, id }: RebootAsk,
   live: LiveGrant,
   { compares, request }: Looked,
 ): Promise<Step<ForeignResult>> {
@@ -121,7 +122,10 @@ async function commitIt(
     asked,
     (phase) => ({
       compares,
-      operations: [put(uid, { ...phase, client: true }), ...without(request)],
+      operations: [
+        put(uid, { ...phase, client: true, ...(id === undefined ? {} : { clientId: id }) }),
+        ...without(request),
+      ],
     }),
   );
   if (!("answer" in step)) return { ...step, committed: () => ({ outcome: "granted" }) };

@@ -4,13 +4,12 @@
  */
 import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
-import { uidOf } from "../../coordination/identity.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { EdgeAnswer, EdgeRequest, Route } from "../edge/server.ts";
 import type { SlotLine } from "../slots/line.ts";
-import { awaitReboot, refuseNode } from "./node.ts";
+import { awaitReboot, giveBack, refuseNode } from "../slots/node.ts";
 import { errorOf, type FleetLockError, no, PROTOCOL_HEADER, parseClient, YES } from "./wire.ts";
 
 const PREFIX = "/fleetlock";
@@ -81,23 +80,24 @@ async function decide(
     });
   }
   try {
-    const { uid, name, node } = await coordination.identify(id);
+    const identity = await coordination.identify(id);
     if (call === "steady-state") {
-      const ended =
-        node === undefined ? "none" : await coordination.endReboot(uid, group, "FleetLock", node.agent);
-      const freed = ended === "freed" ? ended : await line.free(uid, group, "FleetLock", id);
+      const freed = await giveBack(options, identity, id, group, "FleetLock");
       if (freed === "freed")
         log.info("a machine gave its slot back", { machine: id, group, protocol: "FleetLock" });
       return { kind: freed, answer: YES };
     }
+    const { uid, name, node } = identity;
     const ask = { uid, name, group, protocol: "FleetLock" } as const;
-    const foreign = node === undefined ? undefined : refuseNode(name, node, group);
-    if (foreign !== undefined) return refuse(foreign);
+    const foreign = node === undefined ? undefined : refuseNode(name, node, group, "the FleetLock client");
+    if (foreign !== undefined) {
+      return refuse({ status: 409, kind: `failed_lock_${foreign.kind}`, value: foreign.message });
+    }
     const hold = options.hold ?? HOLD;
     const result =
       node === undefined
         ? await line.take(ask, hold, request.gone)
-        : await awaitReboot(options, { ...ask, former: uidOf(id) }, hold, request.gone);
+        : await awaitReboot(options, { ...ask, id }, hold, request.gone);
     if (result.outcome === "refused") return refuse(errorOf(result.why));
     if (result.outcome === "granted")
       log.info("a machine has a slot", { machine: id, group, protocol: "FleetLock" });

@@ -1,10 +1,10 @@
-/** Who is left out by OEM. What else a check decides is tested by the answers (`route.test.ts`). */
+/** Who is left out by OEM, and what a request says that came twice. What else a check decides is tested by the answers (`route.test.ts`). */
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Offer } from "../../coordination/records.ts";
 import { offered } from "../../test/omaha/offered.ts";
-import { requestOf } from "../../test/omaha/requests.ts";
-import { decideCheck, decideFollower } from "./policy.ts";
+import { CHECK, event, requestOf, type Sent } from "../../test/omaha/requests.ts";
+import { decideCheck, decideFollower, endingOf } from "./policy.ts";
 import { type OmahaApp, parseRequest } from "./request.ts";
 
 const offer: Offer = {
@@ -13,11 +13,13 @@ const offer: Offer = {
 };
 
 /** As a machine sends it. */
-function appOf(oem: string, version = "1.0.0"): OmahaApp {
-  const [app] = parseRequest(Buffer.from(requestOf({ oem, version }))).apps;
+function parsed(sent: Sent): OmahaApp {
+  const [app] = parseRequest(Buffer.from(requestOf(sent))).apps;
   if (app === undefined) throw new Error("a request has an app");
   return app;
 }
+
+const appOf = (oem: string, version = "1.0.0"): OmahaApp => parsed({ oem, version });
 
 const check = (app: OmahaApp, of: Offer, onDemand = false) =>
   decideCheck(app, "uid", { failed: [] }, of, onDemand, undefined);
@@ -60,4 +62,28 @@ describe("a machine whose OEM the group excludes", () => {
       ...{ offered: { version: "1.0.5" }, last: false },
     });
   });
+});
+
+describe("the first check of a boot, repeated because its answer was lost after the next offer was written", () => {
+  const completed = event(3, 2, ` previousversion="1.0.0"`);
+  const rolledBack = event(3, 0, ` errorcode="44"`);
+  const offer = { group: "workers", release: "os-1.1.0", version: "1.1.0", attempt: 1, at: 0 };
+  const ending = (bootid: string, said: string, version = "1.0.5", bootId = "b") =>
+    endingOf(parsed({ version, bootid, inside: CHECK + said }), {
+      update: { ...offer, state: "Granted", bootId },
+    });
+
+  it.each([completed, rolledBack])("does not fail what was offered in this boot: %s", (said) => {
+    expect(ending("{b}", said)).toBeUndefined();
+    expect(ending("{b}", said, "1.1.0")).toEqual({ how: "good", code: 0 });
+    expect(ending("{b}", said + event(3, 0, ` errorcode="9"`))).toEqual({ how: "withdrawn", code: 9 });
+  });
+
+  it.each([completed, rolledBack])(
+    "fails what was offered in the boot before, or in none that is known: %s",
+    (said) => {
+      expect(ending("{c}", said)).toEqual({ how: "failed", code: 44 });
+      expect(ending("", said, "1.0.5", "")).toEqual({ how: "failed", code: 44 });
+    },
+  );
 });

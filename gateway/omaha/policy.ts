@@ -74,19 +74,24 @@ type Ending = { how: "good" | "failed" | "withdrawn"; code: number };
 /** How the machine's update ends by what it says now; undefined where it goes on, or there is none. */
 export function endingOf(app: OmahaApp, { update }: Pick<ForeignMachine, "update">): Ending | undefined {
   if (update === undefined) return undefined;
-  const meanings = app.events.map(meaningOf);
+  const runs = app.version === update.version;
+  // In the boot in which it was offered it was not booted: what is said of a boot is of an update before it, by a
+  // request that was sent again because its answer was lost.
+  const sameBoot = app.bootId !== "" && app.bootId === update.bootId;
+  const meanings = app.events
+    .map(meaningOf)
+    .filter(({ is }) => !sameBoot || (is !== "rolledBack" && (is !== "completed" || runs)));
   const failure = meanings.find((meaning) => meaning.is === "failed" || meaning.is === "rolledBack");
   if (failure?.is === "rolledBack") return { how: "failed", code: ROLLED_BACK };
   if (failure?.is === "failed") {
     return { how: update.attempt >= ATTEMPTS ? "failed" : "withdrawn", code: failure.code };
   }
-  const runs = app.version === update.version;
   if (meanings.some(({ is }) => is === "completed")) {
     return runs ? { how: "good", code: 0 } : { how: "failed", code: ROLLED_BACK };
   }
   // The event of a completion is sent once, and may have been lost.
   if (runs) return { how: "good", code: 0 };
-  const rebooted = app.bootId !== "" && app.bootId !== update.bootId;
+  const rebooted = app.bootId !== "" && !sameBoot;
   if (!rebooted || !app.check) return undefined;
   return update.state === "Staged" || update.state === "Held"
     ? { how: "failed", code: ROLLED_BACK }

@@ -2,7 +2,6 @@
  * The key spaces of one gateway, and the routes to them. The secret of a space is that of a group `registry/NAME`, which
  * `kubectl slipway machines secret` prints.
  */
-import type { Coordination } from "../../coordination/coordination.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Address } from "../../ports/address.ts";
@@ -32,7 +31,7 @@ export interface RegistrySettings {
 }
 
 export interface RegistryParts extends Omit<RegistrySettings, "plain"> {
-  coordination: Pick<Coordination, "readForeign" | "identify">;
+  coordination: SemaphoreOptions["coordination"];
   line: SlotLine;
   credentials: MachineCredentials;
   /** Whether machines of a group need show nothing. */

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
 import { MachineCredentials } from "../../pki/machine-credentials.ts";
 import { type Ask, type Served, send, serveRegistry } from "../../test/registry/served.ts";
-import { LedRoom } from "../../test/slots/led-room.ts";
+import { LedRoom, request } from "../../test/slots/led-room.ts";
 import { groupOf } from "./semaphore.ts";
 
 const credentials = new MachineCredentials([Buffer.alloc(32, 1)]);
@@ -199,6 +199,90 @@ describe("a semaphore", () => {
       status: 404,
       body: expect.stringContaining("group default"),
     });
+  });
+});
+
+describe("a Node", () => {
+  const pool = (agent: boolean, group = "g") =>
+    led.room.putIdentities(
+      led.leader,
+      new Map([[ID, { uid: "n1", name: "node-1", node: { group, agent } }]]),
+    );
+  const refused = (cause: string) => ({
+    status: 412,
+    body: expect.stringMatching(new RegExp(`"errorCode":101.*${cause}`)),
+  });
+  const phase = async () => (await led.room.readFleet()).grants.get("n1")?.phase.phase;
+  const take = async () => {
+    const requested = { protocol: "Locksmith", boot: "b1" } as const;
+    const taken = await led.room.takeGrant(led.leader, request({ requested }));
+    if (taken.outcome !== "granted") throw new Error(taken.why.message);
+    return taken.token;
+  };
+
+  beforeEach(() => gates({}, { max: 1 }));
+
+  it("is a holder once the manager gave it a slot of its own budgets and drained it, until it says that it is back", async () => {
+    await pool(false);
+    expect(await locksmith(lock(ID))).toMatchObject(refused("node-1 waits for its slot"));
+    const { requests, grants } = await led.room.readFleet();
+    expect(requests.get("n1")).toMatchObject({ protocol: "Locksmith", group: "g" });
+    expect(grants.size).toBe(0);
+    const token = await take();
+    // Its own place fills the budget: at a count of 0 its client would not ask again.
+    expect(await shown()).toEqual({ semaphore: 1, max: 1, holders: null });
+    expect(await locksmith(lock("other"))).toMatchObject(refused("allows 1 unavailable"));
+    expect(await locksmith(lock(ID))).toMatchObject(refused("is being drained"));
+    await led.room.markDrained(led.leader, "n1", token);
+    expect((await locksmith(lock(ID))).status).toBe(200);
+    expect(await phase()).toBe("Committed");
+    expect(await shown()).toEqual({ semaphore: 0, max: 1, holders: [ID] });
+    expect((await locksmith(unlock(ID))).status).toBe(200);
+    expect(await phase()).toBe("Returned");
+    expect(await shown()).toMatchObject({ holders: null });
+    expect(await led.room.release(led.leader, "n1", token)).toBe("done");
+    expect(await shown()).toEqual({ semaphore: 1, max: 1, holders: null });
+    expect(metered).toEqual([
+      "lock WaitingForTurn",
+      "lock WaitingForBudget",
+      "lock Draining",
+      "lock granted",
+      "unlock freed",
+    ]);
+  });
+
+  it("may ask while others fill the budget, so that it keeps its place in the line", async () => {
+    await pool(false);
+    await locksmith(lock(ID));
+    await gates({}, { max: 1, unavailable: ["n2"] });
+    expect(await shown()).toEqual({ semaphore: 1, max: 1, holders: null });
+    led.pass(61_000);
+    await gates({}, { max: 1, unavailable: ["n2"] });
+    expect(await locksmith(lock(ID))).toMatchObject(refused("node-1 waits for its slot"));
+    expect((await led.room.readFleet()).requests.get("n1")?.seenAt).toBe(led.clock.now());
+    led.pass(721_000);
+    await gates({}, { max: 1, unavailable: ["n2"] });
+    expect(await shown()).toMatchObject({ semaphore: 0 });
+  });
+
+  it("is refused where our agent runs, and in another group than its own", async () => {
+    await pool(true);
+    expect(await locksmith(lock(ID))).toMatchObject(
+      refused("runs Slipway's agent.*turn off locksmithd there"),
+    );
+    await pool(false, "h");
+    expect(await locksmith(lock(ID))).toMatchObject(refused("UpdateGroup h selects"));
+    const { requests, grants } = await led.room.readFleet();
+    expect([requests.size, grants.size]).toEqual([0, 0]);
+    expect(metered).toEqual(["lock agent", "lock other_group"]);
+  });
+
+  it("gives back what it took before anybody knew that it is one", async () => {
+    expect((await locksmith(lock(ID))).status).toBe(200);
+    await pool(true);
+    expect(await shown()).toEqual({ semaphore: 0, max: 1, holders: [ID] });
+    expect((await locksmith(unlock(ID))).status).toBe(200);
+    expect((await led.room.readFleet()).grants.size).toBe(0);
   });
 });
 

@@ -2,7 +2,8 @@
  * locksmith's semaphores, which are no keys of ours but the slots of UpdateGroups: `locksmithctl` and `locksmithd` read
  * a count, add themselves to the holders and write that back if nobody else did (facts of locksmith 0.7). So a read
  * shows the group's slots as such a count, with those who locked by it and an index that follows from what is shown, and
- * a write that differs in one holder takes a slot or gives it back, under the same gates and budgets as FleetLock.
+ * a write that differs in one holder takes a slot or gives it back, under the same gates and budgets as FleetLock. A
+ * Node is given its slot by the manager, which drains it first: it is refused until then, and a holder after it.
  *
  * Where no slot may be taken now (the budget is full, a window is closed, the group is paused) the count shows 0: the
  * client then says "semaphore is at 0" by itself and comes again after its back-off, 5 s to 5 min, as it did with etcd.
@@ -18,6 +19,7 @@ import type { RegistryEvent } from "../../coordination/registry.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { SlotLine } from "../slots/line.ts";
+import { giveBack, refuseNode } from "../slots/node.ts";
 import { V2Error } from "./errors.ts";
 import { FormError, unescape } from "./form.ts";
 import type { Shown } from "./space.ts";
@@ -49,7 +51,7 @@ type Semaphore = z.output<typeof Semaphore>;
 export type SetMax = (group: string, max: number) => Promise<"done" | (string & {})>;
 
 export interface SemaphoreOptions {
-  coordination: Pick<Coordination, "readForeign" | "identify">;
+  coordination: Pick<Coordination, "readForeign" | "identify" | "requestReboot" | "endReboot">;
   /** Those who wait by other protocols hear there of what is given back. */
   line: Pick<SlotLine, "take" | "free">;
   clock: Clock;
@@ -128,18 +130,27 @@ async function change(
     if (done !== "done") throw new V2Error(209, done, index, 403);
     return;
   }
-  const { uid } = await coordination.identify(id);
+  const identity = await coordination.identify(id);
   const about = { machine: id, group, protocol: "Locksmith" } as const;
   if (added.length === 1) {
-    const ask = { uid, name: id, group, protocol: about.protocol };
-    const result = await line.take(ask, 0, AbortSignal.abort());
+    const { uid, name, node } = identity;
+    const foreign = node === undefined ? undefined : refuseNode(name, node, group, "locksmithd");
+    if (foreign !== undefined) {
+      meter("lock", foreign.kind);
+      throw new V2Error(101, foreign.message, index);
+    }
+    const ask = { uid, group, protocol: about.protocol };
+    const result =
+      node === undefined
+        ? await line.take({ ...ask, name: id }, 0, AbortSignal.abort())
+        : await coordination.requestReboot({ ...ask, name, id });
     meter("lock", result.outcome === "refused" ? result.why.reason : result.outcome);
     if (result.outcome === "refused") throw new V2Error(101, result.why.message, index);
     if (result.outcome === "granted") log.info("a machine has a slot", about);
     return;
   }
   if (removed.length !== 1) return;
-  const freed = await line.free(uid, group, about.protocol, id);
+  const freed = await giveBack(options, identity, id, group, about.protocol);
   meter("unlock", freed);
   // Of those that are shown: it has given it back meanwhile.
   if (freed === "none") throw new V2Error(101, `${id} holds no slot by locksmith any more`, index);
@@ -169,10 +180,16 @@ async function look(
  * Of several budgets the one with the least room counts. The count may be below what `max` and holders make: Nodes are
  * in it, and machines of other protocols. Those are not named: locksmithd unlocks whom it finds there as itself before
  * it does anything else, and takes being found for a lock. But a machine that has its slot by its update is to reboot
- * by it, so that its place is shown as free; who else tries to take it hears why not.
+ * by it, so that its place is shown as free; who else tries to take it hears why not. So it is while a Node waits that
+ * asked by locksmith: its slot may fill the budget, and at a count of 0 its client would not ask for it again.
  */
-function semaphoreOf({ gate, budgets, holders }: ForeignLine, group: string, now: number): Semaphore {
-  const names = holders.flatMap(({ name, words }) => (words.includes("Locksmith") ? [name] : [])).toSorted();
+function semaphoreOf({ gate, budgets, holders, nodes }: ForeignLine, group: string, now: number): Semaphore {
+  const asked = nodes.filter(({ protocol }) => protocol === "Locksmith");
+  const names = [
+    ...holders.flatMap(({ name, words }) => (words.includes("Locksmith") ? [name] : [])),
+    ...asked.flatMap(({ phase, client }) => (phase === "Committed" && client !== undefined ? [client] : [])),
+  ].toSorted();
+  const waits = asked.some(({ phase }) => phase === undefined || phase === "Granted" || phase === "Drained");
   const updating = holders.filter(({ words }) => words.join() === "Omaha").length;
   const maxima = budgets.map(({ gate: of }) => of?.max ?? 0);
   const room = budgets.map(({ gate: of, holders: held }) =>
@@ -181,7 +198,7 @@ function semaphoreOf({ gate, budgets, holders }: ForeignLine, group: string, now
   const question = { uid: "", group, release: "", gate, budgets, needs: gate?.machines?.needs ?? 0 };
   const why = refuseGrant(question, now)?.reason;
   const open = why === undefined || why === "WaitingForBudget";
-  const semaphore = open ? Math.max(0, Math.min(...room) + updating) : 0;
+  const semaphore = Math.max(waits ? 1 : 0, open ? Math.min(...room) + updating : 0);
   // `set-max 0` pauses the group, and so it says.
   const max = gate?.paused === true ? 0 : Math.min(...maxima);
   return { semaphore, max, holders: names.length === 0 ? null : names };
