@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { KubeObject } from "../api/meta.ts";
-import type { KubeClient } from "../runtime/client.ts";
+import type { KubeClient, ListResult } from "../runtime/client.ts";
 import { originOf, serviceIn, tokenIn } from "./console-access.ts";
 import { answerOf } from "./console-api.ts";
 import { Failure } from "./io.ts";
@@ -92,7 +92,7 @@ describe("the token", () => {
 describe("where the token is sent", () => {
   /** Whose every list is of objects with these names, `namespace/name`. */
   const having = (...names: string[]): Pick<KubeClient, "list"> => ({
-    list: async <T extends KubeObject>() => {
+    list: async <T extends KubeObject>(): Promise<ListResult<T>> => {
       const objects: unknown = names.map((each) => {
         const [namespace, name] = each.split("/");
         return { metadata: { namespace, name }, spec: { ports: [{ port: 443 }] } };

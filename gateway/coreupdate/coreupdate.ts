@@ -62,9 +62,7 @@ export class CoreUpdateApi {
     const users = await UserFile.open({ path: usersFile, clock, log });
     const deposit = root === undefined ? undefined : new PayloadDeposit({ root, clock, random });
     // A directory that can't be read must not keep the other protocols away.
-    deposit
-      ?.clean()
-      .catch((error: unknown) => log.warn("can't tidy the directory of payloads", { error: String(error) }));
+    deposit?.clean().catch((error: unknown) => log.error("can't tidy the directory of payloads", error));
     return new CoreUpdateApi(parts, users, deposit && new Uploads(deposit));
   }
 
