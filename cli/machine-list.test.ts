@@ -49,6 +49,24 @@ test("both kinds stand in one table", () => {
   expect(theirs).toMatch(/ {3}edge-1 +- +-$/);
 });
 
+test("a machine that names itself writes one cell of its own row", () => {
+  const columns = columnsAt(0);
+  const spoof = "till\u001B[2K\u009B1A\u202E7\r\nother\u2028line\u0000\u0007";
+  const [heading = "", line = "", ...rest] = table([{ ...omaha, name: spoof, lastSeen: "" }], columns).split(
+    "\n",
+  );
+  expect(rest).toEqual([""]);
+  expect(line).toContain("till\uFFFD[2K\uFFFD1A\uFFFD7 other line\uFFFD\uFFFD   tills");
+  expect(line.indexOf("tills")).toBe(heading.indexOf("GROUP"));
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), fc.string({ unit: "binary" }), (name, zone) => {
+      const text = table([{ ...omaha, name, zone }, omaha], columns, true);
+      expect(text.split("\n")).toHaveLength(4);
+      expect(text.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/u);
+    }),
+  );
+});
+
 test("what is missing is one sentence, with where it can be seen", () => {
   expect(sentenceOf({ missing: undefined })).toBeUndefined();
   expect(sentenceOf({ missing: "the console does not know the token" })).toBe(
