@@ -5,6 +5,7 @@
 import type { NodeUpdate } from "../api/node-update.ts";
 import type { UpdateGroup } from "../api/update-group.ts";
 import type { Cancel, Clock } from "../ports/clock.ts";
+import { visible } from "./visible.ts";
 
 export interface Terminal {
   isTTY: boolean;
@@ -137,23 +138,25 @@ export function groupLines({ metadata, spec, status }: UpdateGroup): string[] {
   const stage = status?.stage === undefined ? "" : `, stage ${status.stage}`;
   const line = `group ${metadata.name}: ${target}${stage}, ${status?.updated ?? 0}/${status?.nodes ?? 0} updated, ${status?.unavailable ?? 0} down`;
   const halted = condition("Halted");
-  if (halted?.status === "True") return [line, `  HALTED ${halted.reason}: ${halted.message}`];
+  if (halted?.status === "True") return [line, `  HALTED ${halted.reason}: ${visible(halted.message)}`];
   const accepted = condition("Accepted");
-  if (accepted?.status === "False") return [line, `  ${accepted.reason}: ${accepted.message}`];
+  if (accepted?.status === "False") return [line, `  ${accepted.reason}: ${visible(accepted.message)}`];
   const progressing = condition("Progressing");
-  return progressing === undefined ? [line] : [line, `  ${progressing.reason}: ${progressing.message}`];
+  return progressing === undefined
+    ? [line]
+    : [line, `  ${progressing.reason}: ${visible(progressing.message)}`];
 }
 
 function row(update: NodeUpdate): Row {
   const status = update.status;
   return {
     node: update.metadata.name,
-    zone: status?.zone ?? "",
-    slotA: status?.slotA ?? "",
-    slotB: status?.slotB ?? "",
+    zone: visible(status?.zone ?? ""),
+    slotA: visible(status?.slotA ?? ""),
+    slotB: visible(status?.slotB ?? ""),
     step: status?.step ?? "",
     progress: status?.step === "Staging" ? status.progress : undefined,
-    why: status?.reason === undefined ? "" : `${status.reason}: ${status.message ?? ""}`,
+    why: status?.reason === undefined ? "" : `${status.reason}: ${visible(status.message ?? "")}`,
   };
 }
 

@@ -86,12 +86,20 @@ function readCa(file: string): string {
   }
 }
 
-async function serviceIn(
+/** Of the console in `namespace`. Throws a `Failure` where there is none, and where there are several. */
+export async function serviceIn(
   client: Pick<KubeClient, "list">,
   namespace: string,
 ): Promise<{ service: string; port: number; tls: boolean }> {
   const { items } = await client.list<Service>(SERVICES, { namespace, labelSelector: CONSOLE });
-  const [found] = items.filter(({ metadata }) => metadata.name.endsWith(SUFFIX));
+  const consoles = items.filter(({ metadata }) => metadata.name.endsWith(SUFFIX));
+  const [found] = consoles;
+  if (consoles.length > 1) {
+    const names = consoles.slice(0, 5).map(({ metadata }) => metadata.name);
+    throw new Failure(
+      `${consoles.length} Services of namespace ${namespace} serve a console (${names.join(", ")}${consoles.length > 5 ? ", ..." : ""}): give --console URL`,
+    );
+  }
   const port = found?.spec?.ports?.find(({ name }) => name === "console") ?? found?.spec?.ports?.[0];
   if (found === undefined || port === undefined) {
     throw new Failure(

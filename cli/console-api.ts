@@ -5,6 +5,7 @@ import { MAX_LIMIT, type MachineFilter, operations } from "../console/operations
 import { startDeadline } from "../runtime/deadline.ts";
 import { createFetcher } from "../runtime/fetch.ts";
 import { Failure, type Io } from "./io.ts";
+import { visible } from "./visible.ts";
 
 /** Where a console answers, and who asks. */
 export interface ConsoleAccess {
@@ -101,7 +102,7 @@ export function answerOf(status: number, text: string): z.output<typeof Page> {
   if (!problem.success)
     throw new Failure(`the console answers with status ${status}: is it one of Slipway's?`);
   if (problem.data.error === "SignInNeeded") throw new Failure("the console does not know the token");
-  throw new Failure(`the console says: ${problem.data.message.replace(/\.$/, "")}`);
+  throw new Failure(`the console says: ${visible(problem.data.message).replace(/\.$/, "")}`);
 }
 
 /** `fetch` hides what was wrong in the cause. */

@@ -1,10 +1,13 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { originOf, tokenIn } from "./console-access.ts";
+import type { KubeObject } from "../api/meta.ts";
+import type { KubeClient, ListResult } from "../runtime/client.ts";
+import { originOf, serviceIn, tokenIn } from "./console-access.ts";
 import { answerOf } from "./console-api.ts";
 import { Failure } from "./io.ts";
 import { columnsAt, type Row, sentenceOf } from "./machine-list.ts";
 import { table } from "./output.ts";
+import { namespaceOf } from "./snapshot.ts";
 
 const machine: Row = {
   ...{
@@ -46,6 +49,24 @@ test("both kinds stand in one table", () => {
   expect(theirs).toMatch(/ {3}edge-1 +- +-$/);
 });
 
+test("a machine that names itself writes one cell of its own row", () => {
+  const columns = columnsAt(0);
+  const spoof = "till\u001B[2K\u009B1A\u202E7\r\nother\u2028line\u0000\u0007";
+  const [heading = "", line = "", ...rest] = table([{ ...omaha, name: spoof, lastSeen: "" }], columns).split(
+    "\n",
+  );
+  expect(rest).toEqual([""]);
+  expect(line).toContain("till\uFFFD[2K\uFFFD1A\uFFFD7 other line\uFFFD\uFFFD   tills");
+  expect(line.indexOf("tills")).toBe(heading.indexOf("GROUP"));
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), fc.string({ unit: "binary" }), (name, zone) => {
+      const text = table([{ ...omaha, name, zone }, omaha], columns, true);
+      expect(text.split("\n")).toHaveLength(4);
+      expect(text.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/u);
+    }),
+  );
+});
+
 test("what is missing is one sentence, with where it can be seen", () => {
   expect(sentenceOf({ missing: undefined })).toBeUndefined();
   expect(sentenceOf({ missing: "the console does not know the token" })).toBe(
@@ -84,6 +105,40 @@ describe("the token", () => {
       expect(originOf(url)).toBe(new URL(url).origin);
     },
   );
+});
+
+describe("where the token is sent", () => {
+  /** Whose every list is of objects with these names, `namespace/name`. */
+  const having = (...names: string[]): Pick<KubeClient, "list"> => ({
+    list: async <T extends KubeObject>(): Promise<ListResult<T>> => {
+      const objects: unknown = names.map((each) => {
+        const [namespace, name] = each.split("/");
+        return { metadata: { namespace, name }, spec: { ports: [{ port: 443 }] } };
+      });
+      return { items: objects as T[], resourceVersion: "1" };
+    },
+  });
+
+  test("is Slipway's namespace, and nobody else's who made a Lease of the same name", async () => {
+    const two = having("a-tenant/slipway-manager", "slipway-system/slipway-manager");
+    await expect(namespaceOf(two, undefined)).rejects.toThrow(
+      "Slipway's leader Lease is in 2 namespaces (a-tenant, slipway-system): give --namespace",
+    );
+    expect(await namespaceOf(two, "slipway-system")).toBe("slipway-system");
+    expect(await namespaceOf(having("slipway-system/slipway-manager"), undefined)).toBe("slipway-system");
+    await expect(namespaceOf(having(), undefined)).rejects.toThrow("is nowhere: give --namespace");
+  });
+
+  test("is the only Service there of a console", async () => {
+    await expect(serviceIn(having("s/a-console", "s/slipway-console"), "s")).rejects.toThrow(
+      "2 Services of namespace s serve a console (a-console, slipway-console): give --console URL",
+    );
+    expect(await serviceIn(having("s/slipway-console", "s/other"), "s")).toEqual({
+      service: "slipway-console",
+      port: 443,
+      tls: true,
+    });
+  });
 });
 
 describe("an answer of a console", () => {

@@ -13,6 +13,7 @@ import { type MachinesRead, readMachines } from "./console-api.ts";
 import { span } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
 import { addOutputFlag, type Column, type OutputFlags, printData, table } from "./output.ts";
+import { visible } from "./visible.ts";
 
 /** As many as a person looks through. */
 const LIMIT = 500;
@@ -163,7 +164,7 @@ async function servesOthers(client: Pick<KubeClient, "list">, only: string | und
 
 function print(io: Io, { items, total, missing, stale }: Machines, output: OutputFlags["output"]): void {
   if (output === "json" || output === "yaml") printData(io, { items, total, missing, stale }, output);
-  else if (output === "name") io.out(items.map((row) => `${resourceOf(row)}\n`).join(""));
+  else if (output === "name") io.out(items.map((row) => `${visible(resourceOf(row))}\n`).join(""));
   else if (items.length === 0) io.err("No machines found\n");
   else io.out(table(items, columnsAt(io.clock.now()), output === "wide"));
   const more = total - items.length;
@@ -171,7 +172,7 @@ function print(io: Io, { items, total, missing, stale }: Machines, output: Outpu
     io.err(
       `note: ${more} more: --limit lists more than ${items.length}, and --group, --state, --running and --search choose\n`,
     );
-  if (stale !== undefined) io.err(`note: of machines without our agent: ${stale}\n`);
+  if (stale !== undefined) io.err(`note: of machines without our agent: ${visible(stale)}\n`);
 }
 
 /** The first is one of Kubernetes, the second stands for the id that other commands take. */

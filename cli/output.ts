@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import { stringify } from "yaml";
 import type { KubeObject } from "../api/meta.ts";
 import type { Io } from "./io.ts";
+import { visible } from "./visible.ts";
 
 const FORMATS = ["json", "yaml", "wide", "name"] as const;
 type Format = (typeof FORMATS)[number];
@@ -22,10 +23,13 @@ export interface Column<T> {
   wide?: boolean;
 }
 
-/** Columns with kubectl's three spaces between them. */
+/** Columns with kubectl's three spaces between them; a row is one line, whatever its cells are. */
 export function table<T>(rows: readonly T[], columns: readonly Column<T>[], wide = false): string {
   const shown = columns.filter((column) => wide || column.wide !== true);
-  const cells = [shown.map(({ name }) => name), ...rows.map((row) => shown.map(({ of }) => of(row) || "-"))];
+  const cells = [
+    shown.map(({ name }) => name),
+    ...rows.map((row) => shown.map(({ of }) => visible(of(row)) || "-")),
+  ];
   const widths = shown.map((_, index) => Math.max(...cells.map((line) => line[index]?.length ?? 0)));
   return cells
     .map((line) =>
@@ -50,7 +54,7 @@ export function printObjects<T extends KubeObject>(
   } else if (format === "name") {
     for (const { apiVersion, kind, metadata } of objects) {
       const group = apiVersion.includes("/") ? `.${apiVersion.split("/")[0]}` : "";
-      io.out(`${kind.toLowerCase()}${group}/${metadata.name}\n`);
+      io.out(`${kind.toLowerCase()}${group}/${visible(metadata.name)}\n`);
     }
   } else if (objects.length === 0) {
     io.err("No resources found\n");

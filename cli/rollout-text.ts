@@ -5,6 +5,7 @@ import { groupLines } from "./board.ts";
 import { when } from "./explain/words.ts";
 import type { Io } from "./io.ts";
 import { type Column, table } from "./output.ts";
+import { visible } from "./visible.ts";
 
 /** `now`: wall clock, ms. */
 export function printRollout(io: Io, group: UpdateGroup, updates: readonly NodeUpdate[], now: number): void {
@@ -23,7 +24,7 @@ export function printRollout(io: Io, group: UpdateGroup, updates: readonly NodeU
     );
   }
   for (const { node, release, reason, message, time } of status?.failures ?? [])
-    io.out(`  failed: ${node} on ${release}, ${when(time, now)}: ${reason}, ${message}\n`);
+    io.out(`  failed: ${visible(`${node} on ${release}, ${when(time, now)}: ${reason}, ${message}`)}\n`);
   const gate = status?.gate;
   if (gate !== undefined && (gate.paused || gate.halted))
     io.out(`  the ${gate.paused ? "pause" : "halt"} binds since ${when(gate.since, now)}\n`);

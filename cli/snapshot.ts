@@ -50,27 +50,43 @@ export async function readLease(
   client: Pick<KubeClient, "list">,
   namespace: string | undefined,
 ): Promise<Snapshot["lease"]> {
+  const leases = await readLeases(client, namespace);
+  return leases === "unreadable" ? leases : (leases[0] ?? "missing");
+}
+
+async function readLeases(
+  client: Pick<KubeClient, "list">,
+  namespace: string | undefined,
+): Promise<readonly Lease[] | "unreadable"> {
   try {
     const { items } = await client.list<Lease>(LEASES, {
       fieldSelector: `metadata.name=${MANAGER_LEASE}`,
       ...(namespace === undefined ? {} : { namespace }),
     });
-    return items[0] ?? "missing";
+    return items;
   } catch (error) {
     if (isApiError(error, "Forbidden")) return "unreadable";
     throw error;
   }
 }
 
-/** That Slipway is installed in: as given, or where its leader Lease is. Throws a `Failure` where that is nowhere. */
+/**
+ * That Slipway is installed in: as given, or where the only leader Lease is. Throws a `Failure` where that is nowhere,
+ * and where it is in several: whoever may make a Lease somewhere must not stand in for Slipway.
+ */
 export async function namespaceOf(
   client: Pick<KubeClient, "list">,
   given: string | undefined,
 ): Promise<string> {
   if (given !== undefined) return given;
-  const lease = await readLease(client, given);
-  const found = typeof lease === "object" ? lease.metadata.namespace : undefined;
-  if (found !== undefined) return found;
-  const why = lease === "unreadable" ? "may not be read" : "is nowhere";
-  throw new Failure(`Slipway's leader Lease ${why}: give --namespace`);
+  const leases = await readLeases(client, given);
+  if (leases === "unreadable") throw new Failure("Slipway's leader Lease may not be read: give --namespace");
+  const found = leases.flatMap(({ metadata }) => metadata.namespace ?? []);
+  const [only] = found;
+  if (only === undefined) throw new Failure("Slipway's leader Lease is nowhere: give --namespace");
+  if (found.length > 1) {
+    const some = `${found.slice(0, 5).join(", ")}${found.length > 5 ? ", ..." : ""}`;
+    throw new Failure(`Slipway's leader Lease is in ${found.length} namespaces (${some}): give --namespace`);
+  }
+  return only;
 }

@@ -6,6 +6,7 @@ import { when } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
 import { addOutputFlag, type OutputFlags, printData } from "./output.ts";
 import { readSnapshot, type Snapshot } from "./snapshot.ts";
+import { visible } from "./visible.ts";
 
 export function whyCommand(io: Io): Command {
   const command = new Command("why")
@@ -28,13 +29,13 @@ export function whyCommand(io: Io): Command {
 }
 
 export function explanationText({ sentence, facts, advice }: Explanation, now: number): string {
-  const lines = [sentence];
+  const lines = [visible(sentence)];
   if (facts.length > 0) lines.push("", "Because:");
   for (const { text, since } of facts)
-    lines.push(`  ${text}${since === undefined ? "" : `, since ${when(since, now)}`}`);
+    lines.push(`  ${visible(text)}${since === undefined ? "" : `, since ${when(since, now)}`}`);
   if (advice.length > 0)
     lines.push("", advice.length === 1 ? "What changes it:" : "What changes it, or shows more:");
-  for (const { command, effect } of advice) lines.push(`  ${command}`, `      ${effect}`);
+  for (const { command, effect } of advice) lines.push(`  ${command}`, `      ${visible(effect)}`);
   return `${lines.join("\n")}\n`;
 }
 

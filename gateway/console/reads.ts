@@ -1,6 +1,7 @@
 /** What the JSON API reads: pages of the board, stories, and the stream of changes. */
 import * as z from "zod";
 import { timestamp } from "../../api/meta.ts";
+import { machineCommands } from "../../console/commands.ts";
 import type * as view from "../../console/contract.ts";
 import type { Topic } from "../../console/events.ts";
 import { filterOf } from "../../console/machine.ts";
@@ -130,10 +131,7 @@ export class ReadHandlers {
     const found = this.#options.board.machines.values().filter(passes);
     const page = pageOf(found, ({ name, uid }) => `${name} ${uid}`, asked);
     const { group, kind } = asked;
-    const command =
-      kind === "foreign"
-        ? `kubectl slipway machines --kind foreign${group === undefined ? "" : ` --group ${group}`}`
-        : `kubectl get nodeupdates${group === undefined ? "" : ` -l slipway.dev/group=${group}`}`;
+    const command = kind === "foreign" ? machineCommands.foreign(group) : machineCommands.withAgent(group);
     const items = page?.items.map((machine) => this.#listed(machine));
     return answerOf(page && { ...page, items }, command, freshness);
   }

@@ -15,6 +15,7 @@ import { type Release, release } from "../../api/release.ts";
 import { stealOf } from "../../api/steal.ts";
 import { updateGroup } from "../../api/update-group.ts";
 import { compareVersions } from "../../api/version.ts";
+import { quoted } from "../../console/commands.ts";
 import * as contract from "../../console/contract.ts";
 import type { Coordination } from "../../coordination/coordination.ts";
 import type { Clock } from "../../ports/clock.ts";
@@ -331,9 +332,4 @@ function isImageOf({ spec }: Release, rootHash: string | undefined): boolean {
 /** Versions that are not known yet may be newer. */
 function mayBeNewer(running: string | undefined, { spec }: Release): boolean {
   return running === undefined || compareVersions(running, spec.version) >= 0;
-}
-
-/** For a shell. */
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }

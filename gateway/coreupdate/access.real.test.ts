@@ -1,5 +1,5 @@
 /** Who may do what through CoreUpdate's API, and how a request shows who made it; by protocol suite. */
-import { readdir, writeFile } from "node:fs/promises";
+import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
@@ -134,7 +134,7 @@ describe("package upload", () => {
     expect((await readdir(room.payloads)).filter((one) => one !== `${room.app}_3.0.0_update.gz`)).toEqual([]);
   });
 
-  test("does not take a name from a file that a package needs; takes it from one that none does", async () => {
+  test("takes no name from another file, whatever that is for", async () => {
     const [one, two] = [Buffer.from("one"), Buffer.from("two")];
     const name = `${room.own("shared")}.gz`;
     for (const [version, of] of [
@@ -144,9 +144,13 @@ describe("package upload", () => {
       room.remember(release, `${room.app}-${version}`);
       await room.alice.packageCreate(room.app, version, file(of.toString(), `${room.url}/payloads/${name}`));
     }
-    await writeFile(join(room.payloads, name), "left of another time");
+    await writeFile(join(room.payloads, name), "put there by hand");
+    const taken = `409 There is another file ${name} in the directory of payloads`;
+    expect(await refused(room.alice.packageUpload(name, one))).toContain(taken);
+    expect((await fetched(name)).body.toString()).toBe("put there by hand");
+    await rm(join(room.payloads, name));
     expect((await room.alice.packageUpload(name, one)).status).toBe(200);
-    expect(await refused(room.alice.packageUpload(name, two))).toContain(`409 There is another file ${name}`);
+    expect(await refused(room.alice.packageUpload(name, two))).toContain(taken);
     expect((await fetched(name)).body.toString()).toBe("one");
   });
 });

@@ -6,8 +6,9 @@
 import { release as releaseKind } from "../../api/release.ts";
 import type { Person } from "../../runtime/access.ts";
 import type { EdgeRequest } from "../edge/server.ts";
-import { PayloadDeposit } from "../payloads/deposit.ts";
+import { NoLinks, PayloadDeposit } from "../payloads/deposit.ts";
 import { FormError, type FormFile, fileOfForm } from "../payloads/form.ts";
+import { NotNow } from "../payloads/source.ts";
 import type { Catalogue } from "./catalogue.ts";
 import type { Desk } from "./desk.ts";
 import { Problem } from "./problem.ts";
@@ -47,8 +48,14 @@ export class Uploads {
       const { code } = error as NodeJS.ErrnoException;
       if (code === "ENOSPC" || code === "EDQUOT")
         throw new Problem(503, "The directory of payloads is full.");
-      if (code === "EEXIST")
-        throw new Problem(409, "Somebody else has uploaded this file meanwhile: look again.");
+      if (error instanceof NoLinks) {
+        const why = "The file system of the directory of payloads has no hard links";
+        throw new Problem(
+          501,
+          `${why}, without which nothing is uploaded: put the file there by other means.`,
+        );
+      }
+      if (error instanceof NotNow) throw new Problem(503, `${error.message} Try again later.`);
       throw error;
     } finally {
       this.#running -= 1;
@@ -80,11 +87,10 @@ export class Uploads {
         `It is not the file ${name} of any package: its size or its SHA-256 is another.`,
       );
     }
-    const isNeeded = (known: string): boolean => files.some((file) => file.sha256 === known);
-    if (!(await this.#deposit.keep(written, name, isNeeded))) {
+    if (!(await this.#deposit.keep(written, name))) {
       throw new Problem(
         409,
-        `There is another file ${name}, which a package needs: a file has a name of its own, as package download gives it.`,
+        `There is another file ${name} in the directory of payloads, which something may need: take that away first, or give the package's file a name of its own.`,
       );
     }
     desk.options.log.info("a person uploaded a payload", { user: person.username, name, size, sha256 });

@@ -172,3 +172,30 @@ it("gives a route that streams the body as it comes, and cuts off who sends noth
     expect(slow.said()).toBe("");
   }
 });
+
+it("ends a large answer that nobody takes", async () => {
+  const gone: AbortSignal[] = [];
+  const answer: Route["answer"] = async (request) => {
+    gone.push(request.gone);
+    return { status: 200, body: Buffer.alloc(32 * 1024 * 1024) };
+  };
+  const edge = await serve(answer, { pieceTimeout: 20 });
+  const { socket } = dial(edge, "GET /a HTTP/1.1\r\nhost: h\r\n\r\n");
+  socket.pause();
+  await vi.waitUntil(() => gone[0]?.aborted === true, PATIENCE);
+});
+
+it("gives a large answer whole, with its length in bytes, and to HEAD the length alone", async () => {
+  // Nearly a megabyte, of fewer characters.
+  const body = Array.from({ length: 75_000 }, (_, n) => `é${n % 10}ü${n % 7}ßàç/`).join("");
+  const edge = await serve(async () => plain(200, body));
+  const url = `http://127.0.0.1:${edge.port}/a`;
+  for (const method of ["GET", "HEAD", "GET"]) {
+    const answer = await fetch(url, { method });
+    const { headers } = answer;
+    expect([headers.get("content-length"), headers.get("transfer-encoding")]).toEqual([
+      ...[String(Buffer.byteLength(body)), null],
+    ]);
+    expect((await answer.text()) === (method === "HEAD" ? "" : body)).toBe(true);
+  }
+});

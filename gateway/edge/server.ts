@@ -17,6 +17,7 @@ import { type Clock, stopwatch } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { CertificateFiles } from "../certificate-files.ts";
 import { TrustedProxies } from "./client-address.ts";
+import { inPieces, sendPieces } from "./pieces.ts";
 
 export interface EdgeRequest {
   method: string;
@@ -215,12 +216,14 @@ class Desk {
       this.#busy -= 1;
     }
     meter.answered(route?.prefix ?? "other", answer.status, (stopwatch() - began) / 1000);
-    const sent = answer.body.length > AT_ONCE && request.method !== "HEAD" ? inPieces(answer) : answer;
-    if (sent.pieces === undefined) send(request, response, sent, stopping.aborted);
+    const sent = request.method === "HEAD" ? answer : inPieces(answer);
+    const { pieces } = sent;
+    if (pieces === undefined) send(request, response, sent, stopping.aborted);
     else {
       const patience = { clock, pieceTimeout: this.#limits.pieceTimeout };
-      await sendPieces(response, sent, sent.pieces, patience).catch((error: unknown) => {
-        if (!response.closed && !this.#stopping.signal.aborted)
+      const piecewise = { ...sent, headers: headersOf(sent), pieces };
+      await sendPieces(response, piecewise, patience).catch((error: unknown) => {
+        if (!response.closed && !stopping.aborted)
           log.error("an answer ended in the middle", error, { route: route?.prefix ?? "" });
         response.destroy();
       });
@@ -338,48 +341,6 @@ async function readBody(request: IncomingMessage, most: number): Promise<Buffer 
 
 export function plain(status: number, body: string): EdgeAnswer {
   return { status, type: "text/plain; charset=utf-8", body };
-}
-
-/** Of a body, bytes: of more than a socket takes at once a client might take nothing, and hold the rest for ever. */
-const AT_ONCE = 64 * 1024;
-
-function inPieces(answer: EdgeAnswer): EdgeAnswer {
-  if (answer.pieces !== undefined) return answer;
-  const body = Buffer.from(answer.body);
-  const slices = async function* (): AsyncGenerator<Buffer> {
-    for (let at = 0; at < body.length; at += AT_ONCE) yield body.subarray(at, at + AT_ONCE);
-  };
-  const headers = { ...answer.headers, "content-length": String(body.length) };
-  return { ...answer, headers, body: "", pieces: slices() };
-}
-
-/** A client that reads slower than pieces come holds them up; one that has gone, or takes none in time, ends them. */
-async function sendPieces(
-  response: ServerResponse,
-  answer: EdgeAnswer,
-  pieces: AsyncIterable<string | Uint8Array>,
-  { clock, pieceTimeout }: { clock: Clock; pieceTimeout: number },
-): Promise<void> {
-  const until = async (event: "drain" | "finish"): Promise<void> => {
-    if (response.closed) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    response.once(event, resolve);
-    response.once("close", resolve);
-    const cancel = clock.after(pieceTimeout, () => response.destroy());
-    await promise;
-    cancel();
-    response.off(event, resolve);
-    response.off("close", resolve);
-  };
-  response.writeHead(answer.status, headersOf(answer));
-  response.flushHeaders();
-  if (answer.body.length > 0) response.write(answer.body);
-  for await (const piece of pieces) {
-    if (response.closed) break;
-    if (!response.write(piece)) await until("drain");
-  }
-  response.end();
-  if (!response.writableFinished) await until("finish");
 }
 
 function send(request: IncomingMessage, response: ServerResponse, answer: EdgeAnswer, last: boolean): void {

@@ -3,7 +3,7 @@
  * name that nobody can ask for.
  */
 import { createHash } from "node:crypto";
-import { type FileHandle, link, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, link, open, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../../ports/clock.ts";
 import type { Random } from "../../ports/random.ts";
@@ -13,6 +13,14 @@ import { NAME } from "./source.ts";
 const UNFINISHED = ".upload-";
 /** What was not finished for so long is nobody's any more: its gateway was killed, ms. */
 const ABANDONED = 24 * 3_600_000;
+
+/** What link(2) says where the file system has no hard links, and FUSE. */
+const WITHOUT_LINKS = ["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"];
+
+/** The directory's file system can't give a file a second name. */
+export class NoLinks extends Error {
+  override readonly name = "NoLinks";
+}
 
 export interface DepositOptions {
   root: string;
@@ -72,28 +80,21 @@ export class PayloadDeposit {
   }
 
   /**
-   * Serves it under `name`. Where another file has the name it is replaced, unless `needed` says of its SHA-256 that it
-   * is to stay: false then.
+   * Serves it under `name`; false where anything but a file of the same content has the name, which is never replaced.
+   * Throws `NoLinks`, and `NotNow` where that one is being written.
    */
-  async keep({ path, sha256 }: Written, name: string, needed: (sha256: string) => boolean): Promise<boolean> {
+  async keep({ path, sha256 }: Written, name: string): Promise<boolean> {
     const { root } = this.#options;
-    const place = join(root, name);
-    const before = await this.#folder.open(name);
-    await before?.close();
-    if (before?.sha256 === sha256) {
-      await this.drop({ path });
-      return true;
-    }
-    if (before !== undefined && needed(before.sha256)) {
-      await this.drop({ path });
-      return false;
-    }
     try {
-      if (before !== undefined) await rename(path, place);
-      else {
-        // Unlike a rename it takes no name that somebody else took meanwhile.
-        await link(path, place);
-      }
+      // Unlike a rename it takes no name that is taken, whoever else looks for it at the same time.
+      await link(path, join(root, name));
+    } catch (error) {
+      const { code = "" } = error as NodeJS.ErrnoException;
+      if (WITHOUT_LINKS.includes(code)) throw new NoLinks(`link: ${code}`, { cause: error });
+      if (code !== "EEXIST") throw error;
+      const there = await this.#folder.open(name);
+      await there?.close();
+      if (there?.sha256 !== sha256) return false;
     } finally {
       await this.drop({ path });
     }
