@@ -35,6 +35,8 @@ export interface Situation {
   /** Nodes of open stages that don't get on, and why. */
   stuck: readonly { node: string; why: Why }[];
   opening: GroupOpening;
+  /** Those without our agent, where the group offers them releases: whether open stages let one in that nobody asked on. */
+  machines: { letIn: boolean } | undefined;
 }
 
 /** Names in a sentence: three, and how many more. */
@@ -112,6 +114,8 @@ function haltedOf({ halted, failures, threshold, target }: Situation): Condition
   };
 }
 
+const NO_NODE = "No node matches spec.nodeSelector";
+
 type Progressing = Omit<ConditionUpdate, "type"> & { reason: Reason };
 
 function progressingOf(situation: Situation): Progressing {
@@ -124,17 +128,20 @@ function progressingOf(situation: Situation): Progressing {
       inFlight.length === 0 ? "its NodeUpdates go" : `${named(inFlight)} must come back first, or be Suspect`;
     return stopped("Deleting", `The group is being deleted: ${waits}.`);
   }
-  if (nodes === 0) {
+  if (nodes === 0 && (situation.machines === undefined || situation.membership.contested.length > 0)) {
     return situation.membership.contested.length > 0
       ? stopped("SelectedTwice", "Other groups select every node that this one does.")
-      : stopped("NoNodes", "No node matches spec.nodeSelector.");
+      : stopped("NoNodes", `${NO_NODE}.`);
   }
   if (situation.invalid !== undefined) return stopped(situation.invalid.reason, situation.invalid.message);
   if (!sentinel && !isRelease(target)) return stopped(target.reason, target.message);
   const left = sentinel ? asking : nodes - updated;
-  const where = isRelease(target)
-    ? `${updated} of ${nodesInWords(nodes)} run ${target.metadata.name}`
-    : `${asking} of ${nodesInWords(nodes)} ask for a reboot`;
+  const where =
+    nodes === 0
+      ? NO_NODE
+      : isRelease(target)
+        ? `${updated} of ${nodesInWords(nodes)} run ${target.metadata.name}`
+        : `${asking} of ${nodesInWords(nodes)} ask for a reboot`;
   if (situation.halted) {
     return stopped(
       "FailureThresholdReached",
@@ -147,19 +154,31 @@ function progressingOf(situation: Situation): Progressing {
       `${where}; the release is quarantined, ${situation.quarantine}${underWay}.`,
     );
   }
-  if (left === 0 && inFlight.length === 0) return stopped("UpToDate", `${where}.`);
+  if (nodes > 0 && left === 0 && inFlight.length === 0) return stopped("UpToDate", `${where}.`);
   if (situation.paused) return stopped("Paused", `${where}; spec.paused is true${underWay}.`);
   const stage = progress.stages[progress.open];
-  if (stage?.size === 0) {
-    return stopped(
-      "NoNodes",
-      `${where}; stage ${stage.name} has no node, so it can't pass: label one, or remove it.`,
-    );
-  }
   const inStage = stage === undefined ? "" : `; stage ${stage.name} is open`;
   if (progress.soakingUntil !== undefined && situation.moving === 0) {
     const until = timestamp(progress.soakingUntil);
     return moves("StageSoaking", `${where}; stage ${stage?.name ?? ""} soaks until ${until}${underWay}.`);
+  }
+  if (stage?.size === 0) {
+    const { machines } = situation;
+    if (machines === undefined || !isRelease(target)) {
+      return stopped(
+        "NoNodes",
+        `${where}; stage ${stage.name} has no node, so it can't pass: label one, or remove it.`,
+      );
+    }
+    const { name } = target.metadata;
+    if (stage.passedAt !== undefined)
+      return stopped("NoNodes", `${where}; all stages have passed, and every machine is offered ${name}.`);
+    const waits = nodes === 0 ? "waits" : "has no node, and waits";
+    const one = machines.letIn ? "a machine" : "a machine on which a person asked for it";
+    return moves(
+      "WaitingForEvidence",
+      `${where}; stage ${stage.name} ${waits} until ${one} came back with ${name}.`,
+    );
   }
   if (situation.moving === 0 && inFlight.length === 0 && !sentinel) {
     const [first] = situation.stuck;

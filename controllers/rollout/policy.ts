@@ -185,6 +185,7 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
     ).length,
     stuck: [...stuck.values()],
     opening,
+    machines: spec.machines === undefined || sentinel ? undefined : { letIn: letsMachinesIn(spec, progress) },
   });
 
   const { rivals } = snapshot;
@@ -231,6 +232,11 @@ export function decideRollout(snapshot: RolloutSnapshot, now: number): RolloutDe
     events: eventsOf(group, status, progress, resume.fresh),
     nextLook: earliest(progress.soakingUntil, opening.nextEdge),
   };
+}
+
+/** A stage that counts Nodes, or selects them, lets in no machine whose number and labels nobody knows. */
+function letsMachinesIn({ stages }: UpdateGroup["spec"], { open }: Progress): boolean {
+  return open >= stages.length || stages.slice(0, open + 1).some(({ count }) => typeof count === "string");
 }
 
 /** What is left to do for a group that is gone without its finalizer: its orphans go. */

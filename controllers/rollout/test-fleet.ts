@@ -9,7 +9,7 @@ import { type UpdateGroup, UpdateGroupSpec } from "../../api/update-group.ts";
 import type { Rivals } from "../rivals/policy.ts";
 import { exposure } from "./exposure.ts";
 import type { MachineFacts, NodeFacts } from "./member.ts";
-import { decideRollout, type RolloutDecision } from "./policy.ts";
+import { decideRollout, type RolloutDecision, type RolloutSnapshot } from "./policy.ts";
 import { thresholdOf } from "./stage.ts";
 
 export const MINUTE = 60_000;
@@ -67,6 +67,7 @@ export class Fleet {
   machines: MachineFacts[] | undefined = [];
   nodeUpdates: NodeUpdate[] = [];
   rivals: Rivals | undefined;
+  tallies: RolloutSnapshot["tallies"];
 
   constructor(group: UpdateGroup, nodes: number) {
     this.groups.push(group);
@@ -111,6 +112,7 @@ export class Fleet {
         releases: new Map(this.releases.map((release) => [release.metadata.name, release])),
         windows: this.windows,
         rivals: this.rivals,
+        tallies: this.tallies,
         nodes: this.nodes,
         machines: this.machines,
         nodeUpdates: this.nodeUpdates,
