@@ -284,7 +284,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         }),
         ...(payloads === undefined
           ? []
-          : [payloadRoute({ sources: payloads, log, failed: (place) => metrics.payloadsFailed(place) })]),
+          : [
+              payloadRoute({
+                ...{ sources: payloads, clock, log },
+                failed: (place) => metrics.payloadsFailed(place),
+              }),
+            ]),
         ...(registry?.routes({ secure: tls, open: false }) ?? []),
         ...(coreupdate?.routes() ?? []),
       ];

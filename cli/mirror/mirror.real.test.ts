@@ -76,7 +76,7 @@ async function mirror(...args: string[]): Promise<{ code: number; out: string; e
 async function gateway(directory: string): Promise<string> {
   const edge = await startEdge({
     ...{ listen: { host: "127.0.0.1", port: 0 }, clock, log, meter: { answered: () => {} } },
-    routes: [payloadRoute({ sources: [new PayloadFolder(directory, clock)], log, failed: () => {} })],
+    routes: [payloadRoute({ sources: [new PayloadFolder(directory, clock)], clock, log, failed: () => {} })],
   });
   edges.push(edge);
   return `http://127.0.0.1:${edge.port}`;

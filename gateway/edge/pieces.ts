@@ -17,7 +17,7 @@ export function inPieces(answer: EdgeAnswer): EdgeAnswer {
   return { ...answer, headers, body: "", pieces: slices() };
 }
 
-export interface Piecewise extends Pick<EdgeAnswer, "status" | "body"> {
+interface Piecewise extends Pick<EdgeAnswer, "status" | "body"> {
   headers: OutgoingHttpHeaders;
   pieces: AsyncIterable<string | Uint8Array>;
 }

@@ -41,7 +41,7 @@ async function gateway(url: string, credentials?: string, time: Clock = clock): 
   });
   const edge: EdgeServer = await startEdge({
     ...{ listen: { host: "127.0.0.1", port: 0 }, clock, log, meter: { answered: () => {} } },
-    routes: [payloadRoute({ sources: [source], log, failed: () => {} })],
+    routes: [payloadRoute({ sources: [source], clock, log, failed: () => {} })],
   });
   closers.push(async () => {
     await edge.stop(0);

@@ -8,8 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, expect, it, vi } from "vitest";
-import { systemClock } from "../../ports/clock.ts";
-import { silentLogger } from "../../ports/log.ts";
+import { type Clock, systemClock } from "../../ports/clock.ts";
+import { jsonLogger, type Logger, silentLogger } from "../../ports/log.ts";
+import { VirtualClock } from "../../runtime/virtual-clock.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "../edge/server.ts";
 import { PayloadFolder } from "./folder.ts";
 import type { PayloadLimits } from "./limits.ts";
@@ -43,12 +44,13 @@ async function serve(
   limits: Partial<EdgeLimits> = {},
   own: Partial<PayloadLimits> = {},
   folders: readonly string[] = ["served"],
+  { clock = systemClock, log = silentLogger }: { clock?: Clock; log?: Logger } = {},
 ): Promise<number> {
   failures.length = 0;
   const payloads = payloadRoute({
     sources: folders.map((name) => new PayloadFolder(join(directory, name), systemClock)),
     limits: own,
-    log: silentLogger,
+    ...{ clock, log },
     failed: (place) => failures.push(place),
   });
   route.downloads = () => payloads.downloads;
@@ -192,6 +194,21 @@ it.each([
   const port = await serve();
   expect(await get(port, path)).toMatchObject({ status: 404 });
   expect(route.downloads()).toBe(0);
+});
+
+it("tells of a place that is down once a minute, with no more of a path than tells what is asked for", async () => {
+  const clock = new VirtualClock();
+  const lines: string[] = [];
+  const log = jsonLogger(clock, (line) => lines.push(line));
+  const port = await serve({}, {}, ["nowhere"], { clock, log });
+  const path = `/${"long".repeat(50)}`.repeat(8);
+  for (let n = 0; n < 5; n += 1) expect(await get(port, `/payloads${path}`)).toMatchObject({ status: 503 });
+  expect(lines).toHaveLength(1);
+  expect(JSON.parse(lines[0] ?? "")).toMatchObject({ place: "directory", path: path.slice(1, 201) });
+  await clock.advance(60_000);
+  await get(port, UPDATE);
+  expect(lines).toHaveLength(2);
+  expect(failures).toHaveLength(6);
 });
 
 it("takes nothing but GET and HEAD", async () => {

@@ -3,6 +3,7 @@
  * Whoever reaches the port may read them: what protects a machine is the vendor's signature, not secrecy.
  */
 
+import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import { networkOf } from "../agents/address-buckets.ts";
 import { type EdgeAnswer, type EdgeRequest, plain, type Route } from "../edge/server.ts";
@@ -11,11 +12,16 @@ import { decideRange } from "./range.ts";
 import { NotNow, type OpenPayload, type PayloadSource } from "./source.ts";
 
 const PREFIX = "/payloads";
+/** From one line of the log about a place to the next, ms: a fleet that asks of one that is down must not fill the log. */
+const TOLD_EVERY = 60_000;
+/** Of a path in the log, characters: a request may have 16 KiB of it. */
+const MAX_PATH = 200;
 
 export interface PayloadOptions {
   /** Asked in their order; the first that has a payload serves it. */
   sources: readonly PayloadSource[];
   limits?: Partial<PayloadLimits>;
+  clock: Pick<Clock, "monotonic">;
   log: Logger;
   /** A place could not be asked: the next one was. */
   failed: (place: PayloadSource["place"]) => void;
@@ -24,10 +30,18 @@ export interface PayloadOptions {
 export function payloadRoute({
   sources,
   limits,
+  clock,
   log,
   failed,
 }: PayloadOptions): Route & { readonly downloads: number } {
   const places = new Places({ ...defaultPayloadLimits, ...limits });
+  const told = new Map<PayloadSource["place"], number>();
+  const tell = (place: PayloadSource["place"], path: string, error: unknown): void => {
+    const now = clock.monotonic();
+    if (now - (told.get(place) ?? -TOLD_EVERY) < TOLD_EVERY) return;
+    told.set(place, now);
+    log.error("a place of payloads can't be asked", error, { place, path: path.slice(0, MAX_PATH) });
+  };
   return {
     prefix: PREFIX,
     maxBody: 0,
@@ -52,7 +66,7 @@ export function payloadRoute({
         } catch (error) {
           const { place } = source;
           const { cause = error } = error instanceof NotNow ? error : {};
-          log.error("a place of payloads can't be asked", cause, { place, path });
+          tell(place, path, cause);
           failed(place);
           notNow ??= error instanceof NotNow ? error.message : "It can't be read.";
         }

@@ -53,6 +53,15 @@ export const badValues: readonly { sets: readonly string[]; message: RegExp }[] 
     sets: ["gateway.machines.registry[0]=fleet", "gateway.machines.keysSecret=x"],
     message: /gateway\.machines\.enabled: registry is served on the machines' port/,
   },
+  ...[
+    ["enabled=true", "coreupdateSecret=x"],
+    ["enabled=true", "payloads.claim=x"],
+    ["coreupdateSecret=x", "payloads.claim=x"],
+  ].map((others) => ({
+    sets: ["payloads.uploads=true", ...others].map((each) => `gateway.machines.${each}`),
+    message:
+      /gateway\.machines\.payloads\.uploads: gateway\.machines\.enabled, coreupdateSecret, and payloads/,
+  })),
   { sets: ["etcd.replicas=2"], message: /\/etcd\/replicas.*1, 3, 5/ },
   { sets: ["etcd.quotaBytes=1"], message: /\/etcd\/quotaBytes.*minimum/ },
   { sets: ["etcd.logLevel=loud"], message: /\/etcd\/logLevel.*'debug', 'info', 'warn', 'error'/ },

@@ -83,7 +83,7 @@ beforeEach(async () => {
       { prefix: "/v1/update", maxBody: 65_536, answer: (request) => omaha().answer(request) },
       payloadRoute({
         sources: [new PayloadFolder(directory, systemClock)],
-        log: silentLogger,
+        ...{ clock: systemClock, log: silentLogger },
         failed: () => {},
       }),
     ],

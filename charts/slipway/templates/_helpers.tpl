@@ -400,6 +400,9 @@ subjects:
 {{- if and .registry (not .enabled) }}
 {{- fail "gateway.machines.enabled: registry is served on the machines' port" }}
 {{- end }}
+{{- if and .payloads.uploads (not (and .enabled .coreupdateSecret (or .payloads.claim .payloads.hostPath))) }}
+{{- fail "gateway.machines.payloads.uploads: gateway.machines.enabled, coreupdateSecret, and payloads.claim or payloads.hostPath are needed" }}
+{{- end }}
 {{- end }}
 {{- with $v.gateway.console }}
 {{- if and .enabled (not .keysSecret) }}
