@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Clock } from "../../ports/clock.ts";
 import type { Random } from "../../ports/random.ts";
 import { PayloadFolder } from "./folder.ts";
-import { NAME } from "./source.ts";
+import { NAME, NotNow, type OpenPayload } from "./source.ts";
 
 const UNFINISHED = ".upload-";
 /** What was not finished for so long is nobody's any more: its gateway was killed, ms. */
@@ -92,7 +92,7 @@ export class PayloadDeposit {
       const { code = "" } = error as NodeJS.ErrnoException;
       if (WITHOUT_LINKS.includes(code)) throw new NoLinks(`link: ${code}`, { cause: error });
       if (code !== "EEXIST") throw error;
-      const there = await this.#folder.open(name);
+      const there = await this.#settled(name);
       await there?.close();
       if (there?.sha256 !== sha256) return false;
     } finally {
@@ -102,6 +102,16 @@ export class PayloadDeposit {
     await folder.sync();
     await folder.close();
     return true;
+  }
+
+  /** Whoever gave it that name takes away the one that it had meanwhile, which changes its times: once. */
+  async #settled(name: string): Promise<OpenPayload | undefined> {
+    try {
+      return await this.#folder.open(name);
+    } catch (error) {
+      if (!(error instanceof NotNow)) throw error;
+      return await this.#folder.open(name);
+    }
   }
 }
 
