@@ -64,6 +64,17 @@ export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined 
   return undefined;
 }
 
+/** Why no machine of the group may go down now, whatever its budgets have room for; undefined where it may (rule 4). */
+export function refuseReboot(
+  uid: string,
+  group: string,
+  gate: GroupGate | undefined,
+  now: number,
+): Why | undefined {
+  const needs = gate?.machines?.needs ?? 0;
+  return refuseGrant({ uid, group, release: "", gate, budgets: [], needs }, now);
+}
+
 /**
  * Rule 1: a node that is unavailable already adds nothing, so a repair fits a full budget. It
  * may recover before it reboots, so those with a slot alone never exceed the limit; one always may.

@@ -123,21 +123,9 @@ export async function takeWith(
         const words = wordsOf(held.live);
         const release = words.includes("Omaha") ? grant.release : "";
         const answer = { outcome: "held", since: grant.at, release } as const;
-        if (extra !== undefined || words.includes(protocol)) return { answer };
-        // What it got by Omaha was in time for an offer; who asks for a reboot is told whether one is in time (rule 4).
-        const needs = groupGate?.machines?.needs ?? 0;
-        const shut = refuseGrant(
-          { uid, group, release: "", gate: groupGate, budgets: [], needs },
-          clock.now(),
-        );
-        return shut === undefined
-          ? heldToo(
-              held.live,
-              [...held.compares, unchanged(keys.groupGate(group), groupKey)],
-              protocol,
-              answer,
-            )
-          : refused(shut.reason, shut.message);
+        if (extra !== undefined) return { answer };
+        const gate = { kv: groupKey, of: groupGate };
+        return heldToo(held, { uid, group, protocol }, gate, answer, clock.now());
       }
       return refused(
         "AlreadyGranted",

@@ -2,9 +2,11 @@
  * What a machine without our agent gives back. One machine may speak two protocols, and have been told by both that it
  * may reboot: its slot ends when the last of them says that it is back.
  */
+import type { Why } from "../api/reasons.ts";
+import { refuseReboot } from "./admission.ts";
 import { endNames, targetOf } from "./aliases.ts";
 import type { Changes } from "./changes.ts";
-import type { ForeignFreed, LiveGrant } from "./coordination.ts";
+import type { ForeignAsk, ForeignFreed, LiveGrant } from "./coordination.ts";
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import {
   type Compare,
@@ -19,7 +21,7 @@ import { phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { type Grant, isWhole, type Protocol, sameToken, type Token } from "./records.ts";
+import { type Grant, type GroupGate, isWhole, type Protocol, sameToken, type Token } from "./records.ts";
 import { type Ports, type Step, unchanged } from "./transact.ts";
 
 /** What ends beside a slot, in the same transaction, and also where the slot is gone. */
@@ -153,17 +155,27 @@ export interface Held {
   compares: Compare[];
 }
 
-/** What a holder hears that asks by `protocol`. Who hears "yes" reboots: the slot must not end by another's word. */
+/**
+ * What a holder hears that asks by `protocol`. Who hears "yes" reboots: that must be in time, which what the slot was
+ * taken for need not have been (rule 4), and the slot must not end by another's word. `gate`: of the group, as read.
+ */
 export function heldToo<T>(
-  live: LiveGrant,
-  compares: readonly Compare[],
-  protocol: Protocol,
+  { live, compares }: Pick<Held, "live" | "compares">,
+  { uid, group, protocol }: Pick<ForeignAsk, "uid" | "group" | "protocol">,
+  gate: { kv: KeyValue | undefined; of: GroupGate | undefined },
   answer: T,
-): Step<T> {
+  now: number,
+): Step<T | { outcome: "refused"; why: Why }> {
   const words = wordsOf(live);
   if (words.includes(protocol)) return { answer };
+  const why = refuseReboot(uid, group, gate.of, now);
+  if (why !== undefined) return { answer: { outcome: "refused", why } };
   const value = phaseText({ ...live.phase, heldBy: [...words, protocol] });
-  return { compares, operations: [{ put: keys.phase(live.grant.uid), value }], committed: () => answer };
+  return {
+    compares: [...compares, unchanged(keys.groupGate(group), gate.kv)],
+    operations: [{ put: keys.phase(live.grant.uid), value }],
+    committed: () => answer,
+  };
 }
 
 /** A grant with its phase, of one revision: a phase that is gone means another thing beside a grant that is. Undefined where it has ended. */

@@ -4,7 +4,7 @@
  * agent's: it commits once the Node is drained, and says when it is back (design, rules 1, 3 and 4).
  */
 import type { Why } from "../api/reasons.ts";
-import { refuseGrant } from "./admission.ts";
+import { refuseReboot } from "./admission.ts";
 import { nameRanges, viewNames } from "./aliases.ts";
 import { commitStep } from "./commit.ts";
 import type { CommitResult, ForeignFreed, ForeignResult, LiveGrant, RebootAsk } from "./coordination.ts";
@@ -39,12 +39,8 @@ export function requestReboot(ports: Ports, parser: Parser, ask: RebootAsk): Pro
     if (live !== undefined) {
       const { grant } = live;
       const held: ForeignResult = { outcome: "held", since: grant.at };
-      if (grant.foreign !== undefined && grant.group === ask.group) {
-        const shut = wordsOf(live).includes(ask.protocol) ? undefined : shutFor(ask, seen.gate, clock.now());
-        return shut === undefined
-          ? heldToo(live, seen.compares, ask.protocol, held)
-          : refused(shut.reason, shut.message);
-      }
+      if (grant.foreign !== undefined && grant.group === ask.group)
+        return heldToo({ live, compares: seen.compares }, ask, seen.gate, held, clock.now());
       if (grant.requested?.protocol !== ask.protocol || grant.group !== ask.group)
         return refused("AlreadyGranted", `${ask.name} holds a slot that it did not ask for in this way`);
       if (live.phase.phase === "Committed") return { answer: held };
@@ -55,7 +51,7 @@ export function requestReboot(ports: Ports, parser: Parser, ask: RebootAsk): Pro
     const before = live === undefined ? await heldBefore(etcd, parser, ask) : undefined;
     if (before !== undefined) return { answer: { outcome: "held", since: before.grant.at } };
     const now = clock.now();
-    const why = live === undefined ? waitsFor(ask, seen.gate, now) : draining(ask);
+    const why = live === undefined ? waitsFor(ask, seen.gate.of, now) : draining(ask);
     const answer: ForeignResult = { outcome: "refused", why };
     if (seen.known !== undefined && now - seen.known.seenAt < REFRESH) return { answer };
     const { protocol, group } = ask;
@@ -89,16 +85,9 @@ async function heldBefore(
   return live?.grant.group === group && wordsOf(live).includes(protocol) ? live : undefined;
 }
 
-function waitsFor(ask: RebootAsk, gate: GroupGate | undefined, now: number): Why {
-  const { name } = ask;
+function waitsFor({ uid, group, name }: RebootAsk, gate: GroupGate | undefined, now: number): Why {
   const message = `${name} waits for its slot: "kubectl slipway why ${name}" says what for`;
-  return shutFor(ask, gate, now) ?? { reason: "WaitingForTurn", message };
-}
-
-/** Why no machine of the group may go down now. */
-function shutFor({ uid, group }: RebootAsk, gate: GroupGate | undefined, now: number): Why | undefined {
-  const needs = gate?.machines?.needs ?? 0;
-  return refuseGrant({ uid, group, release: "", gate, budgets: [], needs }, now);
+  return refuseReboot(uid, group, gate, now) ?? { reason: "WaitingForTurn", message };
 }
 
 function draining({ name }: RebootAsk): Why {
@@ -205,7 +194,7 @@ interface Looked {
   live: LiveGrant | undefined;
   request: KeyValue | undefined;
   known: RebootRequest | undefined;
-  gate: GroupGate | undefined;
+  gate: { kv: KeyValue | undefined; of: GroupGate | undefined };
   /** Hold while grant and phase are still these. */
   compares: Compare[];
 }
@@ -225,7 +214,7 @@ async function look({ etcd }: Ports, parser: Parser, uid: string, group: string)
     live: grant && readGrant(grant, phase, incarnation?.value, parser, () => []),
     request,
     known: parser.json(RebootRequest, request),
-    gate: parser.json(GroupGate, gate),
+    gate: { kv: gate, of: parser.json(GroupGate, gate) },
     compares: [
       { key: keys.grant(uid), target: "create", is: "equal", revision: grant?.createRevision ?? 0 },
       unchanged(keys.phase(uid), phase),
