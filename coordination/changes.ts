@@ -11,8 +11,8 @@ import { AlwaysRefused, ATTEMPTS, noOutcome, type Step } from "./transact.ts";
 const MAX_RANGES = 100;
 /** Attempts that all of a batch make together; then it is halved, so that who is always refused stands alone in the end. */
 const TOGETHER = 2;
-/** Of those, ranges of the group's budgets that the last batches read: those of four. */
-const MAX_SHARED = 12;
+/** Of those, ranges of the group's budgets that the last batches read: those of sixteen. */
+const MAX_SHARED = 48;
 /** Changes of a group that wait; one more is told to come again. A machine has one, and a gateway hears 2,000 at once. */
 const MAX_WAITING = 4000;
 
@@ -50,7 +50,7 @@ class Line {
   readonly #idle: () => void;
   #waiting: Change[] = [];
   #serving = false;
-  /** What all of the last batch read of the group's budgets: the next reads it ahead. */
+  /** What the last batches read of the group's budgets: the next reads it ahead, all of it or nothing. */
   #shared: readonly Range[] = [];
 
   constructor(etcd: EtcdPort, idle: () => void) {
@@ -108,7 +108,8 @@ class Line {
       const batch = new Batch(this.#etcd, isOfBudgets);
       await batch.readAhead([...this.#shared, ...changes.flatMap(({ ranges }) => ranges)]);
       const done = await this.#stage(batch, changes);
-      if (batch.missed.length > 0) this.#shared = [...this.#shared, ...batch.missed].slice(-MAX_SHARED);
+      const shared = [...this.#shared, ...batch.missed];
+      this.#shared = shared.length > MAX_SHARED ? [] : shared;
       const { compares, operations } = batch;
       const result = operations.length === 0 ? undefined : await this.#etcd.txn(compares, operations);
       if (result === undefined || result.outcome === "committed") {
