@@ -11,7 +11,7 @@ import { silentLogger } from "../../ports/log.ts";
 import type { Patch } from "../../runtime/client.ts";
 import { SeededRandom } from "../../test/sim/random.ts";
 import { LedRoom, must } from "../../test/slots/led-room.ts";
-import { group } from "../fixtures.ts";
+import { group, node, nodeUpdate } from "../fixtures.ts";
 import { MachinesController } from "./controller.ts";
 import { Identities } from "./identities.ts";
 
@@ -39,10 +39,11 @@ beforeEach(async () => {
   await led.room.writeGates(led.leader, led.gates({ machines }));
 });
 
-async function say(annotation: string, word: string): Promise<void> {
+async function say(annotation: string, word: string, nodes: readonly string[] = []): Promise<void> {
   const made = group("g", { machines: {} });
   made.metadata.annotations = { [annotation]: word };
-  const world = { groups: [made], nodes: [], nodeUpdates: [] };
+  const nodeUpdates = nodes.map((name) => nodeUpdate(name, "g", undefined));
+  const world = { groups: [made], nodes: nodes.map((name) => node(name)), nodeUpdates };
   await controller.tend(world, await led.room.readFleet());
 }
 const taken = (annotation: string, value: string) => {
@@ -71,6 +72,12 @@ it("takes a slot for a machine, as locksmithctl lock does, once there is room, a
     ["rack-7", "Locked", "A person takes a slot for it: it is being moved."],
     ["rack-7", "Stolen", "A person frees the slot: no reason given."],
   ]);
+});
+
+it("takes none for a Node, whose places are in other budgets, too", async () => {
+  await say(LOCK_MACHINE_ANNOTATION, "a: it is being moved", ["a"]);
+  expect((await led.room.readFleet()).grants.size).toBe(0);
+  expect(patches).toEqual([]);
 });
 
 it("lets a machine try again what failed on it", async () => {

@@ -76,7 +76,16 @@ export class MachinesController {
     const { coordination, random, log } = this.#deps;
     const { machine, reason } = word;
     const { name } = group.metadata;
-    const { uid } = await coordination.identify(machine);
+    const { uid, name: known, node } = await coordination.identify(machine);
+    // As a machine it would have a place in the group's budgets alone, and not in the Node's own (rule 1).
+    if (node !== undefined) {
+      log.info("a person takes a slot for a machine that is a Node: hold the Node in place of it", {
+        machine,
+        group: name,
+        node: known,
+      });
+      return;
+    }
     const ask = { uid, name: machine, group: name, protocol: "Locksmith", nonce: random.uuid() } as const;
     const result = await coordination.takeForeign(ask);
     if (result.outcome === "refused") {
