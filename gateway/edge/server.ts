@@ -113,11 +113,10 @@ export interface EdgeServer {
 export async function startEdge(options: EdgeOptions): Promise<EdgeServer> {
   const { listen, certificates, clock } = options;
   const limits = { ...defaultEdgeLimits, ...options.limits };
-  const { requestTimeout, headersTimeout } = limits;
-  const streams = options.routes.some((route) => route.streams === true);
+  const { headersTimeout } = limits;
   const settings = {
-    // Node.js has one for all requests: where one may take longer, we look to the others.
-    requestTimeout: streams ? 0 : requestTimeout,
+    // Node.js has one for all requests, and a route that streams may take longer: bodies have a clock of ours.
+    requestTimeout: 0,
     headersTimeout,
     keepAliveTimeout: KEEP_ALIVE,
     maxHeaderSize: MAX_HEADER,
@@ -171,7 +170,6 @@ class Desk {
   }
 
   async #bodyOf(request: IncomingMessage, most: number): Promise<Buffer | undefined> {
-    if (!this.#options.routes.some(({ streams }) => streams === true)) return await readBody(request, most);
     const cancel = this.#options.clock.after(this.#limits.requestTimeout, () => request.destroy());
     try {
       return await readBody(request, most);
