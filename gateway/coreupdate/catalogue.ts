@@ -2,7 +2,6 @@
  * CoreUpdate's applications, packages, channels and groups as they follow from our objects: an application is the
  * product of Releases, a package a Release with a payload for Omaha, a channel a Channel, a group an UpdateGroup. Pure.
  */
-
 import * as z from "zod";
 import type { Channel } from "../../api/channel.ts";
 import { parseDuration } from "../../api/duration.ts";

@@ -1,5 +1,4 @@
 /** CoreUpdate's API of one gateway, put together: its users, its calls, and the counts behind its graphs. */
-
 import type { Coordination } from "../../coordination/coordination.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import type { ForeignMachine } from "../../coordination/records.ts";

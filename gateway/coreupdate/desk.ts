@@ -115,9 +115,8 @@ export class Desk {
   }
 
   /** Takes `spec.FIELD` away, of `live` as it was read. Throws `WriteError`. */
-  async unset(person: Person, live: KubeObject, field: string): Promise<void> {
-    const { name, resourceVersion } = live.metadata;
-    const resource = KINDS.find(({ kind }) => kind === live.kind) ?? channelKind;
+  async unset(person: Person, resource: Resource, { metadata }: KubeObject, field: string): Promise<void> {
+    const { name, resourceVersion } = metadata;
     const stored = await this.options.writer.unset(person, resource, name, field, {
       fieldManager: `${UPDATESERVICECTL}-${field}`,
       ...(resourceVersion === undefined ? {} : { resourceVersion }),

@@ -1,5 +1,4 @@
 /** `updateservicectl instance`, and `group versions` and `group events`, by protocol suite. */
-
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { API_VERSION } from "../../api/meta.ts";
 import { nodeUpdate } from "../../api/node-update.ts";

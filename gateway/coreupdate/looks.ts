@@ -1,5 +1,4 @@
 /** Calls of CoreUpdate's API about machines and users, and those that are answered with what to do instead. */
-
 import { uidOf } from "../../coordination/identity.ts";
 import { SPANS } from "../../coordination/request-counts.ts";
 import { bareId } from "../omaha/request.ts";

@@ -6,9 +6,9 @@
 import { release as releaseKind } from "../../api/release.ts";
 import type { Person } from "../../runtime/access.ts";
 import type { EdgeRequest } from "../edge/server.ts";
-import { NoLinks, PayloadDeposit } from "../payloads/deposit.ts";
+import { NoLinks, type PayloadDeposit } from "../payloads/deposit.ts";
 import { FormError, type FormFile, fileOfForm } from "../payloads/form.ts";
-import { NotNow } from "../payloads/source.ts";
+import { NAME, NotNow } from "../payloads/source.ts";
 import type { Catalogue } from "./catalogue.ts";
 import type { Desk } from "./desk.ts";
 import { Problem } from "./problem.ts";
@@ -39,6 +39,7 @@ export class Uploads {
       throw new Problem(503, "Other files are being uploaded: try again later.");
     this.#running += 1;
     const pieces = request.arriving()[Symbol.asyncIterator]();
+    // Who stops reading it early does not end it: the rest may have to be passed over.
     const arriving = { [Symbol.asyncIterator]: () => ({ next: () => pieces.next() }) };
     try {
       return await this.#take(desk, person, request.header("content-type"), arriving);
@@ -70,7 +71,7 @@ export class Uploads {
   ): Promise<File & { name: string }> {
     const form: FormFile = await fileOfForm(contentType, arriving);
     const { name } = form;
-    const files = PayloadDeposit.isName(name) ? filesNamed(desk.catalogue(), name) : [];
+    const files = NAME.test(name) ? filesNamed(desk.catalogue(), name) : [];
     if (files.length === 0) {
       throw new Problem(
         409,

@@ -62,7 +62,7 @@ export const deleteUpstream: Answer = async (desk, { person, at: [id = ""] }) =>
     );
   }
   demandFields(live, ["spec.upstream"]);
-  await desk.unset(person, live, "upstream");
+  await desk.unset(person, channelKind, live, "upstream");
   return describeUpstream(live);
 };
 

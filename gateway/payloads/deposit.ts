@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Clock } from "../../ports/clock.ts";
 import type { Random } from "../../ports/random.ts";
 import { PayloadFolder } from "./folder.ts";
-import { NAME, NotNow, type OpenPayload } from "./source.ts";
+import { NotNow, type OpenPayload } from "./source.ts";
 
 const UNFINISHED = ".upload-";
 /** What was not finished for so long is nobody's any more: its gateway was killed, ms. */
@@ -54,10 +54,6 @@ export class PayloadDeposit {
       const found = await stat(path).catch(() => undefined);
       if (found !== undefined && clock.now() - found.mtimeMs > ABANDONED) await rm(path, { force: true });
     }
-  }
-
-  static isName(name: string): boolean {
-    return NAME.test(name);
   }
 
   /** `most`: bytes; undefined where there are more. What it rejects with leaves nothing behind. */

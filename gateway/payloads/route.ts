@@ -2,7 +2,6 @@
  * Payloads at `/payloads/`, as update_engine fetches them: exact sizes, one Range, and an ETag that is the file's hash.
  * Whoever reaches the port may read them: what protects a machine is the vendor's signature, not secrecy.
  */
-
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import { networkOf } from "../agents/address-buckets.ts";

@@ -4,7 +4,7 @@
  * For tests: the program itself is not to be had here.
  */
 import { createHash, createHmac, randomBytes } from "node:crypto";
-import { request } from "node:http";
+import { type ClientRequest, type OutgoingHttpHeaders, request } from "node:http";
 import * as z from "zod";
 import * as wire from "./wire.ts";
 
@@ -70,31 +70,36 @@ export class UpdateServiceClient {
   }
 
   send({ method, target, body, authorization }: Sent): Promise<Answer> {
-    const { port } = this.#options;
     const text = body === undefined ? undefined : `${JSON.stringify(body)}\n`;
+    const headers = {
+      ...{ authorization, "user-agent": "google-api-go-client/0.5" },
+      ...(text === undefined
+        ? {}
+        : { "content-type": "application/json", "content-length": Buffer.byteLength(text) }),
+    };
+    return this.#ask(method, target, headers, (sent) => sent.end(text));
+  }
+
+  #ask(
+    method: string,
+    path: string,
+    headers: OutgoingHttpHeaders,
+    write: (sent: ClientRequest) => void,
+  ): Promise<Answer> {
+    const { port } = this.#options;
+    const to = { host: "127.0.0.1", port, method, path, headers: { host: this.host, ...headers } };
     return new Promise((resolve, reject) => {
-      const sent = request(
-        {
-          ...{ host: "127.0.0.1", port, method, path: target },
-          headers: {
-            ...{ host: this.host, authorization, "user-agent": "google-api-go-client/0.5" },
-            ...(text === undefined
-              ? {}
-              : { "content-type": "application/json", "content-length": Buffer.byteLength(text) }),
-          },
-        },
-        (response) => {
-          const chunks: Buffer[] = [];
-          response.on("data", (chunk: Buffer) => chunks.push(chunk));
-          response.on("error", reject);
-          response.on("end", () => {
-            const { statusCode = 0, headers } = response;
-            resolve({ status: statusCode, headers, body: Buffer.concat(chunks).toString() });
-          });
-        },
-      );
+      const sent = request(to, (response) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk: Buffer) => chunks.push(chunk));
+        response.on("error", reject);
+        response.on("end", () => {
+          const { statusCode = 0, headers: told } = response;
+          resolve({ status: statusCode, headers: told, body: Buffer.concat(chunks).toString() });
+        });
+      });
       sent.on("error", reject);
-      sent.end(text);
+      write(sent);
     });
   }
 
@@ -210,30 +215,13 @@ export class UpdateServiceClient {
 
   /** A form with one file, in chunks, as Go's multipart.Writer and http.Client make it of a pipe. */
   packageUpload(name: string, content: Buffer): Promise<Answer> {
-    const { port } = this.#options;
     const boundary = randomBytes(30).toString("hex");
     const head = `--${boundary}\r\nContent-Disposition: form-data; name="file"; filename="${name}"\r\nContent-Type: application/octet-stream\r\n\r\n`;
-    const authorization = this.header("POST", "/package-upload");
-    return new Promise((resolve, reject) => {
-      const sent = request(
-        {
-          ...{ host: "127.0.0.1", port, method: "POST", path: "/package-upload" },
-          headers: {
-            ...{ host: this.host, authorization },
-            "content-type": `multipart/form-data; boundary=${boundary}`,
-          },
-        },
-        (response) => {
-          const chunks: Buffer[] = [];
-          response.on("data", (chunk: Buffer) => chunks.push(chunk));
-          response.on("error", reject);
-          response.on("end", () => {
-            const { statusCode = 0, headers } = response;
-            resolve({ status: statusCode, headers, body: Buffer.concat(chunks).toString() });
-          });
-        },
-      );
-      sent.on("error", reject);
+    const headers = {
+      authorization: this.header("POST", "/package-upload"),
+      "content-type": `multipart/form-data; boundary=${boundary}`,
+    };
+    return this.#ask("POST", "/package-upload", headers, (sent) => {
       sent.write(head);
       for (let at = 0; at < content.length; at += 32_768) sent.write(content.subarray(at, at + 32_768));
       sent.end(`\r\n--${boundary}--\r\n`);
