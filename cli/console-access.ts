@@ -6,6 +6,7 @@ import { CONFIG_MAPS, type ConfigMap, SERVICES } from "../runtime/core.ts";
 import type { ApiConfig } from "../runtime/kubeconfig.ts";
 import type { GlobalFlags } from "./connection.ts";
 import type { ConsoleAccess } from "./console-api.ts";
+import { names } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
 import { openPortForward } from "./port-forward.ts";
 import { namespaceOf } from "./snapshot.ts";
@@ -95,9 +96,9 @@ export async function serviceIn(
   const consoles = items.filter(({ metadata }) => metadata.name.endsWith(SUFFIX));
   const [found] = consoles;
   if (consoles.length > 1) {
-    const names = consoles.slice(0, 5).map(({ metadata }) => metadata.name);
+    const all = names(consoles.map(({ metadata }) => metadata.name));
     throw new Failure(
-      `${consoles.length} Services of namespace ${namespace} serve a console (${names.join(", ")}${consoles.length > 5 ? ", ..." : ""}): give --console URL`,
+      `${consoles.length} Services of namespace ${namespace} serve a console (${all}): give --console URL`,
     );
   }
   const port = found?.spec?.ports?.find(({ name }) => name === "console") ?? found?.spec?.ports?.[0];

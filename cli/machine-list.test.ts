@@ -122,7 +122,7 @@ describe("where the token is sent", () => {
   test("is Slipway's namespace, and nobody else's who made a Lease of the same name", async () => {
     const two = having("a-tenant/slipway-manager", "slipway-system/slipway-manager");
     await expect(namespaceOf(two, undefined)).rejects.toThrow(
-      "Slipway's leader Lease is in 2 namespaces (a-tenant, slipway-system): give --namespace",
+      "Slipway's leader Lease is in 2 namespaces (a-tenant and slipway-system): give --namespace",
     );
     expect(await namespaceOf(two, "slipway-system")).toBe("slipway-system");
     expect(await namespaceOf(having("slipway-system/slipway-manager"), undefined)).toBe("slipway-system");
@@ -131,7 +131,7 @@ describe("where the token is sent", () => {
 
   test("is the only Service there of a console", async () => {
     await expect(serviceIn(having("s/a-console", "s/slipway-console"), "s")).rejects.toThrow(
-      "2 Services of namespace s serve a console (a-console, slipway-console): give --console URL",
+      "2 Services of namespace s serve a console (a-console and slipway-console): give --console URL",
     );
     expect(await serviceIn(having("s/slipway-console", "s/other"), "s")).toEqual({
       service: "slipway-console",

@@ -10,6 +10,7 @@ import { type Release, release } from "../api/release.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import { isApiError, type KubeClient } from "../runtime/client.ts";
 import { LEASES, type Lease, NODES, type Node } from "../runtime/core.ts";
+import { names } from "./explain/words.ts";
 import { Failure } from "./io.ts";
 
 /** Objects as the API server has them; not one moment's, for each kind is listed by itself. */
@@ -84,9 +85,8 @@ export async function namespaceOf(
   const found = leases.flatMap(({ metadata }) => metadata.namespace ?? []);
   const [only] = found;
   if (only === undefined) throw new Failure("Slipway's leader Lease is nowhere: give --namespace");
-  if (found.length > 1) {
-    const some = `${found.slice(0, 5).join(", ")}${found.length > 5 ? ", ..." : ""}`;
-    throw new Failure(`Slipway's leader Lease is in ${found.length} namespaces (${some}): give --namespace`);
-  }
-  return only;
+  if (found.length === 1) return only;
+  throw new Failure(
+    `Slipway's leader Lease is in ${found.length} namespaces (${names(found)}): give --namespace`,
+  );
 }
