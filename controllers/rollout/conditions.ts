@@ -128,11 +128,9 @@ function progressingOf(situation: Situation): Progressing {
       inFlight.length === 0 ? "its NodeUpdates go" : `${named(inFlight)} must come back first, or be Suspect`;
     return stopped("Deleting", `The group is being deleted: ${waits}.`);
   }
-  if (nodes === 0 && (situation.machines === undefined || situation.membership.contested.length > 0)) {
-    return situation.membership.contested.length > 0
-      ? stopped("SelectedTwice", "Other groups select every node that this one does.")
-      : stopped("NoNodes", `${NO_NODE}.`);
-  }
+  if (nodes === 0 && situation.membership.contested.length > 0)
+    return stopped("SelectedTwice", "Other groups select every node that this one does.");
+  if (nodes === 0 && situation.machines === undefined) return stopped("NoNodes", `${NO_NODE}.`);
   if (situation.invalid !== undefined) return stopped(situation.invalid.reason, situation.invalid.message);
   if (!sentinel && !isRelease(target)) return stopped(target.reason, target.message);
   const left = sentinel ? asking : nodes - updated;

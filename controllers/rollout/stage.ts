@@ -4,7 +4,6 @@
  * one node was healthy for the whole soak, counted from the stage's last verified return.
  * What is open stays open and what passed stays passed: newcomers join the last open stage.
  */
-
 import type { Cohort } from "../../api/cohort.ts";
 import { parseDuration } from "../../api/duration.ts";
 import { liesAhead, timestamp } from "../../api/meta.ts";
@@ -108,9 +107,9 @@ export function progressOf(
     if (!rules.moving || !settled(members, thresholdIn(index, rules))) continue;
     const soak = parseDuration(cohort.soak);
     const began = Date.parse(openedAt);
-    const told = (machines?.good ?? 0) > 0 ? Math.max(last, began) : last;
-    const until = (told > 0 ? told : began) + soak;
-    if (!good.some((member) => member.healthy) && (machines?.good ?? 0) === 0) continue;
+    const came = (machines?.good ?? 0) > 0;
+    if (!came && !good.some((member) => member.healthy)) continue;
+    const until = (came ? Math.max(last, began) : last > 0 ? last : began) + soak;
     if (until > now) {
       progress.soakingUntil ??= until;
       continue;
