@@ -2,7 +2,6 @@
  * The manager: every controller on one runtime, led by one Lease and one epoch. Stores
  * follow the API server before it leads; everything else runs only while it does.
  */
-
 import type { Channel } from "../api/channel.ts";
 import { channel } from "../api/channel.ts";
 import { MANAGER_LEASE } from "../api/labels.ts";

@@ -5,7 +5,6 @@
  * Each transaction reads what it needs at one revision, decides, and compares what it
  * read; an unknown outcome is resolved by reading back before the function returns.
  */
-
 import type { Why } from "../api/reasons.ts";
 import type { Desired, Observed } from "../proto/gen/agent_pb.ts";
 import type { BudgetView } from "./admission.ts";

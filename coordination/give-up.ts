@@ -2,7 +2,6 @@
  * What takes the slot of a machine that updates by Omaha is the update, unless an agent of ours asks for the reboot:
  * then the update gives its slot up, and goes on without one (design, section 11, "Omaha").
  */
-
 import { endNames } from "./aliases.ts";
 import type { TakeResult } from "./coordination.ts";
 import type { Compare, EtcdPort, KeyValue } from "./etcd.ts";

@@ -1,5 +1,4 @@
 /** Gateways over a real etcd: what two of them and a manager's transactions do together. */
-
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,5 +1,4 @@
 /** A Channel that follows a second Slipway: a real gateway over real etcd, asked over a socket; then servers that answer badly. */
-
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";

@@ -1,5 +1,4 @@
 /** Two gateways, each with a view of its own of one real etcd: machines go from one to the other in the middle of their updates. */
-
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import type { Coordination, FleetSnapshot } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";

@@ -1,5 +1,4 @@
 /** Two gateways on one etcd, and the etcdctl of etcd 3.4, unmodified, whose library (client/v2) locksmith and fleet use, too. */
-
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";

@@ -1,5 +1,4 @@
 /** Two gateways and one etcd: machines ask both at once, by both protocols, and never are more down than a budget allows. */
-
 import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Coordination } from "../../coordination/coordination.ts";

@@ -1,5 +1,4 @@
 /** Values of the console, which gateways serve to people. */
-
 import * as z from "zod";
 import { mapOf, object } from "./schema.ts";
 import { port } from "./workload.ts";

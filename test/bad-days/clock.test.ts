@@ -3,7 +3,6 @@
  * policies and on the agent's loop: what binds an agent is counted on a clock that does not
  * jump, and what a wrong clock dated ahead holds nobody up and forgives nothing.
  */
-
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { target } from "../../agent/fake-gateway.ts";

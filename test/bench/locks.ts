@@ -3,7 +3,6 @@
  * etcd, each as fast as it is answered: grants a second, answers that were an error, and how evenly they waited. Beside
  * it, in the same run, what airlock does with one key: compare and swap, and an error to whoever lost.
  */
-
 import { Agent, request } from "node:http";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";

@@ -3,7 +3,6 @@
  * server that reads and writes the same; first with 1,000 and then with 58,000 machines known, in a real etcd. Steady:
  * nothing is new. Throttled: a release is there and its rate is reached. Events: whole updates, one after the other.
  */
-
 import { fork } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

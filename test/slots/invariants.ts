@@ -3,7 +3,6 @@
  * simulated etcd after every revision, whoever wrote it. For tests; it reads records and
  * knows nothing of the code that writes them.
  */
-
 import type { EtcdPort, KeyValue } from "../../coordination/etcd.ts";
 import { keys, lastPart } from "../../coordination/keys.ts";
 import {

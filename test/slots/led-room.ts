@@ -1,5 +1,4 @@
 /** A room over a simulated etcd that one manager leads, with one node: where most tests begin. For tests. */
-
 import { create } from "@bufbuild/protobuf";
 import type { Coordination, Leadership, TakeGrant } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";

@@ -2,7 +2,6 @@
  * Managers and gateways that do everything that the Coordination allows, at once, over a
  * simulated etcd whose links lose, delay and reorder. For tests.
  */
-
 import { create } from "@bufbuild/protobuf";
 import type { Coordination, Leadership, RebuiltGrant } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
