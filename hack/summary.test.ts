@@ -22,6 +22,15 @@ test("counts passed and failed tests", () => {
   });
 });
 
+test("a failed test is named, with the first line of what it said", () => {
+  const failed = report("failed", "passed", "failed");
+  failed.testResults[0]!.assertionResults[1]!.failureMessages = ["Error: 2 down\n    at a.test.ts:3"];
+  expect(summarize(failed, { ...green, exitCode: 1 }).lines).toEqual([
+    "failed: a.test.ts: t1: Error: 2 down",
+  ]);
+  expect(summarize(report("failed", "failed"), green).lines).toEqual(["failed: a.test.ts: t0"]);
+});
+
 test("a skipped test is named, and fails where nobody looks", () => {
   expect(summarize(report("passed", "passed", "skipped"), green)).toEqual({
     passed: 1,

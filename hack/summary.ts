@@ -6,14 +6,14 @@ export interface Report {
     name: string;
     status: string;
     message?: string;
-    assertionResults: { fullName: string; status: string }[];
+    assertionResults: { fullName: string; status: string; failureMessages?: string[] }[];
   }[];
 }
 
 export interface Summary {
   passed: number;
   failed: number;
-  /** What the count can't say: skipped tests, files that failed to load. */
+  /** What the count can't say: which tests failed or were skipped, and files that failed to load. */
   lines: string[];
 }
 
@@ -38,6 +38,8 @@ export function summarize(report: Report, options: SummaryOptions): Summary {
       } else if (test.status === "failed") {
         summary.failed++;
         blamed = true;
+        const [message = ""] = (test.failureMessages?.[0] ?? "").split("\n");
+        summary.lines.push(`failed: ${file.name}: ${test.fullName}${message === "" ? "" : `: ${message}`}`);
       } else {
         summary.lines.push(`skipped: ${file.name}: ${test.fullName}`);
         if (options.skippedIsFailed) {

@@ -56,10 +56,11 @@ async function makeTools(): Promise<void> {
 /** The bad days have the machine for themselves: what else ran would take their time. */
 async function runTests(): Promise<number> {
   const runs = values.pure ? [["pure"]] : [["pure", "real"], ["days"]];
+  const lines: string[] = [];
   let [passed, failed] = [0, 0];
   for (const projects of runs) {
     const summary = await runProjects(projects, positionals, vitest);
-    for (const line of summary.lines) process.stdout.write(`${line}\n`);
+    lines.push(...summary.lines);
     passed += summary.passed;
     failed += summary.failed;
   }
@@ -67,6 +68,7 @@ async function runTests(): Promise<number> {
     process.stdout.write(`no test matches ${positionals.join(" ")}\n`);
     failed++;
   }
+  for (const line of lines) process.stdout.write(`${line}\n`);
   process.stdout.write(`${passed} passed, ${failed} failed\n`);
   return failed === 0 ? 0 : 1;
 }
