@@ -137,8 +137,8 @@ function pendingOf(operation: Operation): KeyValue | undefined {
   return { key, value, createRevision: PENDING, modRevision: PENDING, lease };
 }
 
-/** Of a range without limits: nothing else is read here. */
-function nameOf(range: Range): string {
+/** Of a range without limits: nothing else is read in a batch. */
+export function nameOf(range: Range): string {
   if ("key" in range) return `key ${range.key}`;
   if (range.after !== undefined || range.limit !== undefined) throw new RangeError("a batch reads no pages");
   return `prefix ${range.prefix}`;

@@ -64,6 +64,20 @@ describe("what one process changes at a time", () => {
     }
   });
 
+  it("counts once what several of them read", async () => {
+    const led = await roomFor(40);
+    const calls = counted(led);
+    await led.room.putForeignMachine("first", machineOf("first"));
+    calls.length = 0;
+    const uids = Array.from({ length: 16 }, (_, i) => `m${i}`);
+    await Promise.all([
+      led.room.putForeignMachine("alone", machineOf("alone")),
+      ...uids.map((uid) => led.room.takeUpdate(ask(uid))),
+    ]);
+    // One alone, and then all others: each reads ten keys, of which three are its own.
+    expect(calls.filter((call) => call === "txn")).toHaveLength(2);
+  });
+
   it("of one machine comes one after the other, each with a grant of its own", async () => {
     const led = await roomFor(1);
     await led.room.takeUpdate(ask("m"));

@@ -2,7 +2,7 @@
  * What one process changes of a group's slots, several machines at a time: those that ask while a transaction is under
  * way go together into the next. So they are never in each other's way, and share one look at etcd and one commit.
  */
-import { Batch } from "./batch.ts";
+import { Batch, nameOf } from "./batch.ts";
 import { type EtcdPort, EtcdUnavailable, type Range, type Reader } from "./etcd.ts";
 import { keys } from "./keys.ts";
 import { AlwaysRefused, ATTEMPTS, noOutcome, type Step } from "./transact.ts";
@@ -93,10 +93,13 @@ class Line {
     this.#idle();
   }
 
-  /** As many as one look can read for. */
+  /** As many as one look can read for: what several of them read counts once. */
   #next(): Change[] {
-    let room = MAX_RANGES - this.#shared.length;
-    const count = this.#waiting.findIndex(({ ranges }) => (room -= ranges.length) < 0);
+    const names = new Set(this.#shared.map(nameOf));
+    const count = this.#waiting.findIndex(({ ranges }) => {
+      for (const range of ranges) names.add(nameOf(range));
+      return names.size > MAX_RANGES;
+    });
     return this.#waiting.splice(0, count < 0 ? this.#waiting.length : Math.max(1, count));
   }
 

@@ -258,6 +258,24 @@ describe("a machine with two names", () => {
     expect(await led.room.takeForeign(ask(machineId))).toMatchObject({ outcome: "held" });
   });
 
+  it("is known by both as long as it comes, however little it has to say", async () => {
+    await led.room.putForeignMachine(machineId, machine(machineId));
+    const name = keys.seenAs(zincati);
+    for (let day = 1; day <= 400; day += 50) {
+      led.pass(50 * 86_400_000);
+      const sighting = { lastSeen: led.clock.now(), why: undefined };
+      await led.room.putSightings(new Map([[machineId, sighting]]));
+      const [record, seen] = [keys.foreignMachine(machineId), name].map((key) => led.etcd.records.get(key));
+      expect(seen?.lease).toBe(record?.lease);
+      const written = seen?.modRevision;
+      await led.room.putSightings(new Map([[machineId, { ...sighting, lastSeen: sighting.lastSeen + 1 }]]));
+      expect(led.etcd.records.get(name)?.modRevision).toBe(written);
+    }
+    expect(await led.room.identify(zincati)).toEqual({ uid: machineId, name: machineId });
+    led.pass(200 * 86_400_000);
+    expect(await led.room.identify(zincati)).toEqual({ uid: zincati, name: zincati });
+  });
+
   it("is known by both once it came by its machine id, and as the manager says", async () => {
     expect(await led.room.identify(zincati)).toEqual({ uid: zincati, name: zincati });
     await led.room.putForeignMachine(machineId, machine(machineId));

@@ -1,7 +1,7 @@
 /** Whose an id is: what the manager says of Nodes and agents, and what gateways saw of machines without our agent. */
 import type { Leadership } from "./coordination.ts";
 import { LEADERSHIP, leads, viewEpoch } from "./epoch.ts";
-import type { Operation } from "./etcd.ts";
+import type { KeyValue, Operation } from "./etcd.ts";
 import { whoIs, zincatiId } from "./identity.ts";
 import { keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
@@ -56,7 +56,16 @@ export async function putIdentities(
   return true;
 }
 
-/** Goes with the record of a machine that came by its machine id; `lease` is the record's. */
-export function seenOperations(uid: string, machineId: string, lease: string): Operation[] {
-  return uid === machineId ? [{ put: keys.seenAs(zincatiId(machineId)), value: uid, lease }] : [];
+/**
+ * Goes with each write of the record of a machine that came by its machine id: what Zincati calls the machine lives as
+ * long as the record. `before`: the record, which has that beside it already where it hangs on the same `lease`.
+ */
+export function seenOperations(
+  uid: string,
+  machineId: string,
+  lease: string,
+  before: KeyValue | undefined,
+): Operation[] {
+  if (uid !== machineId || before?.lease === lease) return [];
+  return [{ put: keys.seenAs(zincatiId(machineId)), value: uid, lease }];
 }

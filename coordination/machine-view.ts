@@ -42,6 +42,9 @@ const RETRY = [500, 10_000] as const;
 const TELL_AFTER = 200;
 const MOST_TOLD = 5_000;
 
+/** What it told is asked of etcd by who shows it. */
+const InView = ForeignMachine.omit({ history: true });
+
 interface Known {
   machine: ForeignMachine;
   revision: number;
@@ -258,7 +261,7 @@ export class MachineView {
     const before = this.#machines.get(uid);
     if (before !== undefined && before.revision >= revision) return;
     const kv = { key, value: value ?? "", createRevision: 0, modRevision: revision, lease: undefined };
-    const read = this.#parser.json(ForeignMachine, kv);
+    const read = this.#parser.json(InView, kv);
     if (read === undefined) {
       this.#remove(uid);
       return;

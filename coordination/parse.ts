@@ -9,22 +9,28 @@ import type { KeyValue } from "./etcd.ts";
 
 /** A damaged record is reported once per change; so many are remembered. */
 const REMEMBERED = 1000;
+/** Records that are kept as they were read, of some KiB each: those of the requests that a gateway hears at once. */
+const KEPT = 500;
 
 export class Parser {
   readonly #log: Logger;
   readonly #reported = new Map<string, number>();
-  /** What the same answer of etcd is read as again, by several who look at it: nobody changes what was read. */
-  readonly #known = new WeakMap<KeyValue, { schema: z.ZodType; value: unknown }>();
+  /** By key: a request looks at a record several times, each in an answer of its own. Nobody changes what was read. */
+  readonly #known = new Map<string, { schema: z.ZodType; text: string; value: unknown }>();
 
   constructor(log: Logger) {
     this.#log = log;
   }
 
   json<S extends z.ZodType>(schema: S, kv: KeyValue | undefined): z.output<S> | undefined {
-    const known = kv && this.#known.get(kv);
-    if (known?.schema === schema) return known.value as z.output<S>;
+    if (kv === undefined) return undefined;
+    const known = this.#known.get(kv.key);
+    // Not by its revision, which etcd may give again after a restore.
+    if (known?.schema === schema && known.text === kv.value) return known.value as z.output<S>;
     const value = this.#read(kv, (text) => schema.parse(JSON.parse(text)));
-    if (kv !== undefined) this.#known.set(kv, { schema, value });
+    if (value === undefined) return undefined;
+    if (this.#known.size >= KEPT) this.#known.clear();
+    this.#known.set(kv.key, { schema, text: kv.value, value });
     return value;
   }
 

@@ -220,6 +220,51 @@ describe("sightings", () => {
     expect(led.etcd.records.get(keys.foreignMachine("idle"))?.lease).toBeDefined();
   });
 
+  const told = (type: number, at: number) => ({
+    ...{ at, type, result: 1, code: 0, version: "1", onDemand: false },
+  });
+
+  it("say how far the update has come that they speak of, and no other", async () => {
+    await led.room.takeUpdate(ask("m"));
+    const { update } = must(await record("m"));
+    const state = "Downloaded";
+    const progress = { at: must(update).at, state } as const;
+    const sight = async (lastSeen: number, of: { at: number; state: typeof state }): Promise<void> =>
+      await led.room.putSightings(
+        new Map([["m", { lastSeen, why, progress: of, history: [told(14, lastSeen)] }]]),
+      );
+    await sight(500, { ...progress, at: progress.at - 1 });
+    expect(await record("m")).toMatchObject({ update: { state: "Granted" }, history: [{ at: 500 }] });
+    await sight(600, progress);
+    expect(await record("m")).toMatchObject({ update: { ...update, state }, lastSeen: 600 });
+    const staged = must(await record("m"));
+    await led.room.putForeignMachine("m", {
+      ...staged,
+      lastSeen: 800,
+      update: { ...must(staged.update), state: "Staged" },
+    });
+    // It was on its way while the machine told more; its events are not lost.
+    await sight(700, progress);
+    const after = must(await record("m"));
+    expect(after).toMatchObject({ lastSeen: 800, update: { state: "Staged" } });
+    expect(after.history?.map(({ at }) => at)).toEqual([700, 600, 500]);
+    const revision = led.etcd.revision;
+    await sight(700, progress);
+    expect(led.etcd.revision).toBe(revision);
+  });
+
+  it("add their events to those that others wrote, whoever comes first, and twenty are kept", async () => {
+    await led.room.putForeignMachine("m", machineOf("m", { history: [told(3, 300)] }));
+    const known = must(await record("m"));
+    await led.room.putSightings(new Map([["m", { lastSeen: 200, why, history: [told(14, 200)] }]]));
+    // Of a look before that write.
+    await led.room.putForeignMachine("m", { ...known, lastSeen: 400, history: [told(3, 400), told(3, 300)] });
+    expect((await record("m"))?.history).toEqual([told(3, 400), told(3, 300), told(14, 200)]);
+    const many = Array.from({ length: 30 }, (_, i) => told(13, 1000 - i));
+    await led.room.putSightings(new Map([["m", { lastSeen: 1000, why, history: many }]]));
+    expect((await record("m"))?.history).toEqual(many.slice(0, 20));
+  });
+
   it("happen once where the answer is lost, and spoil no write that came between", async () => {
     await led.room.putForeignMachine("m", machineOf("m"));
     led.fates = ["unanswered"];

@@ -15,6 +15,7 @@ import { type ForeignEnd, type ForeignGiver, freeWith } from "./give-back.ts";
 import { seenOperations } from "./identities.ts";
 import type { KeyReads } from "./key-reads.ts";
 import { keys } from "./keys.ts";
+import { type History, historyWith } from "./machine-history.ts";
 import type { Parser } from "./parse.ts";
 import { ForeignMachine, Tally } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
@@ -105,8 +106,8 @@ export async function takeUpdate(
         compares: [unchanged(tallyKey, tally), unchanged(machineKey, known)],
         operations: [
           { put: tallyKey, value: JSON.stringify(again ? total : counted(total, ask.rate, now)), lease },
-          { put: machineKey, value: JSON.stringify({ ...machine, ...kept(before), update }), lease },
-          ...seenOperations(uid, machine.id, lease),
+          { put: machineKey, value: JSON.stringify({ ...machine, ...kept(before, machine), update }), lease },
+          ...seenOperations(uid, machine.id, lease, known),
         ],
         update: { version: update.version, bootId: update.bootId, attempt: update.attempt },
       };
@@ -157,6 +158,7 @@ export async function endUpdate(
         operations: [
           { put: keys.tally(group, release), value: JSON.stringify(ending.tally), lease },
           { put: keys.foreignMachine(uid), value: JSON.stringify(record), lease },
+          ...seenOperations(uid, machine.id, lease, found[0]),
         ],
       };
     },
@@ -193,9 +195,16 @@ function endingOf(
   return { tally: next, record };
 }
 
-/** Of a record: what only the ends of updates change. */
-function kept(before: ForeignMachine | undefined): Pick<ForeignMachine, "failed" | "tried"> {
-  return { failed: before?.failed ?? [], tried: before?.tried };
+/** Of a record: what only the ends of updates change, and what it told besides what it tells now. */
+function kept(
+  before: ForeignMachine | undefined,
+  { history: told }: ForeignMachine,
+): Pick<ForeignMachine, "failed" | "tried" | "history"> {
+  const history = historyWith(before?.history ?? [], told);
+  return {
+    ...{ failed: before?.failed ?? [], tried: before?.tried },
+    ...(history.length === 0 ? {} : { history }),
+  };
 }
 
 export async function readForeignMachine(
@@ -265,18 +274,23 @@ export async function putForeignMachine(
   machine: ForeignMachine,
 ): Promise<void> {
   const key = keys.foreignMachine(uid);
+  // Who was here before has a record, most likely.
+  const sure = machine.firstSeen < machine.lastSeen ? [{ key }] : machineRanges(uid);
   return await leases.use((lease) =>
-    changes.change(machine.group, machineRanges(uid), async (etcd): Promise<Step<void>> => {
-      const all = (await etcd.read(machineRanges(uid))).results.map((kvs) => kvs[0]);
-      const before = machineOf(parser, all);
-      const [found] = all;
+    changes.change(machine.group, sure, async (etcd): Promise<Step<void>> => {
+      const { results } = await etcd.read([{ key }]);
+      const isRead = parser.json(ForeignMachine, results[0]?.[0]) !== undefined;
+      // As in `readForeignMachine`; what a batch reads later may be of another revision.
+      const all = isRead ? results : (await etcd.read(machineRanges(uid))).results;
+      const [found, ...rest] = all.map((kvs) => kvs[0]);
+      const before = machineOf(parser, [found, ...rest]);
       const [now, said] = [before?.update, machine.update];
       // It may have ended meanwhile, or be another one than the machine spoke of.
       const update = now && { ...now, state: said?.at === now.at ? said.state : now.state };
-      const value = JSON.stringify({ ...machine, ...kept(before), update });
+      const value = JSON.stringify({ ...machine, ...kept(before, machine), update });
       return {
         compares: [unchanged(key, found)],
-        operations: [{ put: key, value, lease }, ...seenOperations(uid, machine.id, lease)],
+        operations: [{ put: key, value, lease }, ...seenOperations(uid, machine.id, lease, found)],
         committed: () => undefined,
       };
     }),
@@ -288,11 +302,34 @@ export interface Sighting {
   /** Wall clock, ms. */
   lastSeen: number;
   why: ForeignMachine["why"];
+  /** What it told, newest first. */
+  history?: History;
+  /** How far the update has come that was offered at `at`. */
+  progress?: { at: number; state: Update["state"] };
+}
+
+/** The record with it, or the same where it tells nothing new. What is older than the record adds its events only. */
+export function withSighting(
+  before: ForeignMachine,
+  { lastSeen, why, history: told, progress }: Sighting,
+): ForeignMachine {
+  const known = before.history ?? [];
+  const history = historyWith(known, told);
+  const isNewer = before.lastSeen < lastSeen;
+  if (!isNewer && history === known) return before;
+  const { update } = before;
+  const isIts = isNewer && progress !== undefined && update?.at === progress.at;
+  return {
+    ...before,
+    ...(isNewer ? { lastSeen, why } : {}),
+    ...(isIts ? { update: { ...update, state: progress.state } } : {}),
+    ...(history.length === 0 ? {} : { history }),
+  };
 }
 
 /**
- * Writes them into the records, by uid; each takes one compare and one operation of etcd's 128. A record that is gone,
- * or knows of a later one, stays as it is, and so does all else in it. Throws `EtcdUnavailable`.
+ * Writes them into the records, by uid; each takes one compare and two operations of etcd's 128. A record that is gone
+ * stays so, and all else in it stays as it is. Throws `EtcdUnavailable`.
  */
 export async function putSightings(
   { etcd }: Pick<Ports, "etcd">,
@@ -304,16 +341,19 @@ export async function putSightings(
   return await leases.use((lease) =>
     transact(etcd, async (): Promise<Step<void>> => {
       const { results } = await etcd.read(ranges);
-      const found = [...sightings.values()].flatMap((sighting, i) => {
+      const found = [...sightings].flatMap(([uid, sighting], i) => {
         const kv = results[i]?.[0];
         const before = parser.json(ForeignMachine, kv);
-        if (kv === undefined || before === undefined || before.lastSeen >= sighting.lastSeen) return [];
-        return [{ kv, value: JSON.stringify({ ...before, ...sighting }) }];
+        if (kv === undefined || before === undefined) return [];
+        const after = withSighting(before, sighting);
+        if (after === before) return [];
+        const put = { put: kv.key, value: JSON.stringify(after), lease };
+        return [{ kv, operations: [put, ...seenOperations(uid, before.id, lease, kv)] }];
       });
       if (found.length === 0) return { answer: undefined };
       return {
         compares: found.map(({ kv }) => unchanged(kv.key, kv)),
-        operations: found.map(({ kv, value }) => ({ put: kv.key, value, lease })),
+        operations: found.flatMap(({ operations }) => operations),
         committed: () => undefined,
       };
     }),

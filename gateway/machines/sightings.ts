@@ -1,14 +1,15 @@
 /**
- * That a machine was here, and why it was offered nothing, written for many machines at once. One that is lost is told
- * again at the machine's next check.
+ * What nobody waits for: that a machine was here, why it was offered nothing, and how far its download is; written for
+ * many machines at once. One that is lost is told again at the machine's next check, or is of no weight.
  */
 import type { Coordination } from "../../coordination/coordination.ts";
+import { historyWith } from "../../coordination/machine-history.ts";
 import type { Sighting } from "../../coordination/updates.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 
-/** In one transaction, which reads, compares and puts each record: etcd allows 128. */
-const AT_ONCE = 100;
+/** In one transaction, which puts two keys for each at most: etcd allows 128. */
+const AT_ONCE = 60;
 /** Those of so long are written together, ms. */
 const GATHER = 1000;
 /** After a write that failed, ms. */
@@ -33,15 +34,29 @@ export class Sightings {
     this.#options = options;
   }
 
-  /** Whether the machine's is written soon. */
-  has(uid: string): boolean {
-    return this.#waiting.has(uid);
+  /** The machine's that is written soon. */
+  get(uid: string): Sighting | undefined {
+    return this.#waiting.get(uid);
   }
 
-  note(uid: string, sighting: Sighting): void {
-    if (this.#stopped || (this.#waiting.size >= MOST && !this.#waiting.has(uid))) return;
-    this.#waiting.set(uid, sighting);
+  /** False where it is lost. */
+  note(uid: string, sighting: Sighting): boolean {
+    const before = this.#waiting.get(uid);
+    if (this.#stopped || (this.#waiting.size >= MOST && before === undefined)) return false;
+    const { progress = before?.progress } = sighting;
+    const history = historyWith(before?.history ?? [], sighting.history);
+    this.#waiting.set(uid, {
+      ...sighting,
+      ...(progress === undefined ? {} : { progress }),
+      ...(history.length === 0 ? {} : { history }),
+    });
     if (!this.#writing) this.#later(GATHER);
+    return true;
+  }
+
+  /** Another wrote `sighting` with what it wrote of the machine: it need not be written again. */
+  written(uid: string, sighting: Sighting | undefined): void {
+    if (sighting !== undefined && this.#waiting.get(uid) === sighting) this.#waiting.delete(uid);
   }
 
   /** What waits is lost. */
@@ -71,7 +86,7 @@ export class Sightings {
         break;
       }
       // What was told of a machine meanwhile is written next.
-      for (const [uid, sighting] of batch) if (this.#waiting.get(uid) === sighting) this.#waiting.delete(uid);
+      for (const [uid, sighting] of batch) this.written(uid, sighting);
     }
     this.#writing = false;
     if (this.#waiting.size > 0 && !this.#stopped) this.#later(wait);

@@ -7,6 +7,7 @@ import { shareOf } from "../../api/cohort.ts";
 import type { Why } from "../../api/reasons.ts";
 import { compareVersions } from "../../api/version.ts";
 import { refuseFailed } from "../../coordination/admission.ts";
+import { type History, historyWith } from "../../coordination/machine-history.ts";
 import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
 import { codeOf, type Meaning, meaningOf } from "./event.ts";
 import type { OmahaApp } from "./request.ts";
@@ -15,8 +16,6 @@ import type { OmahaApp } from "./request.ts";
 const ATTEMPTS = 3;
 /** update_engine's own code for "booted into the version from before" (error_code.h: kErrorCodeRollback). */
 const ROLLED_BACK = 44;
-/** Events of a machine that are kept, of four an update. */
-const REMEMBERED = 20;
 /** Releases of both are built as `BOARD-usr`. */
 const BOARDS: Readonly<Record<string, string>> = { "arm64-usr": "arm64" };
 
@@ -28,12 +27,7 @@ export function describe(
   now: number,
   onDemand = false,
 ): ForeignMachine {
-  const told = app.events
-    .filter((event) => meaningOf(event).is !== "idle")
-    .map(({ type, result, errorCode }) => ({
-      ...{ at: now, type, result, code: codeOf(errorCode), version: app.version, onDemand },
-    }));
-  const history = [...told.toReversed(), ...(before?.history ?? [])].slice(0, REMEMBERED);
+  const history = historyWith(before?.history ?? [], toldBy(app, onDemand, now));
   return {
     ...{
       id: app.machineId,
@@ -53,6 +47,16 @@ export function describe(
     ...{ failed: before?.failed ?? [], tried: before?.tried, update: before?.update, why: before?.why },
     ...(history.length === 0 ? {} : { history }),
   };
+}
+
+/** What its events tell of its update, newest first. */
+export function toldBy(app: OmahaApp, onDemand: boolean, now: number): History {
+  return app.events
+    .filter((event) => meaningOf(event).is !== "idle")
+    .map(({ type, result, errorCode }) => ({
+      ...{ at: now, type, result, code: codeOf(errorCode), version: app.version, onDemand },
+    }))
+    .toReversed();
 }
 
 /** Whether a machine says nothing of itself that its record does not know. */
@@ -96,6 +100,25 @@ export function endingOf(app: OmahaApp, { update }: Pick<ForeignMachine, "update
   return update.state === "Staged" || update.state === "Held"
     ? { how: "failed", code: ROLLED_BACK }
     : { how: "withdrawn", code: 0 };
+}
+
+/** Whether there is no update that it could speak of: with each ordinary check comes an event that says so. */
+export function isIdle(app: OmahaApp, { update }: Pick<ForeignMachine, "update">): boolean {
+  return update === undefined && app.events.every((event) => meaningOf(event).is === "idle");
+}
+
+/**
+ * Whether its events say only that its update goes on: what is downloaded decides nothing, while what is staged tells a
+ * fall back from a reboot of its own.
+ */
+export function isProgress(app: OmahaApp, known: Pick<ForeignMachine, "update">): boolean {
+  return (
+    !app.check &&
+    known.update !== undefined &&
+    app.events.length > 0 &&
+    app.events.every((event) => ["downloading", "downloaded"].includes(meaningOf(event).is)) &&
+    endingOf(app, known) === undefined
+  );
 }
 
 /** How far the update has come, by the last event that says so. */

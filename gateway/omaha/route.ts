@@ -10,6 +10,7 @@ import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import { uidOf } from "../../coordination/identity.ts";
 import type { MachineView } from "../../coordination/machine-view.ts";
 import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
+import { type Sighting, withSighting } from "../../coordination/updates.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
@@ -17,9 +18,18 @@ import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import type { Sightings } from "../machines/sightings.ts";
 import type { RequestCounts } from "./counts.ts";
-import { meaningOf } from "./event.ts";
 import { Look, type Seen } from "./look.ts";
-import { decideCheck, decideFollower, describe, endingOf, isAsKnown, stateOf } from "./policy.ts";
+import {
+  decideCheck,
+  decideFollower,
+  describe,
+  endingOf,
+  isAsKnown,
+  isIdle,
+  isProgress,
+  stateOf,
+  toldBy,
+} from "./policy.ts";
 import { type OmahaApp, OmahaError, type OmahaRequest, parseRequest } from "./request.ts";
 import { type AppAnswer, type OmahaUpdate, renderResponse } from "./response.ts";
 
@@ -35,7 +45,7 @@ export interface OmahaOptions {
   fleet: () => Seen | undefined;
   /** What etcd knows of the machines, some seconds late at most while it is fresh. */
   machines: Pick<MachineView, "fresh" | "full" | "get">;
-  sightings: Pick<Sightings, "has" | "note">;
+  sightings: Pick<Sightings, "get" | "note" | "written">;
   credentials: MachineCredentials;
   /** Whether machines of the group need show nothing. */
   isOpen: (group: string) => boolean;
@@ -128,24 +138,29 @@ async function answerApp(
     return undefined;
   }
   const uid = uidOf(app.machineId);
-  if (answeredFromMemory(options, app, offer, onDemand, uid, now)) return undefined;
+  const inView = options.machines.fresh ? options.machines.get(uid) : undefined;
+  const known = inView !== undefined && isAsKnown(app, offer.group, inView) ? inView : undefined;
+  if (known !== undefined && answeredFromMemory(options, app, offer, onDemand, uid, known, now))
+    return undefined;
   try {
-    const before = await coordination.readForeignMachine(uid);
+    // What it gets is decided anew by its record, in the transaction that gives it.
+    const before =
+      known !== undefined && isIdle(app, known) ? known : await coordination.readForeignMachine(uid);
     // Ids cost nothing to make up, and each has a record for half a year.
     if (before === undefined && options.machines.full) {
       meter("refused");
       return undefined;
     }
-    const { stored, machine } = await settle(options, app, offer, uid, before, onDemand, now);
+    const { stored, machine, noted } = await settle(options, app, offer, uid, before, onDemand, now);
     if (!app.check) {
       meter(app.events.length > 0 ? "event" : "ping");
-      await remember(coordination, uid, stored, machine, now);
+      await remember(options, uid, stored, machine, noted, now);
       return undefined;
     }
     const result = await check(options, app, offer, onDemand, uid, machine);
     if ("reason" in result) {
       meter(result.reason);
-      await remember(coordination, uid, stored, { ...machine, why: result }, now);
+      await remember(options, uid, stored, { ...machine, why: result }, noted, now);
       return undefined;
     }
     meter("offered");
@@ -159,22 +174,28 @@ async function answerApp(
 }
 
 /**
- * Whether nothing is offered, nothing ends and nothing but the time is new, by what is in memory: etcd is not asked
- * then. Where the view lags behind a machine that has just got an update keeps it, and its slot, until a later check;
- * what reports events, has an update, or might get one, goes by etcd.
+ * Whether nothing is offered, nothing ends and nothing is new but the time, or how far a download is, by what is in
+ * memory: etcd is not asked then. Where the view lags behind a machine that has just got an update keeps it, and its
+ * slot, until a later check; what reports other events, asks while it has an update, or might get one, goes by etcd.
  */
 function answeredFromMemory(
-  { machines, sightings, look, publicUrl, meter }: Desk,
+  { sightings, look, publicUrl, meter }: Desk,
   app: OmahaApp,
   offer: Offer,
   onDemand: boolean,
   uid: string,
+  known: ForeignMachine,
   now: number,
 ): boolean {
-  const known = machines.fresh ? machines.get(uid) : undefined;
-  if (known === undefined || known.update !== undefined || !isAsKnown(app, offer.group, known)) return false;
-  // With each ordinary check comes an event that says that there is none.
-  if (!app.events.every((event) => meaningOf(event).is === "idle")) return false;
+  if (known.update !== undefined) {
+    const state = isProgress(app, known) ? stateOf(app) : undefined;
+    if (state === undefined) return false;
+    const told = { history: toldBy(app, onDemand, now), progress: { at: known.update.at, state } };
+    if (!sightings.note(uid, { lastSeen: now, why: known.why, ...told })) return false;
+    meter("event");
+    return true;
+  }
+  if (!isIdle(app, known)) return false;
   let why = known.why;
   if (app.check) {
     const decided = decideCheck(app, uid, known, offer, onDemand, publicUrl);
@@ -185,7 +206,7 @@ function answeredFromMemory(
   }
   meter(app.check ? (why?.reason ?? "") : app.events.length > 0 ? "event" : "ping");
   const isNews = now - known.lastSeen >= LAST_SEEN || why?.reason !== known.why?.reason;
-  if (isNews && !sightings.has(uid)) sightings.note(uid, { lastSeen: now, why });
+  if (isNews && sightings.get(uid) === undefined) sightings.note(uid, { lastSeen: now, why });
   return true;
 }
 
@@ -207,24 +228,29 @@ function answerFollower(
   return { ...updateOf(offered), place: last ? "target" : "floor" };
 }
 
-/** What its events, its version and its boot say of the update that it has. `stored`: its record in etcd, as far as is known. */
+/**
+ * What its events, its version and its boot say of the update that it has. `stored`: its record in etcd, as far as is
+ * known; `noted`: what `machine` has beside that, and is not written yet.
+ */
 async function settle(
-  { coordination, publicUrl, log }: OmahaOptions,
+  { coordination, sightings, publicUrl, log }: OmahaOptions,
   app: OmahaApp,
   offer: Offer,
   uid: string,
   before: ForeignMachine | undefined,
   onDemand: boolean,
   now: number,
-): Promise<{ stored: ForeignMachine | undefined; machine: ForeignMachine }> {
-  const machine = describe(app, offer.group, before, now, onDemand);
+): Promise<{ stored: ForeignMachine | undefined; machine: ForeignMachine; noted?: Sighting | undefined }> {
+  const noted = before && sightings.get(uid);
+  const known = before && noted ? withSighting(before, noted) : before;
+  const machine = describe(app, offer.group, known, now, onDemand);
   const { update } = machine;
-  if (update === undefined) return { stored: before, machine };
+  if (update === undefined) return { stored: before, machine, noted };
   const ending = endingOf(app, machine);
   if (ending === undefined) {
     const state = stateOf(app);
     return {
-      stored: before,
+      ...{ stored: before, noted },
       machine: state === undefined ? machine : { ...machine, update: { ...update, state } },
     };
   }
@@ -237,6 +263,7 @@ async function settle(
   const told = next !== undefined && "reason" in next ? { ...machine, why: next } : machine;
   const ended = await coordination.endUpdate({ uid, machine: told, ...ending });
   if (ended !== undefined) {
+    sightings.written(uid, noted);
     log.info("the update of a machine ended", { machine: app.machineId, group, release, ...ending });
   }
   const stored = ended ?? (await coordination.readForeignMachine(uid));
@@ -289,14 +316,20 @@ function updateOf({ version, codebases, payload, extras }: Offered): OmahaUpdate
 
 /** Writes what is new, and otherwise now and then that it was here. */
 async function remember(
-  coordination: OmahaOptions["coordination"],
+  { coordination, sightings }: Pick<OmahaOptions, "coordination" | "sightings">,
   uid: string,
   before: ForeignMachine | undefined,
   machine: ForeignMachine,
+  noted: Sighting | undefined,
   now: number,
 ): Promise<void> {
-  // Who else is down changes with each look; that it waits for them does not.
-  const bare = (of: ForeignMachine): string => JSON.stringify({ ...of, lastSeen: 0, why: of.why?.reason });
-  if (before !== undefined && now - before.lastSeen < LAST_SEEN && bare(before) === bare(machine)) return;
+  const isRecent = before !== undefined && now - before.lastSeen < LAST_SEEN;
+  if (isRecent && before.history?.[0]?.at === machine.history?.[0]?.at) {
+    // Who else is down changes with each look; that it waits for them does not.
+    const bare = (of: ForeignMachine): string =>
+      JSON.stringify({ ...of, lastSeen: 0, why: of.why?.reason, history: undefined });
+    if (bare(before) === bare(machine)) return;
+  }
   await coordination.putForeignMachine(uid, machine);
+  sightings.written(uid, noted);
 }

@@ -42,13 +42,12 @@ export class OmahaMachine {
 
   /** Downloads and installs what it was offered, up to the reboot. */
   async install(): Promise<void> {
-    for (const [type, result] of [
-      [13, 1],
-      [14, 1],
-      [3, 1],
-    ] as const) {
-      await this.#send(event(type, result));
-    }
+    for (const type of [13, 14, 3]) await this.tell(type);
+  }
+
+  /** That a step went well. */
+  async tell(type: number): Promise<void> {
+    await this.#send(event(type, 1));
   }
 
   async fail(code: number): Promise<void> {
