@@ -9,28 +9,41 @@ import type { KeyValue } from "./etcd.ts";
 
 /** A damaged record is reported once per change; so many are remembered. */
 const REMEMBERED = 1000;
-/** Records that are kept as they were read, of some KiB each: those of the requests that a gateway hears at once. */
-const KEPT = 500;
+/** Records that `again` keeps, each of at most so many characters: 8 MiB of text. */
+const KEPT = 1000;
+const MAX_KEPT_TEXT = 8192;
 
 export class Parser {
   readonly #log: Logger;
   readonly #reported = new Map<string, number>();
-  /** By key: a request looks at a record several times, each in an answer of its own. Nobody changes what was read. */
-  readonly #known = new Map<string, { schema: z.ZodType; text: string; value: unknown }>();
+  /** What the same answer of etcd is read as again, by several who look at it: nobody changes what was read. */
+  readonly #known = new WeakMap<KeyValue, { schema: z.ZodType; value: unknown }>();
+  /** By key, oldest first. */
+  readonly #kept = new Map<string, { text: string; schema: z.ZodType; value: unknown }>();
 
   constructor(log: Logger) {
     this.#log = log;
   }
 
   json<S extends z.ZodType>(schema: S, kv: KeyValue | undefined): z.output<S> | undefined {
-    if (kv === undefined) return undefined;
-    const known = this.#known.get(kv.key);
-    // Not by its revision, which etcd may give again after a restore.
-    if (known?.schema === schema && known.text === kv.value) return known.value as z.output<S>;
+    const known = kv && this.#known.get(kv);
+    if (known?.schema === schema) return known.value as z.output<S>;
     const value = this.#read(kv, (text) => schema.parse(JSON.parse(text)));
-    if (value === undefined) return undefined;
-    if (this.#known.size >= KEPT) this.#known.clear();
-    this.#known.set(kv.key, { schema, text: kv.value, value });
+    if (kv !== undefined) this.#known.set(kv, { schema, value });
+    return value;
+  }
+
+  /** `json`, of a record that one request looks at in several answers of etcd, one after the other. */
+  again<S extends z.ZodType>(schema: S, kv: KeyValue | undefined): z.output<S> | undefined {
+    if (kv === undefined) return undefined;
+    const kept = this.#kept.get(kv.key);
+    // Not by its revision, which etcd may give again after a restore.
+    if (kept?.schema === schema && kept.text === kv.value) return kept.value as z.output<S>;
+    const value = this.json(schema, kv);
+    this.#kept.delete(kv.key);
+    if (value === undefined || kv.value.length > MAX_KEPT_TEXT) return value;
+    this.#kept.set(kv.key, { schema, text: kv.value, value });
+    if (this.#kept.size > KEPT) this.#kept.delete(this.#kept.keys().next().value ?? "");
     return value;
   }
 

@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import type { Fate } from "../test/sim/etcd.ts";
 import { desired, LedRoom, must, request } from "../test/slots/led-room.ts";
 import type { UpdateAsk, UpdateEnd } from "./coordination.ts";
+import { zincatiId } from "./identity.ts";
 import { keys } from "./keys.ts";
 import type { ForeignMachine } from "./records.ts";
 
@@ -200,6 +201,17 @@ describe("an update whose machine says nothing for half a year", () => {
   });
 });
 
+it("forgiven, is called by Zincati's name as long as its record lives", async () => {
+  await led.room.takeUpdate(ask("m"));
+  await led.room.endUpdate(await ending("m", "failed", 44));
+  led.pass(3 * 86_400_000);
+  expect(await led.room.forgiveMachine("m")).toBe(true);
+  const [record, seen] = [keys.foreignMachine("m"), keys.seenAs(zincatiId("m"))].map((key) =>
+    must(led.etcd.records.get(key)),
+  );
+  expect(seen?.lease).toBe(record?.lease);
+});
+
 describe("sightings", () => {
   const why = { reason: "UpToDate", message: "It is." };
   const record = (uid: string) => led.room.readForeignMachine(uid);
@@ -243,14 +255,25 @@ describe("sightings", () => {
       lastSeen: 800,
       update: { ...must(staged.update), state: "Staged" },
     });
+    // Of another gateway, whose clock is ahead.
+    await sight(900, progress);
+    expect(await record("m")).toMatchObject({ lastSeen: 900, update: { state: "Staged" } });
     // It was on its way while the machine told more; its events are not lost.
     await sight(700, progress);
     const after = must(await record("m"));
-    expect(after).toMatchObject({ lastSeen: 800, update: { state: "Staged" } });
-    expect(after.history?.map(({ at }) => at)).toEqual([700, 600, 500]);
-    const revision = led.etcd.revision;
+    expect(after).toMatchObject({ lastSeen: 900, update: { state: "Staged" } });
+    expect(after.history?.map(({ at }) => at)).toEqual([900, 700, 600, 500]);
+    const { revision } = led.etcd;
     await sight(700, progress);
     expect(led.etcd.revision).toBe(revision);
+    // Nor by the end of the update, of a look before them.
+    const end: UpdateEnd = {
+      uid: "m",
+      machine: { ...staged, history: [told(3, 950)] },
+      how: "failed",
+      code: 9,
+    };
+    expect((await led.room.endUpdate(end))?.history?.map(({ at }) => at)).toEqual([950, 900, 700, 600, 500]);
   });
 
   it("add their events to those that others wrote, whoever comes first, and twenty are kept", async () => {

@@ -90,16 +90,16 @@ export async function takeUpdate(
     release,
     ranges: [{ key: tallyKey }, { key: machineKey }],
     refuse: ([tally, known], now) =>
-      refuseFailed(parser.json(ForeignMachine, known), release, ask.retriedAt) ??
-      refuseUpdate(parser.json(Tally, tally) ?? emptyTally(), ask, now),
+      refuseFailed(parser.again(ForeignMachine, known), release, ask.retriedAt) ??
+      refuseUpdate(parser.again(Tally, tally) ?? emptyTally(), ask, now),
     write: ([tally, known], now) => {
-      const before = parser.json(ForeignMachine, known);
+      const before = parser.again(ForeignMachine, known);
       const tried = before?.tried?.release === release ? before.tried.times : 0;
       const update: Update = {
         ...{ group, release, version: ask.version, bootId: machine.bootId },
         ...{ state: "Granted", attempt: tried + 1, at: now },
       };
-      const total = parser.json(Tally, tally) ?? emptyTally();
+      const total = parser.again(Tally, tally) ?? emptyTally();
       // Whose slot was taken from its update asks again: it is one update still.
       const again = before?.update?.release === release && before.update.group === group;
       return {
@@ -177,7 +177,7 @@ function endingOf(
 ): { tally: Tally; record: ForeignMachine } | undefined {
   const before = machineOf(parser, found);
   if (before?.update?.release !== release || before.update.at !== at) return undefined;
-  const total = parser.json(Tally, tally) ?? emptyTally();
+  const total = parser.again(Tally, tally) ?? emptyTally();
   const failure = { machine: machine.id, code, at: now };
   const next: Tally =
     how === "good"
@@ -186,8 +186,10 @@ function endingOf(
         ? { ...total, failed: total.failed + 1, failures: [failure, ...total.failures].slice(0, KEPT) }
         : { ...total, granted: Math.max(0, total.granted - 1) };
   const failed = before.failed.filter((one) => one.release !== release);
+  const { history } = kept(before, machine);
   const record = {
     ...machine,
+    ...(history === undefined ? {} : { history }),
     tried: how === "withdrawn" ? { release, times: before.update.attempt } : undefined,
     failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
     update: undefined,
@@ -214,7 +216,7 @@ export async function readForeignMachine(
 ): Promise<ForeignMachine | undefined> {
   const known = await reads.read(keys.foreignMachine(uid));
   // Few have none, and of these only who comes back after half a year has a slot.
-  const isRead = parser.json(ForeignMachine, known) !== undefined;
+  const isRead = parser.again(ForeignMachine, known) !== undefined;
   const rest = isRead ? [] : [keys.grant(uid), keys.phase(uid)];
   return machineOf(parser, [known, ...(await Promise.all(rest.map((key) => reads.read(key))))]);
 }
@@ -229,7 +231,7 @@ function machineOf(
   parser: Parser,
   [known, held, phase]: readonly (KeyValue | undefined)[],
 ): ForeignMachine | undefined {
-  const record = parser.json(ForeignMachine, known);
+  const record = parser.again(ForeignMachine, known);
   if (record !== undefined || held === undefined) return record;
   const live = readGrant(held, phase, undefined, parser, () => []);
   const { group, release, node, at, foreign } = live.grant;
@@ -252,13 +254,13 @@ export async function forgiveMachine(
   return await leases.use((lease) =>
     transact(etcd, async (uncertain): Promise<Step<boolean>> => {
       const found = (await etcd.read([{ key }])).results[0]?.[0];
-      const machine = parser.json(ForeignMachine, found);
+      const machine = parser.again(ForeignMachine, found);
       if (machine === undefined || (machine.failed.length === 0 && machine.tried === undefined))
         return { answer: uncertain && machine !== undefined };
       const value = JSON.stringify({ ...machine, failed: [], tried: undefined });
       return {
         compares: [unchanged(key, found)],
-        operations: [{ put: key, value, lease }],
+        operations: [{ put: key, value, lease }, ...seenOperations(uid, machine.id, lease, found)],
         committed: () => true,
       };
     }),
@@ -279,7 +281,7 @@ export async function putForeignMachine(
   return await leases.use((lease) =>
     changes.change(machine.group, sure, async (etcd): Promise<Step<void>> => {
       const { results } = await etcd.read([{ key }]);
-      const isRead = parser.json(ForeignMachine, results[0]?.[0]) !== undefined;
+      const isRead = parser.again(ForeignMachine, results[0]?.[0]) !== undefined;
       // As in `readForeignMachine`; what a batch reads later may be of another revision.
       const all = isRead ? results : (await etcd.read(machineRanges(uid))).results;
       const [found, ...rest] = all.map((kvs) => kvs[0]);
@@ -318,7 +320,9 @@ export function withSighting(
   const isNewer = before.lastSeen < lastSeen;
   if (!isNewer && history === known) return before;
   const { update } = before;
-  const isIts = isNewer && progress !== undefined && update?.at === progress.at;
+  // Two gateways have two clocks, and what is staged stays so until the machine says otherwise.
+  const isStaged = update?.state === "Staged" || update?.state === "Held";
+  const isIts = isNewer && progress !== undefined && update?.at === progress.at && !isStaged;
   return {
     ...before,
     ...(isNewer ? { lastSeen, why } : {}),

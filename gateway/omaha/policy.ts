@@ -108,13 +108,13 @@ export function isIdle(app: OmahaApp, { update }: Pick<ForeignMachine, "update">
 }
 
 /**
- * Whether its events say only that its update goes on: what is downloaded decides nothing, while what is staged tells a
- * fall back from a reboot of its own.
+ * Whether its events say only that its update goes on: what is downloaded decides nothing, while what is staged, and
+ * that it is so no more, tells a fall back from a reboot of its own.
  */
 export function isProgress(app: OmahaApp, known: Pick<ForeignMachine, "update">): boolean {
   return (
     !app.check &&
-    known.update !== undefined &&
+    ["Granted", "Downloading", "Downloaded"].includes(known.update?.state ?? "") &&
     app.events.length > 0 &&
     app.events.every((event) => ["downloading", "downloaded"].includes(meaningOf(event).is)) &&
     endingOf(app, known) === undefined

@@ -86,4 +86,13 @@ describe("a download that goes on", () => {
     await one.tell(14);
     expect(here.calls).toContain("endUpdate");
   });
+
+  it("is written at once where it was staged before: a reboot means another thing from then on", async () => {
+    await one.install();
+    here.sync();
+    here.calls.length = 0;
+    await one.tell(13);
+    expect(here.calls).toEqual(["readForeignMachine", "putForeignMachine"]);
+    expect(world.stored().get(one.id)).toMatchObject({ update: { state: "Downloading" } });
+  });
 });

@@ -324,7 +324,7 @@ async function remember(
   now: number,
 ): Promise<void> {
   const isRecent = before !== undefined && now - before.lastSeen < LAST_SEEN;
-  if (isRecent && before.history?.[0]?.at === machine.history?.[0]?.at) {
+  if (isRecent && before.history === machine.history) {
     // Who else is down changes with each look; that it waits for them does not.
     const bare = (of: ForeignMachine): string =>
       JSON.stringify({ ...of, lastSeen: 0, why: of.why?.reason, history: undefined });
