@@ -170,6 +170,20 @@ describe("what one process changes at a time", () => {
     ]);
   });
 
+  it("goes on without one that etcd takes for wrong, of which it does not say which it is", async () => {
+    const led = await roomFor(1);
+    const txn = led.port.txn.bind(led.port);
+    led.port.txn = (compares, operations) =>
+      operations.some((operation) => "put" in operation && operation.put === "/test/7")
+        ? Promise.reject(new TypeError("etcd takes it for wrong"))
+        : txn(compares, operations);
+    const changes = new Changes(led.port);
+    const all = Array.from({ length: 30 }, (_, i) => changes.change("g", [], write(`/test/${i}`)));
+    const ends = await Promise.allSettled(all);
+    const wrong = ends.flatMap((end, i) => (end.status === "rejected" ? [`${i}: ${end.reason}`] : []));
+    expect(wrong).toEqual(["7: TypeError: etcd takes it for wrong"]);
+  });
+
   it("hears at once, all of it, that etcd is away, and goes on when it is back", async () => {
     const led = await roomFor(9);
     let reads = 0;

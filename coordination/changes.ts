@@ -3,7 +3,15 @@
  * way go together into the next. So they are never in each other's way, and share one look at etcd and one commit.
  */
 import { Batch, nameOf } from "./batch.ts";
-import { type EtcdPort, EtcdUnavailable, type Range, type Reader } from "./etcd.ts";
+import {
+  type Compare,
+  type EtcdPort,
+  EtcdUnavailable,
+  type Operation,
+  type Range,
+  type Reader,
+  type TxnResult,
+} from "./etcd.ts";
 import { keys } from "./keys.ts";
 import { AlwaysRefused, ATTEMPTS, noOutcome, type Step } from "./transact.ts";
 
@@ -85,8 +93,9 @@ class Line {
       try {
         await this.#commit(batch);
       } catch (error) {
-        // Who waited meanwhile would wait as long again, and hear the same.
-        const all = error instanceof AlwaysRefused ? batch : [...batch, ...this.#waiting.splice(0)];
+        // Who waited meanwhile would wait as long again, and hear the same, unless it is of the batch alone.
+        const isAway = error instanceof EtcdUnavailable && !(error instanceof AlwaysRefused);
+        const all = isAway ? [...batch, ...this.#waiting.splice(0)] : batch;
         for (const { fail } of all) fail(error);
       }
     }
@@ -114,7 +123,7 @@ class Line {
       const shared = [...this.#shared, ...batch.missed];
       this.#shared = shared.length > MAX_SHARED ? [] : shared;
       const { compares, operations } = batch;
-      const result = operations.length === 0 ? undefined : await this.#etcd.txn(compares, operations);
+      const result = operations.length === 0 ? undefined : await this.#txn(compares, operations, changes);
       if (result === undefined || result.outcome === "committed") {
         for (const give of done) give(result?.revision ?? 0);
         return;
@@ -125,6 +134,20 @@ class Line {
       }
     }
     if (changes.length > 0) throw noOutcome(last);
+  }
+
+  /** Refused where etcd takes it for wrong, unless one of `changes` is left: which of several is wrong nobody says. */
+  async #txn(
+    compares: readonly Compare[],
+    operations: readonly Operation[],
+    changes: readonly Change[],
+  ): Promise<TxnResult> {
+    try {
+      return await this.#etcd.txn(compares, operations);
+    } catch (error) {
+      if (changes.length === 1) throw error;
+      return { outcome: "refused" };
+    }
   }
 
   /** Takes out of `changes` those whose look fails, and those that are to come after the batch. */

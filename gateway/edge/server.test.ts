@@ -171,6 +171,15 @@ it("gives a route that streams the body as it comes, and cuts off who sends noth
     await vi.waitUntil(slow.closed, PATIENCE);
     expect(slow.said()).toBe("");
   }
+  // Who is never silent for long, and comes with nothing much.
+  const dripping = dial(await listen({ pieceTimeout: 100, slowest: 1_000_000 }), head("/s"));
+  const drip = setInterval(() => dripping.socket.write("1\r\n.\r\n"), 5);
+  try {
+    await vi.waitUntil(dripping.closed, PATIENCE);
+  } finally {
+    clearInterval(drip);
+  }
+  expect(dripping.said()).toBe("");
 });
 
 it("ends a large answer that nobody takes", async () => {

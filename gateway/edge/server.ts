@@ -70,6 +70,8 @@ export interface EdgeLimits {
   headersTimeout: number;
   /** For a client to take one piece of an answer, or to send one of a body that streams, ms; whoever is slower is cut off. */
   pieceTimeout: number;
+  /** Bytes a second that a body which streams must come with on the whole, beside one `pieceTimeout`. */
+  slowest: number;
 }
 
 /** 100,000 machines that check every 45 min are 37 requests a second; each holds a socket for a moment. */
@@ -79,6 +81,8 @@ export const defaultEdgeLimits: EdgeLimits = {
   requestTimeout: 20_000,
   headersTimeout: 10_000,
   pieceTimeout: 60_000,
+  // A release of 500 MiB may take the time of a night, and a byte a minute no place.
+  slowest: 16 * 1024,
 };
 
 /** A session's cookie has 4 KiB at most, and a service account's token 2 KiB. */
@@ -202,7 +206,7 @@ class Desk {
             : await route.answer(
                 new Asked({
                   ...{ request, response, path, search, body, stopping, clock, proxies: this.#proxies },
-                  pieceTimeout: this.#limits.pieceTimeout,
+                  limits: this.#limits,
                 }),
               );
       }
@@ -237,7 +241,7 @@ interface Arrived {
   body: Buffer;
   stopping: AbortSignal;
   clock: Clock;
-  pieceTimeout: number;
+  limits: Pick<EdgeLimits, "pieceTimeout" | "slowest">;
   proxies: TrustedProxies;
 }
 
@@ -271,13 +275,20 @@ class Asked implements EdgeRequest {
   }
 
   async *arriving(): AsyncGenerator<Buffer> {
-    const { request, clock, pieceTimeout } = this.#arrived;
-    const cut = (): (() => void) => clock.after(pieceTimeout, () => request.destroy());
+    const { request, clock, limits } = this.#arrived;
+    const { pieceTimeout, slowest } = limits;
+    const until = clock.monotonic() + pieceTimeout;
+    let received = 0;
+    const cut = (): (() => void) => {
+      const left = until + (received / slowest) * 1000 - clock.monotonic();
+      return clock.after(Math.max(0, Math.min(pieceTimeout, left)), () => request.destroy());
+    };
     let cancel = cut();
     try {
       // The socket is needed for the answer, also where not all was read.
       for await (const piece of request.iterator({ destroyOnReturn: false })) {
         cancel();
+        received += (piece as Buffer).length;
         yield piece as Buffer;
         cancel = cut();
       }
