@@ -39,6 +39,7 @@ const ELSEWHERE: Partial<Record<Reason, string>> = {
   NotificationFailed: "event of an UpdateGroup: nothing waits for its webhook",
   StagePassed: "event and notice of an UpdateGroup: the next stage opens",
   UpdateFailed: "failure of a machine without our agent, in the status of its group",
+  DuplicateMachineId: "what a gateway says of machines without our agent",
   OEMExcluded: "what a gateway says of a machine without our agent",
   MachinesNotServed: "what a gateway answers a machine without our agent, which no NodeUpdate stands for",
   RebootRequired: "what an agent reports; the manager says what the reboot waits for",
