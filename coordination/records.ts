@@ -383,13 +383,3 @@ export const Sample = z.object({
   counts: z.array(z.object({ group: z.string(), version: z.string(), count: z.number().int() })),
 });
 export type Sample = z.output<typeof Sample>;
-
-/** Names of budgets. A group's own limits are budgets too. */
-export const budgetNames = {
-  group: (group: string): string => `group/${group}`,
-  groupDomain: (group: string, key: string, domain: string): string => `group/${group}/${key}=${domain}`,
-  shared: (budget: string): string => `budget/${budget}`,
-  sharedDomain: (budget: string, key: string, domain: string): string => `budget/${budget}/${key}=${domain}`,
-  /** Nodes that Slipway itself stands on (design, rule 12). */
-  infrastructure: "infrastructure",
-} as const;
