@@ -17,6 +17,7 @@ export function locksCommand(io: Io): Command {
   );
   const list = locks
     .command("list")
+    .alias("status")
     .description("List the budgets with their holders and who waits for them.")
     .action(async (_: unknown, self: Command) => {
       const flags = self.optsWithGlobals<GlobalFlags & OutputFlags>();
