@@ -36,8 +36,8 @@ export function locksOf(
   };
   for (const { metadata, status } of groups) {
     if (status?.limit !== undefined) lock(`group/${metadata.name}`, status.limit, status.unavailable);
-    for (const { machine, protocol, since } of status?.machines?.holders ?? []) {
-      const reason = `It asked by ${protocol}.`;
+    for (const { machine, protocol, since, reason: told } of status?.machines?.holders ?? []) {
+      const reason = told ?? `It asked by ${protocol}.`;
       lock(`group/${metadata.name}`).holders.push({
         node: machine,
         phase: protocol,
