@@ -68,8 +68,8 @@ export function locksOf(
     const theirs = [...new Set([own, ...budgetsOfMachines(group, budgets)])];
     bound.set(metadata.name, theirs);
     if (status?.limit !== undefined) lock(`group/${metadata.name}`, status.limit, status.unavailable);
-    for (const { machine, protocol, since } of status?.machines?.holders ?? []) {
-      const reason = `It asked by ${protocol}.`;
+    for (const { machine, protocol, since, reason: told } of status?.machines?.holders ?? []) {
+      const reason = told ?? `It asked by ${protocol}.`;
       for (const budget of theirs)
         lock(budget).holders.push({ node: machine, phase: protocol, since, step: "", reason });
     }

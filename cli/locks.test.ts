@@ -28,6 +28,24 @@ test("a holder, with its phase and since when", () => {
   ]);
 });
 
+test("a machine without our agent says why it holds a slot: what a person said, or how it asked", () => {
+  const { snapshot } = recorded("drain-blocked");
+  const since = "2026-11-23T02:00:00Z";
+  const holders = [
+    { machine: "a", protocol: "Locksmith", since, reason: "it is being moved" },
+    { machine: "b", protocol: "FleetLock", since },
+  ];
+  const groups = snapshot.groups.map((group) => ({
+    ...group,
+    status: { ...group.status, machines: { incarnation: "one", held: 2, holders } },
+  }));
+  const found = locksOf(groups as typeof snapshot.groups, [], []).flatMap((lock) => lock.holders);
+  expect(found.map(({ node, reason }) => [node, reason])).toEqual([
+    ["a", "it is being moved"],
+    ["b", "It asked by FleetLock."],
+  ]);
+});
+
 test("who waits for which budget", () => {
   expect(locks("budget-full")).toContainEqual({
     budget: "group/calm",

@@ -278,10 +278,12 @@ export interface ForeignAsk {
   group: string;
   protocol: Protocol;
   nonce: string;
+  /** Why a person takes it for the machine: kept with the slot. Undefined where the machine asks. */
+  reason?: string;
 }
 
 /** `uid`, `name`: of the Node. */
-export interface RebootAsk extends Omit<ForeignAsk, "nonce"> {
+export interface RebootAsk extends Omit<ForeignAsk, "nonce" | "reason"> {
   /** What its client calls itself: it may hold a slot by that from before anybody knew that it is a Node. */
   id?: string;
 }

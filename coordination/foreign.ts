@@ -77,7 +77,7 @@ export async function takeWith(
   { etcd: store, clock }: Ports,
   parser: Parser,
   changes: Changes,
-  { uid, group, protocol, name, nonce }: ForeignAsk,
+  { uid, group, protocol, name, nonce, reason }: ForeignAsk,
   extra: ForeignExtra | undefined,
 ): Promise<UpdateResult> {
   const aliases = aliasesOf(uid);
@@ -222,7 +222,8 @@ export async function takeWith(
         epoch: view.record.epoch,
       },
       ...{ incarnation: whole, at: now, target: null, policy: {}, bootNeeds: groupGate.machines.needs },
-      ...{ foreign: { protocol, ...update }, supersedes: null, reason: "the machine asked for it" },
+      foreign: { protocol, ...(reason === undefined ? {} : { reason }), ...update },
+      ...{ supersedes: null, reason: reason ?? "the machine asked for it" },
     };
     return {
       compares: [

@@ -297,6 +297,8 @@ export const Grant = z.object({
   foreign: z
     .object({
       protocol: Protocol,
+      /** Why a person took the slot for the machine, where one did. */
+      reason: z.string().optional(),
       /** Of the update that took it: what the machine's record says too, which ends before its slot where the machine is silent for half a year. */
       update: z.object({ version: z.string(), bootId: z.string(), attempt: z.number().int() }).optional(),
     })
