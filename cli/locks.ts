@@ -25,7 +25,7 @@ export function locksCommand(io: Io): Command {
   );
   const list = locks
     .command("list")
-      .alias("status")
+    .alias("status")
     .description(
       "List the budgets with their holders and who waits for them. Where a group serves machines without our agent, a gateway's console is asked who of these wait, as `machines` asks it.",
     )
