@@ -1,10 +1,11 @@
 /** How the plugin comes to a console: by a URL that it is given, or through kubectl to the one in the cluster. */
 import { readFileSync } from "node:fs";
+import type { Command } from "commander";
 import type { KubeObject } from "../api/meta.ts";
-import type { KubeClient } from "../runtime/client.ts";
+import { isApiError, type KubeClient } from "../runtime/client.ts";
 import { CONFIG_MAPS, type ConfigMap, SERVICES } from "../runtime/core.ts";
 import type { ApiConfig } from "../runtime/kubeconfig.ts";
-import type { GlobalFlags } from "./connection.ts";
+import { type GlobalFlags, inWords } from "./connection.ts";
 import type { ConsoleAccess } from "./console-api.ts";
 import { names } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
@@ -29,6 +30,16 @@ const SUFFIX = "-console";
 /** Every gateway's certificate carries it, for those who reach it under another name, as through kubectl. */
 const GATEWAY_NAME = "slipway-gateway";
 
+export function addConsoleFlags(command: Command): Command {
+  return command
+    .option("--console <url>", "address of the console (default: through `kubectl port-forward`)")
+    .option(
+      "--console-ca <file>",
+      "authority of its certificate (default: that of the gateways, or with --console the well-known ones)",
+    )
+    .option("--token <token>", "for the console (default: that of the kubeconfig's user)");
+}
+
 /** Gives `work` a way to the console, which ends with it. Throws a `Failure`, and `ApiError`. */
 export async function withConsole<T>(
   flags: ConsoleFlags,
@@ -52,6 +63,14 @@ export async function withConsole<T>(
   } finally {
     await forward.close();
   }
+}
+
+/** Why `withConsole` gave nothing, and what to do: of what it threw. Throws what is no such thing. */
+export function missingBecause(error: unknown, { signal }: Pick<Io, "signal">): string {
+  if (signal.aborted) throw new Failure("interrupted");
+  if (isApiError(error)) return inWords(error);
+  if (error instanceof Failure) return error.message;
+  throw error;
 }
 
 /** Of the headers that the kubeconfig's user is known by. */

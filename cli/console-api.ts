@@ -1,5 +1,5 @@
 /** The JSON API of the gateways' console, as far as the plugin asks it. */
-import * as z from "zod";
+import type * as z from "zod";
 import { type ListedMachine, Problem } from "../console/contract.ts";
 import { MAX_LIMIT, type MachineFilter, operations } from "../console/operations.ts";
 import { startDeadline } from "../runtime/deadline.ts";
@@ -32,25 +32,31 @@ const WITHIN = 60_000;
 /** Of an answer: a machine is at most 4 KiB, and a page has 1,000. */
 const MAX_ANSWER = 8 * 1024 * 1024;
 
-const Page = operations.listMachines.answer;
+/** The console's answer to one of its operations that read. Throws a `Failure` that says why there is none. */
+export type Read = <T extends z.ZodType>(
+  operation: { path: string; answer: T },
+  query: Readonly<Record<string, string | number | undefined>>,
+  uid?: string,
+) => Promise<z.output<T>>;
 
-/** The first `limit` machines that pass `filter`, by name. Throws a `Failure` that says why there are none. */
-export async function readMachines(
+/** A console answered that what was asked for does not exist. */
+export class NotThere extends Failure {}
+
+/** Lets `work` read of a console, as often as it wants, within one deadline. Throws a `Failure`. */
+export async function reading<T>(
   { origin, ca, servername, token }: ConsoleAccess,
-  filter: MachineFilter,
-  limit: number,
   { clock, signal }: Pick<Io, "clock" | "signal">,
-  pageSize = MAX_LIMIT,
-): Promise<MachinesRead> {
+  work: (read: Read) => Promise<T>,
+): Promise<T> {
   const fetcher = createFetcher(ca, servername);
   const late = (): Error => new Error(`no whole answer within ${WITHIN / 1000} s`);
   const deadline = startDeadline(clock, WITHIN, late, signal);
-  const items: ListedMachine[] = [];
   try {
-    let after: string | undefined;
-    for (;;) {
-      const url = new URL(operations.listMachines.path, origin);
-      const query = { ...filter, limit: Math.min(pageSize, limit - items.length), continue: after };
+    return await work(async ({ path, answer }, query, uid = "") => {
+      const url = new URL(
+        path.replace("{uid}", () => encodeURIComponent(uid)),
+        origin,
+      );
       for (const [name, value] of Object.entries(query))
         if (value !== undefined) url.searchParams.set(name, String(value));
       const response = await fetcher.fetch(url, {
@@ -59,18 +65,35 @@ export async function readMachines(
         redirect: "error",
         signal: deadline.signal,
       });
-      const page = answerOf(response.status, await textOf(response));
-      items.push(...page.items);
-      after = page.continue;
-      if (after === undefined || page.items.length === 0 || items.length >= limit)
-        return { items: items.slice(0, limit), total: page.total, stale: page.stale };
-    }
+      return answerOf(answer, response.status, await textOf(response));
+    });
   } catch (error) {
     if (error instanceof Failure) throw error;
-    throw new Failure(`the console at ${origin} gives no answer (${causeOf(error)})`);
+    throw new Failure(
+      `the console at ${origin} gives no answer (${causeOf(error)}): see that its gateways are up, or give --console URL`,
+    );
   } finally {
     deadline.cancel();
     await fetcher.close();
+  }
+}
+
+/** The first `limit` machines that pass `filter`, by name. */
+export async function listMachines(
+  read: Read,
+  filter: MachineFilter,
+  limit: number,
+  pageSize = MAX_LIMIT,
+): Promise<MachinesRead> {
+  const items: ListedMachine[] = [];
+  let after: string | undefined;
+  for (;;) {
+    const query = { ...filter, limit: Math.min(pageSize, limit - items.length), continue: after };
+    const page = await read(operations.listMachines, query);
+    items.push(...page.items);
+    after = page.continue;
+    if (after === undefined || page.items.length === 0 || items.length >= limit)
+      return { items: items.slice(0, limit), total: page.total, stale: page.stale };
   }
 }
 
@@ -85,8 +108,8 @@ async function textOf(response: Response): Promise<string> {
   return Buffer.concat(chunks).toString("utf8");
 }
 
-/** Throws a `Failure` where it is no page. */
-export function answerOf(status: number, text: string): z.output<typeof Page> {
+/** Throws a `Failure` where it is none of `schema`. */
+export function answerOf<T extends z.ZodType>(schema: T, status: number, text: string): z.output<T> {
   let body: unknown;
   try {
     body = JSON.parse(text);
@@ -94,15 +117,17 @@ export function answerOf(status: number, text: string): z.output<typeof Page> {
     body = undefined;
   }
   if (status === 200) {
-    const page = Page.safeParse(body);
-    if (page.success) return page.data;
+    const answer = schema.safeParse(body);
+    if (answer.success) return answer.data;
     throw new Failure("the console's answer is none that this plugin knows: is it of another version?");
   }
   const problem = Problem.safeParse(body);
   if (!problem.success)
     throw new Failure(`the console answers with status ${status}: is it one of Slipway's?`);
-  if (problem.data.error === "SignInNeeded") throw new Failure("the console does not know the token");
-  throw new Failure(`the console says: ${visible(problem.data.message).replace(/\.$/, "")}`);
+  if (problem.data.error === "SignInNeeded")
+    throw new Failure("the console does not know the token: give another one by --token");
+  const said = `the console says: ${visible(problem.data.message).replace(/\.$/, "")}`;
+  throw problem.data.error === "NotFound" ? new NotThere(said) : new Failure(said);
 }
 
 /** `fetch` hides what was wrong in the cause. */

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { KubeObject } from "../api/meta.ts";
+import { operations } from "../console/operations.ts";
 import type { KubeClient, ListResult } from "../runtime/client.ts";
 import { originOf, serviceIn, tokenIn } from "./console-access.ts";
 import { answerOf } from "./console-api.ts";
@@ -9,6 +10,7 @@ import { columnsAt, type Row, sentenceOf } from "./machine-list.ts";
 import { table } from "./output.ts";
 import { namespaceOf } from "./snapshot.ts";
 
+const Page = operations.listMachines.answer;
 const machine: Row = {
   ...{
     uid: "0123456789abcdef0123456789abcdef",
@@ -149,7 +151,7 @@ describe("an answer of a console", () => {
     fc.assert(
       fc.property(fc.constantFrom(200, 401, 404, 500), texts, (status, text) => {
         try {
-          expect(answerOf(status, text).items).toBeInstanceOf(Array);
+          expect(answerOf(Page, status, text).items).toBeInstanceOf(Array);
         } catch (error) {
           expect(error).toBeInstanceOf(Failure);
         }
@@ -159,8 +161,10 @@ describe("an answer of a console", () => {
 
   test("that refuses says why", () => {
     const said = (error: string, message: string): string => JSON.stringify({ error, message });
-    expect(() => answerOf(401, said("SignInNeeded", "Sign in first."))).toThrow("does not know the token");
-    expect(() => answerOf(403, said("Forbidden", "eve may not list nodeupdates."))).toThrow(
+    expect(() => answerOf(Page, 401, said("SignInNeeded", "Sign in first."))).toThrow(
+      "does not know the token",
+    );
+    expect(() => answerOf(Page, 403, said("Forbidden", "eve may not list nodeupdates."))).toThrow(
       /^the console says: eve may not list nodeupdates$/,
     );
   });

@@ -5,11 +5,11 @@ import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import { type ListedMachine, MachineState } from "../console/contract.ts";
 import { filterOf, viewMachine } from "../console/machine.ts";
 import type { MachineFilter } from "../console/operations.ts";
-import { isApiError, type KubeClient } from "../runtime/client.ts";
+import type { KubeClient } from "../runtime/client.ts";
 import type { ApiConfig } from "../runtime/kubeconfig.ts";
-import { inWords, withClient } from "./connection.ts";
-import { type ConsoleFlags, withConsole } from "./console-access.ts";
-import { type MachinesRead, readMachines } from "./console-api.ts";
+import { withClient } from "./connection.ts";
+import { addConsoleFlags, type ConsoleFlags, missingBecause, withConsole } from "./console-access.ts";
+import { listMachines, type MachinesRead, reading } from "./console-api.ts";
 import { span } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
 import { addOutputFlag, type Column, type OutputFlags, printData, table } from "./output.ts";
@@ -68,12 +68,6 @@ export function addMachineList(command: Command, io: Io): Command {
       "labels of NodeUpdates, as kubectl get takes them: machines without our agent have none",
     )
     .option("--limit <number>", "most that are listed", limitIn, LIMIT)
-    .option("--console <url>", "address of the console (default: through `kubectl port-forward`)")
-    .option(
-      "--console-ca <file>",
-      "authority of its certificate (default: that of the gateways, or with --console the well-known ones)",
-    )
-    .option("--token <token>", "for the console (default: that of the kubeconfig's user)")
     .action(async (_: unknown, self: Command) => {
       const flags = self.optsWithGlobals<Flags>();
       if (flags.selector !== undefined && (flags.kind === "foreign" || flags.console !== undefined))
@@ -85,7 +79,7 @@ export function addMachineList(command: Command, io: Io): Command {
       if (why !== undefined && isDemanded(flags)) throw new Failure(why);
       if (why !== undefined) io.err(`note: ${why}\n`);
     });
-  return addOutputFlag(command);
+  return addOutputFlag(addConsoleFlags(command));
 }
 
 function statesIn(text: string): string {
@@ -124,13 +118,10 @@ async function findMachines(
       (isDemanded(flags) || (await servesOthers(client, group)))
     )
       others = await withConsole(flags, { client, config }, io, (access) =>
-        readMachines(access, { ...filter, kind: "foreign" }, left, io),
+        reading(access, io, (read) => listMachines(read, { ...filter, kind: "foreign" }, left)),
       );
   } catch (error) {
-    if (io.signal.aborted) throw new Failure("interrupted");
-    if (isApiError(error)) missing = inWords(error);
-    else if (error instanceof Failure) missing = error.message;
-    else throw error;
+    missing = missingBecause(error, io);
   }
   return {
     items: [...ours, ...(others?.items ?? [])].slice(0, limit),
@@ -181,7 +172,7 @@ function resourceOf(row: Row): string {
 }
 
 /** That the machine calls itself by. */
-function idOf({ uid }: Row): string {
+export function idOf({ uid }: Pick<Row, "uid">): string {
   return uid.replace(/^foreign\//, "");
 }
 
