@@ -174,6 +174,11 @@ export const reasons = {
     "The group gives no slots to machines without our agent.",
     "Set `spec.machines` in the group, or correct the group that the machine names.",
   ),
+  DuplicateMachineId: entry(
+    "warning",
+    "Several machines have one machine id; none of them is offered anything.",
+    "Give each an id of its own (`rm /etc/machine-id && systemd-machine-id-setup`, then reboot). It is offered releases again twelve hours later.",
+  ),
   OEMExcluded: entry(
     "normal",
     "The group offers nothing to machines of this OEM.",

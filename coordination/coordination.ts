@@ -307,6 +307,8 @@ export interface UpdateAsk extends Omit<ForeignAsk, "protocol"> {
   rate?: { updates: number; period: number };
   /** As it says of itself now. */
   machine: ForeignMachine;
+  /** Its machine needs to show no secret. */
+  open?: boolean;
 }
 
 export interface UpdateEnd {

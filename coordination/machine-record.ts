@@ -31,6 +31,7 @@ export function slim(uid: string, machine: ForeignMachine, texts: SharedTexts): 
     oem: texts.share(machine.oem),
     alias: machine.alias,
     bootId: machine.bootId,
+    sharedAt: machine.sharedAt,
     firstSeen: machine.firstSeen,
     lastSeen: machine.lastSeen,
     update: update && {
@@ -41,6 +42,7 @@ export function slim(uid: string, machine: ForeignMachine, texts: SharedTexts): 
       state: update.state,
       attempt: update.attempt,
       at: update.at,
+      open: update.open,
     },
     tried: tried && { release: texts.share(tried.release), times: tried.times },
     failed:

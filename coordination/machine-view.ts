@@ -43,7 +43,7 @@ const TELL_AFTER = 200;
 const MOST_TOLD = 5_000;
 
 /** What it told is asked of etcd by who shows it. */
-const InView = ForeignMachine.omit({ history: true });
+const InView = ForeignMachine.omit({ history: true, boots: true });
 
 interface Known {
   machine: ForeignMachine;

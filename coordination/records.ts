@@ -194,6 +194,10 @@ export const ForeignMachine = z.object({
   oem: z.string(),
   alias: z.string(),
   bootId: z.string(),
+  /** Boots that it named, newest first. */
+  boots: z.array(z.string()).optional(),
+  /** Wall clock, ms: when it last named a boot again that another had replaced. No machine does: several have its id. */
+  sharedAt: z.number().optional(),
   firstSeen: z.number(),
   /** Wall clock, ms; written some minutes apart. */
   lastSeen: z.number(),
@@ -210,6 +214,8 @@ export const ForeignMachine = z.object({
       attempt: z.number().int(),
       /** As its grant's; with the release it tells two updates of a machine apart. */
       at: z.number(),
+      /** Its machine needed to show no secret. */
+      open: z.literal(true).optional(),
     })
     .optional(),
   /** Offers of a release that ended without a verdict. */

@@ -98,6 +98,7 @@ export async function takeUpdate(
       const update: Update = {
         ...{ group, release, version: ask.version, bootId: machine.bootId },
         ...{ state: "Granted", attempt: tried + 1, at: now },
+        ...(ask.open === true ? { open: true } : {}),
       };
       const total = parser.again(Tally, tally) ?? emptyTally();
       // Whose slot was taken from its update asks again: it is one update still.
@@ -186,10 +187,10 @@ function endingOf(
         ? { ...total, failed: total.failed + 1, failures: [failure, ...total.failures].slice(0, KEPT) }
         : { ...total, granted: Math.max(0, total.granted - 1) };
   const failed = before.failed.filter((one) => one.release !== release);
-  const { history } = kept(before, machine);
+  const { tried: _tried, failed: _failed, ...told } = kept(before, machine);
   const record = {
     ...machine,
-    ...(history === undefined ? {} : { history }),
+    ...told,
     tried: how === "withdrawn" ? { release, times: before.update.attempt } : undefined,
     failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
     update: undefined,
@@ -200,10 +201,11 @@ function endingOf(
 /** Of a record: what only the ends of updates change, and what it told besides what it tells now. */
 function kept(
   before: ForeignMachine | undefined,
-  { history: told }: ForeignMachine,
-): Pick<ForeignMachine, "failed" | "tried" | "history"> {
+  { history: told, boots = before?.boots }: ForeignMachine,
+): Pick<ForeignMachine, "failed" | "tried" | "history" | "boots"> {
   const history = historyWith(before?.history ?? [], told);
   return {
+    ...(boots === undefined ? {} : { boots }),
     ...{ failed: before?.failed ?? [], tried: before?.tried },
     ...(history.length === 0 ? {} : { history }),
   };

@@ -160,8 +160,8 @@ export function roomCycles(sources: readonly SourceFile[]): string[] {
 
 /** What a policy may load: nothing that can wait, draw lots, or do I/O. Of node:crypto only hashes are left. */
 const PURE_PACKAGES = ["zod", "@bufbuild/protobuf", "node:crypto"];
-/** Records and the protocol's messages are data; what a machine is called follows from its id, what it told from its record. */
-const PURE = /^(?:api|proto)\/|^coordination\/(?:admission|identity|machine-history|records)\.ts$/;
+/** Records and the protocol's messages are data; what a machine is called follows from its id, what it told, and in which boots, from its record. */
+const PURE = /^(?:api|proto)\/|^coordination\/(?:admission|identity|machine-(?:boots|history)|records)\.ts$/;
 
 /**
  * Decisions stay pure: what a `policy.ts` loads, directly or through others, is pure or stands in

@@ -142,7 +142,7 @@ export function explained({ file, change }: Pick<Case, "file" | "change">): Expl
 export function adviceIsSound(explanation: Explanation | undefined): void {
   for (const { command, effect } of explanation?.advice ?? []) {
     const whole =
-      /^(?:kubectl \S+|update_engine_client) .*\S$/.test(command) && !/ {2}|undefined/.test(command);
+      /^(?:kubectl \S+|update_engine_client|rm) .*\S$/.test(command) && !/ {2}|undefined/.test(command);
     if (!whole || !/^[a-z].*[^.]$/.test(effect)) throw new Error(`"${command}": ${effect}`);
   }
 }

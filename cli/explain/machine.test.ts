@@ -121,6 +121,13 @@ const cases: Record<string, { change: Change; situation: Situation; sentence: st
       "till-7 runs 3815.2.0 and is offered nothing: its OEM is ami, which spec.machines.excludedOEMs of UpdateGroup calm names.",
     advice: "kubectl edit updategroup calm",
   },
+  "others have its id": {
+    change: told("DuplicateMachineId", "Several machines have its id: they take turns to name their boots."),
+    situation: "DuplicateMachineId",
+    sentence:
+      "till-7 runs 3815.2.0 and is offered nothing: several machines have its id: they take turns to name their boots.",
+    advice: "rm /etc/machine-id && systemd-machine-id-setup",
+  },
   "there is nothing for its architecture": {
     change: told("NoPayload", "There is no payload for arm64."),
     situation: "NoPayload",

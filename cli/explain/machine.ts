@@ -154,6 +154,13 @@ function adviceOn(reason: Reason, name: string, group: UpdateGroup | undefined):
       return [commands.editGroup(name, "changes spec.rate"), asking];
     case "WaitingForStage":
       return [commands.group(name), asking];
+    case "DuplicateMachineId":
+      return [
+        advise(
+          "rm /etc/machine-id && systemd-machine-id-setup",
+          "run on each of them, gives it an id of its own with its next reboot",
+        ),
+      ];
     case "OEMExcluded":
       return [commands.editGroup(name, "changes spec.machines.excludedOEMs")];
     case "NoPayload":

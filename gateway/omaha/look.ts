@@ -47,6 +47,11 @@ export class Look {
     return this.#offers.get(`${id} ${track}`)?.find(({ validUntil }) => validUntil > now);
   }
 
+  /** Why nothing is offered where no offer is valid: without a manager all gates are gone. */
+  get whyNone(): "MachinesNotServed" | "WaitingForGates" {
+    return (this.#seen?.groupGates.size ?? 0) === 0 ? "WaitingForGates" : "MachinesNotServed";
+  }
+
   /** What gates, budgets, evidence and rate forbid; `onDemand` passes over the rate. */
   refusalOf(uid: string, offer: Offer, release: string, onDemand: boolean, now: number): Why | undefined {
     const seen = this.#seen;

@@ -69,9 +69,11 @@ describe("the first check of a boot, repeated because its answer was lost after 
   const rolledBack = event(3, 0, ` errorcode="44"`);
   const offer = { group: "workers", release: "os-1.1.0", version: "1.1.0", attempt: 1, at: 0 };
   const ending = (bootid: string, said: string, version = "1.0.5", bootId = "b") =>
-    endingOf(parsed({ version, bootid, inside: CHECK + said }), {
-      update: { ...offer, state: "Granted", bootId },
-    });
+    endingOf(
+      parsed({ version, bootid, inside: CHECK + said }),
+      { update: { ...offer, state: "Granted", bootId } },
+      0,
+    );
 
   it.each([completed, rolledBack])("does not fail what was offered in this boot: %s", (said) => {
     expect(ending("{b}", said)).toBeUndefined();

@@ -7,6 +7,7 @@ import { shareOf } from "../../api/cohort.ts";
 import type { Why } from "../../api/reasons.ts";
 import { compareVersions } from "../../api/version.ts";
 import { refuseFailed } from "../../coordination/admission.ts";
+import { bootsWith, isShared } from "../../coordination/machine-boots.ts";
 import { type History, historyWith } from "../../coordination/machine-history.ts";
 import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
 import { codeOf, type Meaning, meaningOf } from "./event.ts";
@@ -41,6 +42,7 @@ export function describe(
       oem: app.oem,
       alias: app.alias,
       bootId: app.bootId,
+      ...bootsWith(before, app.bootId, now),
       firstSeen: before?.firstSeen ?? now,
       lastSeen: now,
     },
@@ -76,7 +78,12 @@ export function isAsKnown(app: OmahaApp, group: string, known: ForeignMachine): 
 type Ending = { how: "good" | "failed" | "withdrawn"; code: number };
 
 /** How the machine's update ends by what it says now; undefined where it goes on, or there is none. */
-export function endingOf(app: OmahaApp, { update }: Pick<ForeignMachine, "update">): Ending | undefined {
+export function endingOf(
+  app: OmahaApp,
+  machine: Pick<ForeignMachine, "update" | "sharedAt">,
+  now: number,
+): Ending | undefined {
+  const { update } = machine;
   if (update === undefined) return undefined;
   const runs = app.version === update.version;
   // In the boot in which it was offered it was not booted: what is said of a boot is of an update before it, by a
@@ -93,6 +100,8 @@ export function endingOf(app: OmahaApp, { update }: Pick<ForeignMachine, "update
   if (meanings.some(({ is }) => is === "completed")) {
     return runs ? { how: "good", code: 0 } : { how: "failed", code: ROLLED_BACK };
   }
+  // What follows is of which machine, nobody can say. What it holds a slot for may still reboot.
+  if (isShared(machine, now)) return undefined;
   // The event of a completion is sent once, and may have been lost.
   if (runs) return { how: "good", code: 0 };
   const rebooted = app.bootId !== "" && !sameBoot;
@@ -111,13 +120,17 @@ export function isIdle(app: OmahaApp, { update }: Pick<ForeignMachine, "update">
  * Whether its events say only that its update goes on: what is downloaded decides nothing, while what is staged, and
  * that it is so no more, tells a fall back from a reboot of its own.
  */
-export function isProgress(app: OmahaApp, known: Pick<ForeignMachine, "update">): boolean {
+export function isProgress(
+  app: OmahaApp,
+  known: Pick<ForeignMachine, "update" | "sharedAt">,
+  now: number,
+): boolean {
   return (
     !app.check &&
     ["Granted", "Downloading", "Downloaded"].includes(known.update?.state ?? "") &&
     app.events.length > 0 &&
     app.events.every((event) => ["downloading", "downloaded"].includes(meaningOf(event).is)) &&
-    endingOf(app, known) === undefined
+    endingOf(app, known, now) === undefined
   );
 }
 
@@ -183,6 +196,15 @@ export function decideCheck(
     };
   }
   return { offered: { ...next, codebases } };
+}
+
+/** Why the machine is offered nothing whatever there is: two machines would go down in one place. */
+export function refuseShared(machine: Pick<ForeignMachine, "id" | "sharedAt">, now: number): Why | undefined {
+  if (!isShared(machine, now)) return undefined;
+  return {
+    reason: "DuplicateMachineId",
+    message: `Several machines call themselves ${machine.id}: a boot came back that another had replaced.`,
+  };
 }
 
 /**

@@ -96,3 +96,59 @@ describe("a download that goes on", () => {
     expect(world.stored().get(one.id)).toMatchObject({ update: { state: "Downloading" } });
   });
 });
+
+describe("while the manager is away", () => {
+  let one: OmahaMachine;
+  const tally = async () => (await world.led.room.readFleet()).tallies.get(GROUP)?.get("os-1.1.0");
+  const holders = async () => (await world.led.room.readForeign(GROUP)).holders.length;
+
+  beforeEach(async () => {
+    one = machineOf(1, () => here);
+    await one.check();
+    here.sync();
+    world.led.pass(31_000);
+    await world.look();
+  });
+
+  it("ends an update by what its machine tells once", async () => {
+    await one.install();
+    here.sync();
+    one.fallBack();
+    expect(await one.check()).toMatchObject({ does: "nothing" });
+    expect(here.outcomes.at(-1)).toBe("WaitingForGates");
+    expect(world.stored().get(one.id)).toMatchObject({ failed: [{ release: "os-1.1.0" }] });
+    expect(await tally()).toMatchObject({ granted: 1, failed: 1 });
+    expect(await holders()).toBe(0);
+    await world.publish();
+    expect(await one.check()).toMatchObject({ does: "nothing" });
+    expect(here.outcomes.at(-1)).toBe("NeverAgain");
+  });
+
+  it("ends it too where the group serves the machine no more, and offers nothing", async () => {
+    await world.publish();
+    one.track = "elsewhere";
+    one.reboot("1.1.0");
+    expect(await one.check()).toMatchObject({ does: "nothing" });
+    expect(await tally()).toMatchObject({ granted: 1, good: 1 });
+  });
+
+  it("ends nothing by who has not the group's secret, or speaks of another product", async () => {
+    // Offered when the group was not open.
+    const { update, ...known } = here.known.get(one.id) as ForeignMachine;
+    here.known.set(one.id, { ...known, update: update && { ...update, open: undefined } });
+    one.fallBack();
+    await one.check();
+    here.sync();
+    one.appid = "{00000000-0000-4000-8000-000000000000}";
+    one.reboot("1.1.0");
+    await one.check();
+    expect(await holders()).toBe(1);
+    expect(here.outcomes.slice(-2)).toEqual(["WaitingForGates", "WaitingForGates"]);
+  });
+
+  it("knows nobody new", async () => {
+    const other = machineOf(2, () => here);
+    await other.check();
+    expect([...world.stored().keys()]).toEqual([one.id]);
+  });
+});

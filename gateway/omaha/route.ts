@@ -27,6 +27,7 @@ import {
   isAsKnown,
   isIdle,
   isProgress,
+  refuseShared,
   stateOf,
   toldBy,
 } from "./policy.ts";
@@ -104,18 +105,18 @@ async function answerAll(
   const apps: AppAnswer[] = [];
   for (const app of request.apps) {
     const offer = look.offerFor(app, now);
-    if (
-      offer !== undefined &&
-      !credentials.accepts(secret, offer.group, app.machineId) &&
-      !isOpen(offer.group)
-    ) {
+    const place =
+      offer === undefined ? placeOf(options, app) : { group: offer.group, offer, open: isOpen(offer.group) };
+    const mayAsk =
+      place === undefined || place.open || credentials.accepts(secret, place.group, app.machineId);
+    if (offer !== undefined && !mayAsk) {
       meter("refused");
       return plain(403, `The secret of group ${offer.group} is missing in the URL, or is another one.\n`);
     }
     if (offer !== undefined && !request.follows) options.counts?.saw(offer.group, app, now);
     const offered = request.follows
       ? answerFollower(options, app, offer, now)
-      : await answerApp(options, app, offer, request.onDemand, now);
+      : await answerApp(options, app, mayAsk ? place : undefined, request.onDemand, now);
     apps.push({
       ...{ appId: app.sentId, ping: app.ping, events: app.events.length },
       check: app.check ? (offered ?? "noupdate") : undefined,
@@ -124,36 +125,55 @@ async function answerAll(
   return { status: 200, type: "text/xml; charset=utf-8", body: renderResponse({ apps }, now) };
 }
 
+/**
+ * Where nothing is offered: the manager is away, or the group serves the machine no more. What ends its update is told
+ * once, and must not be lost meanwhile.
+ */
+function placeOf({ machines }: Desk, app: OmahaApp): Place | undefined {
+  const known = machines.get(uidOf(app.machineId));
+  if (known?.update === undefined || known.product !== app.id) return undefined;
+  return { group: known.update.group, offer: undefined, open: known.update.open === true };
+}
+
+/** Of whom a machine is: of a group that offers something, or of the one that gave it the update that it has. */
+interface Place {
+  group: string;
+  offer: Offer | undefined;
+  /** Whether its machines need show nothing; without an offer, whether this one needed not when it was offered its update. */
+  open: boolean;
+}
+
 /** What is offered; undefined for nothing. Never fails: a machine that gets an error would report one, and ask twice. */
 async function answerApp(
   options: Desk,
   app: OmahaApp,
-  offer: Offer | undefined,
+  place: Place | undefined,
   onDemand: boolean,
   now: number,
 ): Promise<OmahaUpdate | undefined> {
-  const { coordination, log, meter } = options;
-  if (app.machineId === "" || offer === undefined) {
-    meter(offer === undefined ? "MachinesNotServed" : "refused");
+  const { coordination, look, log, meter } = options;
+  if (app.machineId === "" || place === undefined) {
+    meter(place === undefined ? look.whyNone : "refused");
     return undefined;
   }
+  const { group, offer } = place;
   const uid = uidOf(app.machineId);
   const inView = options.machines.fresh ? options.machines.get(uid) : undefined;
-  const known = inView !== undefined && isAsKnown(app, offer.group, inView) ? inView : undefined;
-  if (known !== undefined && answeredFromMemory(options, app, offer, onDemand, uid, known, now))
+  const known = inView !== undefined && isAsKnown(app, group, inView) ? inView : undefined;
+  if (known !== undefined && answeredFromMemory(options, app, place, onDemand, uid, known, now))
     return undefined;
   try {
     // What it gets is decided anew by its record, in the transaction that gives it.
     const before =
       known !== undefined && isIdle(app, known) ? known : await coordination.readForeignMachine(uid);
     // Ids cost nothing to make up, and each has a record for half a year.
-    if (before === undefined && options.machines.full) {
+    if (before === undefined && (options.machines.full || offer === undefined)) {
       meter("refused");
       return undefined;
     }
-    const { stored, machine, noted } = await settle(options, app, offer, uid, before, onDemand, now);
-    if (!app.check) {
-      meter(app.events.length > 0 ? "event" : "ping");
+    const { stored, machine, noted } = await settle(options, app, place, uid, before, onDemand, now);
+    if (!app.check || offer === undefined) {
+      meter(app.check ? look.whyNone : app.events.length > 0 ? "event" : "ping");
       await remember(options, uid, stored, machine, noted, now);
       return undefined;
     }
@@ -181,24 +201,24 @@ async function answerApp(
 function answeredFromMemory(
   { sightings, look, publicUrl, meter }: Desk,
   app: OmahaApp,
-  offer: Offer,
+  { offer }: Place,
   onDemand: boolean,
   uid: string,
   known: ForeignMachine,
   now: number,
 ): boolean {
   if (known.update !== undefined) {
-    const state = isProgress(app, known) ? stateOf(app) : undefined;
+    const state = isProgress(app, known, now) ? stateOf(app) : undefined;
     if (state === undefined) return false;
     const told = { history: toldBy(app, onDemand, now), progress: { at: known.update.at, state } };
     if (!sightings.note(uid, { lastSeen: now, why: known.why, ...told })) return false;
     meter("event");
     return true;
   }
-  if (!isIdle(app, known)) return false;
+  if (!isIdle(app, known) || offer === undefined) return false;
   let why = known.why;
   if (app.check) {
-    const decided = decideCheck(app, uid, known, offer, onDemand, publicUrl);
+    const decided = refuseShared(known, now) ?? decideCheck(app, uid, known, offer, onDemand, publicUrl);
     const refusal =
       "reason" in decided ? decided : look.refusalOf(uid, offer, decided.offered.release, onDemand, now);
     if (refusal === undefined) return false;
@@ -235,7 +255,7 @@ function answerFollower(
 async function settle(
   { coordination, sightings, publicUrl, log }: OmahaOptions,
   app: OmahaApp,
-  offer: Offer,
+  { group, offer }: Place,
   uid: string,
   before: ForeignMachine | undefined,
   onDemand: boolean,
@@ -243,10 +263,10 @@ async function settle(
 ): Promise<{ stored: ForeignMachine | undefined; machine: ForeignMachine; noted?: Sighting | undefined }> {
   const noted = before && sightings.get(uid);
   const known = before && noted ? withSighting(before, noted) : before;
-  const machine = describe(app, offer.group, known, now, onDemand);
+  const machine = describe(app, group, known, now, onDemand);
   const { update } = machine;
   if (update === undefined) return { stored: before, machine, noted };
-  const ending = endingOf(app, machine);
+  const ending = endingOf(app, machine, now);
   if (ending === undefined) {
     const state = stateOf(app);
     return {
@@ -254,30 +274,33 @@ async function settle(
       machine: state === undefined ? machine : { ...machine, update: { ...update, state } },
     };
   }
-  const { group, release } = update;
+  const { group: from, release } = update;
   // What it most likely hears next is written with the end, so that it need not be written after it.
   const next =
-    app.check && ending.how === "good"
+    app.check && ending.how === "good" && offer !== undefined
       ? decideCheck(app, uid, machine, offer, onDemand, publicUrl)
       : undefined;
   const told = next !== undefined && "reason" in next ? { ...machine, why: next } : machine;
   const ended = await coordination.endUpdate({ uid, machine: told, ...ending });
   if (ended !== undefined) {
     sightings.written(uid, noted);
-    log.info("the update of a machine ended", { machine: app.machineId, group, release, ...ending });
+    log.info("the update of a machine ended", { machine: app.machineId, group: from, release, ...ending });
   }
   const stored = ended ?? (await coordination.readForeignMachine(uid));
   return { stored, machine: stored ?? { ...machine, update: undefined } };
 }
 
 async function check(
-  { coordination, look, publicUrl, clock, random, log }: Desk,
+  { coordination, look, isOpen, publicUrl, clock, random, log }: Desk,
   app: OmahaApp,
   offer: Offer,
   onDemand: boolean,
   uid: string,
   machine: ForeignMachine,
 ): Promise<OmahaUpdate | Why> {
+  // Not even what it has is taken back: who asks need not be who has it.
+  const shared = refuseShared(machine, clock.now());
+  if (shared !== undefined) return shared;
   const decided = decideCheck(app, uid, machine, offer, onDemand, publicUrl);
   const { update } = machine;
   const wanted = "reason" in decided ? undefined : decided.offered.release;
@@ -294,6 +317,7 @@ async function check(
   const result = await coordination.takeUpdate({
     ...{ uid, name: app.machineId, group: offer.group, nonce: random.uuid() },
     ...{ release: offered.release, version: offered.version, threshold: offer.threshold, machine },
+    ...(isOpen(offer.group) ? { open: true } : {}),
     ...(offer.resumedAt === undefined ? {} : { resumedAt: offer.resumedAt }),
     ...(offer.retriedAt === undefined ? {} : { retriedAt: offer.retriedAt }),
     ...(offer.rate === undefined || onDemand ? {} : { rate: offer.rate }),
