@@ -22,7 +22,15 @@ function story({ machine, ...rest }: Change = {}): Story {
       ...{ target: "", state: "Idle", reason: "", message: "", slot: false, protocol: "Omaha" },
       ...machine,
     },
-    ...{ now: "", next: "", slots: [], labels: {}, lastSeen: at(-300_000), transitions: [], failed: [] },
+    ...{
+      now: machine?.message ?? "",
+      next: "",
+      slots: [],
+      labels: {},
+      lastSeen: at(-300_000),
+      transitions: [],
+      failed: [],
+    },
     ...{ kubectl: "", asOf: at(0), ...rest },
   };
 }
@@ -122,10 +130,13 @@ const cases: Record<string, { change: Change; situation: Situation; sentence: st
     advice: "kubectl edit updategroup calm",
   },
   "others have its id": {
-    change: told("DuplicateMachineId", "Several machines have its id: they take turns to name their boots."),
+    change: told(
+      "DuplicateMachineId",
+      "Several machines call themselves x: a boot came back that another had replaced.",
+    ),
     situation: "DuplicateMachineId",
     sentence:
-      "till-7 runs 3815.2.0 and is offered nothing: several machines have its id: they take turns to name their boots.",
+      "till-7 runs 3815.2.0 and is offered nothing: several machines call themselves x: a boot came back that another had replaced.",
     advice: "rm /etc/machine-id && systemd-machine-id-setup",
   },
   "there is nothing for its architecture": {

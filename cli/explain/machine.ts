@@ -14,7 +14,11 @@ import { clause, dated, names, when } from "./words.ts";
 const HISTORY = 5;
 
 /** `id`: that it calls itself by. `now`: wall clock, ms. */
-export function explainMachine(story: Story, id: string, snapshot: Snapshot, now: number): Explanation {
+export function explainMachine(short: Story, id: string, snapshot: Snapshot, now: number): Explanation {
+  const { machine } = short;
+  // A list shows the first words of a message, its story all.
+  const message = machine.message === "" ? "" : short.now;
+  const story = { ...short, machine: { ...machine, message } };
   const { name, group: groupName } = story.machine;
   const group = snapshot.groups.find(({ metadata }) => metadata.name === groupName);
   const subject = {
