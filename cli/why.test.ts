@@ -16,7 +16,11 @@ function consoleOf(machines: readonly { uid: string; name: string; kind?: string
 } {
   const asked: string[] = [];
   const all = machines.map((machine) => ({ kind: "foreign", group: "tills", ...machine }));
-  const read = async (operation: { path: string }, query: Record<string, unknown>, uid = "") => {
+  const read = async (
+    operation: { path: string },
+    query: Record<string, string | number | undefined>,
+    uid = "",
+  ) => {
     asked.push(uid === "" ? `${String(query["search"])} from ${String(query["continue"] ?? 0)}` : uid);
     if (operation.path === operations.readMachine.path) {
       const machine = all.find((one) => one.uid === uid);

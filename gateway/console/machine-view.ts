@@ -2,8 +2,8 @@
 import { HOLD_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
-import type * as view from "../../console/contract.ts";
 import { machineCommands } from "../../console/commands.ts";
+import type * as view from "../../console/contract.ts";
 import { clip, viewMachine } from "../../console/machine.ts";
 import type { ForeignMachine } from "../../coordination/records.ts";
 import { type Meaning, meaningOf } from "../omaha/event.ts";
