@@ -37,6 +37,9 @@ export const Machines = z.object({
   }),
 });
 
+/** Of what a person says about one machine, characters. */
+export const LONGEST_REASON = 253;
+
 /** More than a fleet has. */
 const Held = z.int().min(0).max(1_000_000);
 
@@ -76,6 +79,9 @@ export const MachinesStatus = z.object({
         machine: z.string().max(300),
         protocol: z.string().max(32),
         since: z.iso.datetime(),
+        reason: z.string().max(LONGEST_REASON).optional().meta({
+          description: "Why a person took the slot for it, where one did.",
+        }),
       }),
     )
     .max(50)

@@ -40,7 +40,7 @@ export async function complete(program: Command, words: readonly string[], io: I
   const typed = words.at(-1) ?? "";
   const expected = expectedAt(program, words);
   const found = [...expected.words];
-  if (expected.resources.length > 0) found.push(...(await namesOf(expected.resources, flagsOf(words), io)));
+  if (expected.resources.length > 0) found.push(...(await objectsOf(expected.resources, flagsOf(words), io)));
   const fitting = [...new Set(found)].filter((word) => word.startsWith(typed));
   io.out([...fitting, expected.files ? ":0" : ":4"].map((line) => `${line}\n`).join(""));
 }
@@ -62,7 +62,7 @@ export function expectedAt(program: Command, words: readonly string[]): Expected
       if (option !== undefined && (option.required || option.optional)) pending = option;
       continue;
     }
-    const child: Command | undefined = command.commands.find((each) => each.name() === word);
+    const child: Command | undefined = command.commands.find((each) => namesOf(each).includes(word));
     if (child === undefined) position++;
     else [command, position] = [child, 0];
   }
@@ -71,8 +71,12 @@ export function expectedAt(program: Command, words: readonly string[]): Expected
     return { ...NOTHING, words: allOptions(command).flatMap(({ long }) => long ?? []) };
   const { registeredArguments: args } = command;
   const argument = args[position] ?? (args.at(-1)?.variadic === true ? args.at(-1) : undefined);
-  const children = position === 0 ? command.commands.map((each) => each.name()) : [];
+  const children = position === 0 ? command.commands.flatMap(namesOf) : [];
   return { ...expectedOf(argument, command), words: children };
+}
+
+function namesOf(command: Command): string[] {
+  return [command.name(), ...command.aliases()];
 }
 
 function valueOf(option: Option, command: Command): Expected {
@@ -116,7 +120,7 @@ function flagsOf(words: readonly string[]): GlobalFlags {
   };
 }
 
-async function namesOf(resources: readonly Resource[], flags: GlobalFlags, io: Io): Promise<string[]> {
+async function objectsOf(resources: readonly Resource[], flags: GlobalFlags, io: Io): Promise<string[]> {
   const limited = startDeadline(io.clock, PATIENCE, () => new Error("a shell waits for us"));
   try {
     return await withClient(flags, io, async (client) => {

@@ -4,12 +4,20 @@ import { type Lock, locksOf } from "../api/locks.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type RebootBudget, rebootBudget } from "../api/reboot-budget.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
+import type { Waiting } from "../console/contract.ts";
+import { MAX_LIMIT, operations } from "../console/operations.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
+import { addConsoleFlags, type ConsoleFlags, missingBecause, withConsole } from "./console-access.ts";
+import { type Read, reading } from "./console-api.ts";
 import { names, span } from "./explain/words.ts";
 import type { Io } from "./io.ts";
 import { lockCommand, setMaxCommand, unlockCommand } from "./lock.ts";
 import { addOutputFlag, type Column, type OutputFlags, printData, table } from "./output.ts";
 import { stealSlot } from "./steal.ts";
+import { visible } from "./visible.ts";
+
+/** Of those that wait without our agent: more than a list names of any budget. */
+const MAX_WAITING = 10_000;
 
 export function locksCommand(io: Io): Command {
   const locks = new Command("locks").description(
@@ -17,19 +25,35 @@ export function locksCommand(io: Io): Command {
   );
   const list = locks
     .command("list")
-    .description("List the budgets with their holders and who waits for them.")
+    .alias("status")
+    .description(
+      "List the budgets with their holders and who waits for them. Where a group serves machines without our agent, a gateway's console is asked who of these wait, as `machines` asks it.",
+    )
     .action(async (_: unknown, self: Command) => {
-      const flags = self.optsWithGlobals<GlobalFlags & OutputFlags>();
-      await withClient(flags, io, async (client) => {
+      const flags = self.optsWithGlobals<ConsoleFlags & OutputFlags>();
+      await withClient(flags, io, async (client, config) => {
         const [groups, budgets, updates] = await Promise.all([
           client.list<UpdateGroup>(updateGroup),
           client.list<RebootBudget>(rebootBudget),
           client.list<NodeUpdate>(nodeUpdate),
         ]);
-        printLocks(io, locksOf(groups.items, budgets.items, updates.items), flags.output);
+        const served = groups.items.some(({ spec }) => spec.machines !== undefined);
+        const ask = served || flags.console !== undefined;
+        let line: Line = { items: ask ? undefined : [] };
+        try {
+          if (ask)
+            line = await withConsole(flags, { client, config }, io, (access) =>
+              reading(access, io, readLine),
+            );
+        } catch (error) {
+          line.missing = missingBecause(error, io);
+        }
+        printLocks(io, locksOf(groups.items, budgets.items, updates.items, line.items), flags.output);
+        if (line.missing !== undefined) io.err(`note: ${unseenLine(line.missing)}\n`);
+        if (line.stale !== undefined) io.err(`note: of machines without our agent: ${visible(line.stale)}\n`);
       });
     });
-  addOutputFlag(list);
+  addConsoleFlags(addOutputFlag(list));
   locks
     .command("steal")
     .description(
@@ -46,6 +70,45 @@ export function locksCommand(io: Io): Command {
     });
   for (const command of [lockCommand(io), unlockCommand(io), setMaxCommand(io)]) locks.addCommand(command);
   return locks;
+}
+
+/** Of machines without our agent: who waits for a slot, longest first. */
+interface Line {
+  /** Undefined where that could not be asked. */
+  items: Waiting[] | undefined;
+  /** Why not. */
+  missing?: string;
+  /** Why this is not the present state. */
+  stale?: string | undefined;
+}
+
+/** All pages of it. */
+export async function readLine(read: Read, pageSize = MAX_LIMIT): Promise<Line> {
+  const items: Waiting[] = [];
+  let after: string | undefined;
+  for (;;) {
+    const page = await read(operations.listWaiting, { limit: pageSize, continue: after });
+    items.push(...page.items);
+    after = page.continue;
+    if (after === undefined || page.items.length === 0 || items.length >= MAX_WAITING)
+      return { items, stale: page.stale };
+  }
+}
+
+/** Why nobody without our agent is among those that wait. */
+export function unseenLine(missing: string): string {
+  return `which machines without our agent wait is not shown, because ${missing}; the console shows them under Reboot slots`;
+}
+
+/** Nodes, then the line of machines without our agent, with by what they asked and for how long: of both up to `most`. */
+export function waitingIn({ waiting, line, inLine = 0 }: Lock, now: number, most: number): string {
+  const asked = line.map(
+    ({ machine, protocol, since }) => `${machine} (${protocol} ${span(now - Date.parse(since))})`,
+  );
+  const shown = asked.slice(0, most);
+  const more = inLine - shown.length;
+  const others = more > 0 ? `${shown.join(", ")} and ${more} more` : names(shown, most);
+  return [names(waiting, most), others].filter((text) => text !== "").join("; ");
 }
 
 function printLocks(io: Io, locks: readonly Lock[], output: OutputFlags["output"]): void {
@@ -67,7 +130,7 @@ function printLocks(io: Io, locks: readonly Lock[], output: OutputFlags["output"
           )
           .join(", "),
     },
-    { name: "WAITING", of: ({ waiting }) => names(waiting, output === "wide" ? 100 : 3) },
+    { name: "WAITING", of: (lock) => waitingIn(lock, now, output === "wide" ? 100 : 3) },
     { name: "WHY", of: ({ holders }) => holders.map(({ reason }) => reason).join(" "), wide: true },
   ];
   io.out(table(locks, columns, output === "wide"));

@@ -1,14 +1,16 @@
-/** `kubectl slipway machines`, and `why` of a machine without our agent, over a real API server, etcd, and a gateway that serves the console by TLS. */
+/** `kubectl slipway machines`, the line in `locks list`, and `why` of a machine without our agent: over a real API server, etcd, and a gateway that serves the console by TLS. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
 import { parse, stringify } from "yaml";
 import { nodeUpdate } from "../api/node-update.ts";
+import { rebootBudget } from "../api/reboot-budget.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import { CONFIG_MAPS, SERVICES } from "../runtime/core.ts";
 import { Desk, SENTINEL, VIEWER, WAIT } from "../test/console/desk.ts";
 import { listMachines, reading } from "./console-api.ts";
 import { fakeIo } from "./fake-io.ts";
+import { readLine } from "./locks.ts";
 import { runPlugin } from "./program.ts";
 
 const AGENT = "11112222333344445555666677778888";
@@ -171,6 +173,55 @@ test("who is not let in sees those with our agent, and is told why the others ar
   const none = await run([], { KUBECONFIG: inject("kubeconfig") });
   expect(none.out).toContain("agent-");
   expect([none.code, none.err]).toEqual([0, expect.stringContaining("the kubeconfig's user has no token")]);
+});
+
+test("who waits without our agent stands in the queue of each budget, in the order of the line", async () => {
+  const { name } = desk.here;
+  const labels = { site: name };
+  const { metadata: shared } = await desk.declare(rebootBudget, "site", {
+    ...{ nodeSelector: { matchLabels: labels }, maxUnavailable: 1 },
+  });
+  const holders = [{ machine: "box-9", protocol: "FleetLock", since: "2026-01-01T00:00:00Z" }];
+  const { metadata: line } = await desk.declare<UpdateGroup>(
+    updateGroup,
+    "line",
+    { ...SENTINEL, nodeSelector: { matchLabels: { a: "line" } }, machines: { labels } },
+    { status: { machines: { incarnation: "i", held: 1, holders } } },
+  );
+  const budgets = [`group/${line.name}`, `budget/${shared.name}`];
+  await desk.askForSlots(line.name, budgets, ["box-9", "box-2", "box-1", ids[0] ?? ""]);
+  const locks = (...args: string[]) => plugin(["locks", "list", ...args]);
+  const rows = async (): Promise<string[]> => {
+    const lines = (await locks(...byUrl())).out.split("\n");
+    return budgets.map((budget) => lines.find((row) => row.startsWith(`${budget} `)) ?? "");
+  };
+  const [age, row] = [
+    String.raw`\(FleetLock \S+\)`,
+    expect.stringMatching(/ box-9 \(FleetLock \S+\) .*box-2 \(FleetLock/) as string,
+  ];
+  await expect.poll(rows, WAIT).toEqual([row, row]);
+  for (const each of await rows())
+    expect(each).toMatch(new RegExp(`box-9 ${age} +box-2 ${age}, box-1 ${age} and till-0 ${age}$`));
+
+  const found = JSON.parse((await locks("-o", "json", ...byUrl())).out) as { budget: string }[];
+  expect(found.filter(({ budget }) => budgets.includes(budget))).toMatchObject(
+    budgets.toSorted().map((budget) => ({
+      ...{ budget, holders: [{ node: "box-9" }], inLine: 3 },
+      line: [{ machine: "box-2", group: line.name }, { machine: "box-1" }, { uid: ids[0] }],
+    })),
+  );
+  const access = {
+    origin: `https://localhost:${desk.gateway.consolePort}`,
+    ca: readFileSync(join(desk.certificates, "ca.crt"), "utf8"),
+    token,
+  };
+  const pages = await reading(access, fakeIo(), (read) => readLine(read, 1));
+  expect(pages.items?.map(({ machine }) => machine)).toEqual(["box-2", "box-1", "till-0"]);
+  const wrong = await locks(...byUrl(), "--token", "wrong");
+  expect(wrong.code).toBe(0);
+  expect(wrong.out).toContain("box-9");
+  expect(wrong.out).not.toContain("box-2");
+  expect(wrong.err).toContain("wait is not shown, because the console does not know the token");
 });
 
 test("why a machine without our agent is offered nothing, by its id and by its alias", async () => {

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { updateGroup } from "../api/update-group.ts";
+import { namedInBlock, whyNotParsed } from "../test/docs/command.ts";
 import { complete, expectedAt } from "./complete.ts";
 import { explained } from "./explain/cases.ts";
 import { fakeIo } from "./fake-io.ts";
@@ -13,47 +14,6 @@ import { VERSION } from "./version.ts";
 const root = join(import.meta.dirname, "..");
 const program = pluginProgram(fakeIo());
 
-/** What is wrong with the words after `kubectl slipway`; undefined if such a command and its options exist. */
-function wrong(words: readonly string[]): string | undefined {
-  let command = program;
-  const options = [...program.options];
-  let given = 0;
-  for (let index = 0; index < words.length; index++) {
-    const word = words[index] ?? "";
-    if (word.startsWith("-")) {
-      const option = options.find(({ long, short }) => long === word.split("=")[0] || short === word);
-      if (option === undefined && word !== "--help") return `${command.name()} has no ${word}`;
-      if (option?.required === true && !word.includes("=")) index++;
-      continue;
-    }
-    const child = given === 0 ? command.commands.find((each) => each.name() === word) : undefined;
-    if (child === undefined) {
-      given++;
-      const { registeredArguments: args } = command;
-      // What has subcommands takes an argument only with an option that says so: `rollout --dry-run GROUP`.
-      const option = words.some((each) => each.startsWith("--"));
-      const takes = command.commands.length > 0 && !option ? 0 : args.length;
-      if (given > takes && args.at(-1)?.variadic !== true) return `${command.name()} takes no ${word}`;
-      continue;
-    }
-    command = child;
-    options.push(...child.options);
-  }
-  // Lists by itself, and has subcommands beside.
-  const acts = command.name() === "machines";
-  const bare = command.commands.length > 0 && given === 0 && words.length > 0 && !acts;
-  return bare ? `${command.name()} needs more` : undefined;
-}
-
-function commandsIn(text: string): string[][] {
-  return [...text.matchAll(/kubectl slipway ([^`\n#|>]+)/g)].map(([, words = ""]) =>
-    words
-      .trim()
-      .replaceAll(/"[^"]*"|'[^']*'/g, "TEXT")
-      .split(/\s+/),
-  );
-}
-
 test("what a list is filtered by is not offered to what stands beside it", async () => {
   const io = fakeIo();
   expect(await runPlugin(["machines", "steal", "--help"], io)).toBe(0);
@@ -61,34 +21,13 @@ test("what a list is filtered by is not offered to what stands beside it", async
   expect(io.written.out).not.toContain("--limit");
 });
 
-describe("every command that is named exists", () => {
-  const pages = [
-    "README.md",
-    ...readdirSync(join(root, "docs"))
-      .filter((file) => file.endsWith(".md"))
-      .map((file) => `docs/${file}`),
-  ];
-  test.each(pages)("in %s", (page) => {
-    // The design speaks of what is not built yet.
-    if (page === "docs/design.md")
-      return expect(readFileSync(join(root, page), "utf8")).toContain("kubectl slipway why NODE");
-    const found = commandsIn(readFileSync(join(root, page), "utf8"));
-    expect(found.map((words) => wrong(words)).filter((each) => each !== undefined)).toEqual([]);
-  });
-
-  test("in what `why` advises", () => {
-    const files = readdirSync(join(root, "cli/testdata/why")).map((file) => file.replace(/\.json$/, ""));
-    const advised = files.flatMap((file) => explained({ file })?.advice.map(({ command }) => command) ?? []);
-    const found = advised.flatMap(commandsIn);
-    expect(found.length).toBeGreaterThan(20);
-    expect(found.map((words) => wrong(words)).filter((each) => each !== undefined)).toEqual([]);
-  });
-
-  test("and what does not is found", () => {
-    expect(wrong(["rollout", "stop", "harbor"])).toBe("rollout takes no stop");
-    expect(wrong(["node", "hold", "n", "--because"])).toBe("hold has no --because");
-    expect(wrong(["node"])).toBe("node needs more");
-  });
+test("every command that `why` advises is parsed", async () => {
+  const files = readdirSync(join(root, "cli/testdata/why")).map((file) => file.replace(/\.json$/, ""));
+  const advised = files.flatMap((file) => explained({ file })?.advice.map(({ command }) => command) ?? []);
+  const found = advised.flatMap((text) => namedInBlock({ text }));
+  expect(found.length).toBeGreaterThan(20);
+  const wrong = await Promise.all(found.map(async (each) => [each.text, await whyNotParsed(each)] as const));
+  expect(wrong.filter(([, why]) => why !== undefined)).toEqual([]);
 });
 
 describe("completion", () => {
@@ -101,6 +40,8 @@ describe("completion", () => {
   test.each([
     [["ro"], "rollout\n:4\n"],
     [["rollout", "pr"], "promote\n:4\n"],
+    [["locks", "st"], "status\nsteal\n:4\n"],
+    [["locks", "status", "-o", "j"], "json\n:4\n"],
     [["status", "-o", "j"], "json\n:4\n"],
     [["node", "hold", "n1", "--r"], "--reason\n:4\n"],
     [["release", "sign", ""], ":0\n"],

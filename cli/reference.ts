@@ -35,6 +35,7 @@ function section(command: Command, parent: string): string[] {
       "",
       command.description(),
       "",
+      ...command.aliases().flatMap((alias) => [`The same as \`${parent} ${alias}\`.`, ""]),
       `    ${parent} ${command.name()} ${command.usage()}`.trimEnd(),
       "",
     );

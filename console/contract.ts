@@ -249,12 +249,32 @@ export const Budget = z.object({
     }),
   ),
   queue: z
-    .array(z.object({ machine: z.string(), uid: z.string().optional(), since: Time.optional() }))
+    .array(
+      z.object({
+        machine: z.string(),
+        uid: z.string().optional(),
+        since: Time.optional(),
+        protocol: z
+          .string()
+          .optional()
+          .meta({ description: "By which a machine without our agent asks; absent for others." }),
+      }),
+    )
     .meta({ description: "Who waits for it, longest first; at most 8." }),
   waiting: Count.meta({ description: "How many wait." }),
   kubectl: Kubectl,
 });
 export type Budget = z.output<typeof Budget>;
+
+/** A machine without our agent that waits in its group's line, for all budgets that bind the group's machines. */
+export const Waiting = z.object({
+  machine: z.string(),
+  uid: z.string().optional().meta({ description: "Where more is known of it." }),
+  group: z.string(),
+  protocol: z.string(),
+  since: Time.meta({ description: "Of its first asking." }),
+});
+export type Waiting = z.output<typeof Waiting>;
 
 /** The fleet in numbers, and by zone: what a page shows of 100,000 machines. */
 export const Fleet = z.object({

@@ -19,6 +19,7 @@ import {
   Stage,
   Story,
   Versions,
+  Waiting,
   Window,
 } from "./contract.ts";
 import { type Operation, operations } from "./operations.ts";
@@ -40,6 +41,7 @@ const COMPONENTS = {
   Window,
   GroupOpenings,
   Budget,
+  Waiting,
   Fleet,
   Versions,
   Activity,

@@ -76,6 +76,11 @@ export const operations = {
   listWindows: list("windows", "RebootWindows."),
   listOpenings: list("openings", "The present and next openings of each group."),
   listBudgets: list("budgets", "Reboot slots: who holds them, since when, and who waits."),
+  listWaiting: {
+    ...list("budgets", "Machines without our agent that wait for a reboot slot, longest first."),
+    ...{ path: "/api/v1/waiting", query: z.strictObject({ ...Page.shape, group: text }) },
+    answer: c.listOf(c.Waiting),
+  },
   fleet: read("fleet", {
     ...{ topic: "fleet", summary: "The fleet in numbers, by zone and version." },
     answer: z.object({ ...c.Fleet.shape, ...c.Freshness.shape }),

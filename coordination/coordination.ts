@@ -259,6 +259,8 @@ export interface Coordination {
   watchBudgets(hint: () => void): { close(): void };
   /** A group's slots as its machines see them. */
   readForeign(group: string): Promise<ForeignLine>;
+  /** Who waits in the lines of all groups, longest first. */
+  readWaiting(): Promise<readonly WaitingMachine[]>;
 
   // Journal
   append(entry: JournalEntry): Promise<void>;
@@ -276,10 +278,12 @@ export interface ForeignAsk {
   group: string;
   protocol: Protocol;
   nonce: string;
+  /** Why a person takes it for the machine: kept with the slot. Undefined where the machine asks. */
+  reason?: string;
 }
 
 /** `uid`, `name`: of the Node. */
-export interface RebootAsk extends Omit<ForeignAsk, "nonce"> {
+export interface RebootAsk extends Omit<ForeignAsk, "nonce" | "reason"> {
   /** What its client calls itself: it may hold a slot by that from before anybody knew that it is a Node. */
   id?: string;
 }
@@ -351,6 +355,15 @@ export interface ForeignLine {
   nodes: readonly ForeignNode[];
   /** uids, in the order of the line. */
   waiting: readonly string[];
+}
+
+/** A machine without our agent in the line of its group. */
+export interface WaitingMachine {
+  group: string;
+  uid: string;
+  protocol: Protocol;
+  /** Wall clock, ms: its first asking. */
+  since: number;
 }
 
 export type { JoinRecord, MachineRecord } from "./records.ts";

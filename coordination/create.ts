@@ -6,7 +6,7 @@ import { DayLease } from "./day-lease.ts";
 import { forgetNode, putDesired } from "./desired.ts";
 import { raiseEpoch, readEpoch } from "./epoch.ts";
 import { readFleet, readNode } from "./fleet.ts";
-import { readForeign, takeForeign } from "./foreign.ts";
+import { readForeign, readWaiting, takeForeign } from "./foreign.ts";
 import { forgetBudget, writeGates } from "./gates.ts";
 import { freeForeign } from "./give-back.ts";
 import { free, markDrained, release, revoke, takeGrant } from "./grants.ts";
@@ -104,6 +104,7 @@ export function createCoordination(unguarded: Ports): Coordination {
     putMachineTotals: (totals) => putMachineTotals(ports, parser, totals),
     watchBudgets: (hint) => ports.etcd.watch(keys.budgets, hint),
     readForeign: (group) => readForeign(ports, parser, group),
+    readWaiting: () => readWaiting(ports, parser),
     append: (entry) => journal.append(entry),
     readJournal: (since) => journal.read(since),
     putSample: (sample) => samples.put(sample),

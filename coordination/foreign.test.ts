@@ -69,6 +69,29 @@ describe("a machine without our agent", () => {
     expect((await led.room.readForeign("g")).holders).toMatchObject([{ uid: "m1" }]);
   });
 
+  it("stands in the line of its group, which is read with those of all groups, who waits longest first", async () => {
+    await led.room.takeForeign(ask("m1"));
+    const put = (group: string, uid: string, since: number, seenAt = led.clock.now()): Promise<unknown> => {
+      const value = JSON.stringify({ protocol: "Locksmith", since, seenAt });
+      return led.port.txn([], [{ put: keys.ticket(group, uid), value }]);
+    };
+    await put("g/2", "foreign/a/b", 2);
+    await put("g", "m3", 3);
+    await put("g", "m2", 1);
+    await put("other", "m5", 3);
+    await put("other", "m4", 0, 0);
+    led.pass(1000);
+    await led.room.takeForeign(ask("m6"));
+    expect(await led.room.readWaiting()).toEqual([
+      { group: "g", uid: "m2", protocol: "Locksmith", since: 1 },
+      { group: "g/2", uid: "foreign/a/b", protocol: "Locksmith", since: 2 },
+      { group: "g", uid: "m3", protocol: "Locksmith", since: 3 },
+      { group: "other", uid: "m5", protocol: "Locksmith", since: 3 },
+      { group: "g", uid: "m6", protocol: "FleetLock", since: led.clock.now() },
+    ]);
+    expect((await led.room.readForeign("g")).waiting).toEqual(["m2", "m3", "m6"]);
+  });
+
   it("waits, and gets its slot, although etcd has kept its ticket of long ago", async () => {
     await led.room.takeForeign(ask("m1"));
     const old = JSON.stringify({ protocol: "FleetLock", since: 0, seenAt: 0 });

@@ -14,6 +14,7 @@ import type {
   ForeignNode,
   ForeignResult,
   UpdateResult,
+  WaitingMachine,
 } from "./coordination.ts";
 import { LEADERSHIP, viewEpoch } from "./epoch.ts";
 import {
@@ -28,7 +29,7 @@ import { bump, heldBy, readGrant, wordsOf } from "./fleet.ts";
 import { heldToo, readHeld } from "./give-back.ts";
 import { MAX_BUDGETS, phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
-import { keys, lastPart } from "./keys.ts";
+import { groupOfTicket, keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
 import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, RebootRequest, Ticket } from "./records.ts";
 import { type Ports, refused, type Step, unchanged } from "./transact.ts";
@@ -76,7 +77,7 @@ export async function takeWith(
   { etcd: store, clock }: Ports,
   parser: Parser,
   changes: Changes,
-  { uid, group, protocol, name, nonce }: ForeignAsk,
+  { uid, group, protocol, name, nonce, reason }: ForeignAsk,
   extra: ForeignExtra | undefined,
 ): Promise<UpdateResult> {
   const aliases = aliasesOf(uid);
@@ -221,7 +222,8 @@ export async function takeWith(
         epoch: view.record.epoch,
       },
       ...{ incarnation: whole, at: now, target: null, policy: {}, bootNeeds: groupGate.machines.needs },
-      ...{ foreign: { protocol, ...update }, supersedes: null, reason: "the machine asked for it" },
+      foreign: { protocol, ...(reason === undefined ? {} : { reason }), ...update },
+      ...{ supersedes: null, reason: reason ?? "the machine asked for it" },
     };
     return {
       compares: [
@@ -297,6 +299,18 @@ export async function readForeign(
     return { budget, gate: parser.json(BudgetGate, of), holders: new Set(held) };
   });
   return { gate, budgets, holders, nodes: [...nodes.values()], waiting: line.map(([uid]) => uid) };
+}
+
+/** Who waits in the line of any group, who waits longest first: one read of tickets, and of nothing else. */
+export async function readWaiting({ etcd, clock }: Ports, parser: Parser): Promise<WaitingMachine[]> {
+  const { results } = await etcd.read([{ prefix: keys.allTickets }]);
+  const now = clock.now();
+  return [...Map.groupBy(results[0] ?? [], ({ key }) => groupOfTicket(key))]
+    .flatMap(([group, kvs]) => [...readLine(kvs, parser, now)].map(([uid, place]) => ({ group, uid, place })))
+    .toSorted((a, b) => before(a.place, b.place, a.uid, b.uid))
+    .map(({ group, uid, place: { ticket } }) => ({
+      ...{ group, uid, protocol: ticket.protocol, since: ticket.since },
+    }));
 }
 
 interface Place {

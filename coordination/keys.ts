@@ -67,6 +67,7 @@ export const keys = {
   seenAs: (id: string): string => `${MACHINES_PREFIX}ids/${part(id)}`,
   machineTotals: `${MACHINES_PREFIX}totals/`,
   machineTotalsOf: (group: string): string => `${MACHINES_PREFIX}totals/${part(group)}`,
+  allTickets: `${MACHINES_PREFIX}tickets/`,
   tickets: (group: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/`,
   ticket: (group: string, uid: string): string => `${MACHINES_PREFIX}tickets/${part(group)}/${part(uid)}`,
 } as const;
@@ -74,4 +75,9 @@ export const keys = {
 /** The last part of a key, unescaped: the uid of grants/, phases/, observed/, holders. */
 export function lastPart(key: string): string {
   return decodeURIComponent(key.slice(key.lastIndexOf("/") + 1));
+}
+
+export function groupOfTicket(key: string): string {
+  const [group = ""] = key.slice(keys.allTickets.length).split("/");
+  return decodeURIComponent(group);
 }

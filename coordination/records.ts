@@ -297,6 +297,8 @@ export const Grant = z.object({
   foreign: z
     .object({
       protocol: Protocol,
+      /** Why a person took the slot for the machine, where one did. */
+      reason: z.string().optional(),
       /** Of the update that took it: what the machine's record says too, which ends before its slot where the machine is silent for half a year. */
       update: z.object({ version: z.string(), bootId: z.string(), attempt: z.number().int() }).optional(),
     })
@@ -383,13 +385,3 @@ export const Sample = z.object({
   counts: z.array(z.object({ group: z.string(), version: z.string(), count: z.number().int() })),
 });
 export type Sample = z.output<typeof Sample>;
-
-/** Names of budgets. A group's own limits are budgets too. */
-export const budgetNames = {
-  group: (group: string): string => `group/${group}`,
-  groupDomain: (group: string, key: string, domain: string): string => `group/${group}/${key}=${domain}`,
-  shared: (budget: string): string => `budget/${budget}`,
-  sharedDomain: (budget: string, key: string, domain: string): string => `budget/${budget}/${key}=${domain}`,
-  /** Nodes that Slipway itself stands on (design, rule 12). */
-  infrastructure: "infrastructure",
-} as const;

@@ -280,6 +280,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
           ...{ fleet: () => read, machines, sightings },
           ...(publicUrl === undefined ? {} : { publicUrl }),
           meter: (outcome) => metrics.omahaAnswered(outcome),
+          unknown: (kind, count) => metrics.omahaUnknown(kind, count),
           ...(coreupdate === undefined ? {} : { counts: coreupdate.counts }),
         }),
         ...(payloads === undefined

@@ -15,6 +15,7 @@ export interface GatewayMetrics extends SessionMeter, EdgeMeter {
   slotAsked(protocol: Protocol, call: string, outcome: string): void;
   /** `outcome`: `offered`, `ping`, `event`, `refused`, or the reason for which nothing was offered. */
   omahaAnswered(outcome: string): void;
+  omahaUnknown(kind: "attribute" | "element" | "event", count: number): void;
   /** A place of payloads, `directory` or `registry`, could not be asked. */
   payloadsFailed(place: string): void;
   /** `call`: its id in CoreUpdate's discovery document. */
@@ -126,6 +127,11 @@ export function createGatewayMetrics(read: {
     "Apps of Omaha requests, by what they were answered.",
     ["outcome"],
   );
+  const unknown = counter(
+    "slipway_gateway_omaha_unknown_total",
+    "What Omaha requests held that nothing is known of, and that was passed over: attributes, elements, and events by their type and result.",
+    ["kind"],
+  );
   const payloads = counter(
     "slipway_gateway_payload_failures_total",
     "Requests for which a place of payloads, directory or registry, could not be asked.",
@@ -165,6 +171,7 @@ export function createGatewayMetrics(read: {
     enrolled: (call, outcome) => enrolled.inc({ call, outcome }),
     slotAsked: (protocol, call, outcome) => slots.inc({ protocol, call, outcome }),
     omahaAnswered: (outcome) => omaha.inc({ outcome }),
+    omahaUnknown: (kind, count) => unknown.inc({ kind }, count),
     payloadsFailed: (place) => payloads.inc({ place }),
     coreUpdateAnswered: (call, status) => coreUpdate.inc({ call, code: `${Math.floor(status / 100)}xx` }),
     answered: (route, status, seconds) => answered(route, `${Math.floor(status / 100)}xx`).observe(seconds),

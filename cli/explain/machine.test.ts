@@ -237,6 +237,12 @@ test("the facts go from the manager to the machine, each with since when", () =>
   ]);
 });
 
+test("of a holder it is told who took its slot", () => {
+  const message = "It holds a slot, which a person took for it: repair.";
+  const { facts } = explained({ machine: { version: "", slot: true, state: "Rebooting", message } });
+  expect(facts.map(({ text }) => text)).toContain("it holds a slot, which a person took for it: repair");
+});
+
 test("where no manager leads, that is said first", () => {
   const { snapshot, now } = recorded("manager-away");
   const { situation, sentence } = explainMachine(story(told("Paused", "x")), ID, snapshot, now);

@@ -185,8 +185,10 @@ function machineFacts(story: Story, id: string, now: number): Fact[] {
   if (lastSeen !== undefined)
     facts.push({ text: `asked last, by ${protocol ?? "Omaha"}, at ${when(lastSeen, now)}` });
   if (target !== "") facts.push({ text: `was offered ${target}: ${clause(message)}`, since: machine.since });
-  else if (message !== "")
-    facts.push({ text: `was told nothing new${reason === "" ? "" : ` (${reason})`}: ${clause(message)}` });
+  else if (message !== "") {
+    const kind = reason === "" ? "" : ` (${reason})`;
+    facts.push({ text: machine.slot ? clause(message) : `was told nothing new${kind}: ${clause(message)}` });
+  }
   if (grant !== undefined)
     facts.push({ text: `holds a slot in ${names(grant.budgets, 5)}, by ${grant.phase}`, since: grant.since });
   for (const one of failed)

@@ -3,6 +3,7 @@
  * and 12). A group's `maxUnavailable` and each of its topology limits are budgets like
  * any RebootBudget.
  */
+import { budgetNames, budgetsOfMachines } from "../../api/budgets.ts";
 import { limitOf } from "../../api/int-or-percent.ts";
 import { INFRASTRUCTURE_LABEL } from "../../api/labels.ts";
 import type { Machines } from "../../api/machines.ts";
@@ -11,7 +12,6 @@ import type { RebootBudget, RebootBudgetStatus } from "../../api/reboot-budget.t
 import { matches } from "../../api/selector.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
-import { budgetNames } from "../../coordination/records.ts";
 import type { Node } from "../../runtime/core.ts";
 import { isPlain, uidOf } from "../node-update/identity.ts";
 import { isDoomed } from "../node-update/others.ts";
@@ -118,31 +118,13 @@ export function tabulate(
   return { budgets, of, members };
 }
 
-/**
- * The budgets that bind a group's machines without our agent, which have the labels that the group gives them, and
- * whether one of them binds Nodes as well. A topology limit of a label that they lack would hold each of them alone.
- */
-export function budgetsOfMachines(
+/** The budgets that bind a group's machines without our agent, and whether one of them binds Nodes as well. */
+export function boundMachines(
   world: Pick<World, "budgets" | "nodes">,
   table: BudgetTable,
-  { metadata, spec: { machines, topology } }: UpdateGroup,
+  group: UpdateGroup,
 ): { names: string[]; shared: boolean } {
-  if (machines === undefined) return { names: [], shared: false };
-  const { labels } = machines;
-  const group = metadata.name;
-  const names = [
-    budgetNames.group(group),
-    ...topology.flatMap(({ key }) => {
-      const domain = labels[key];
-      return domain === undefined ? [] : [budgetNames.groupDomain(group, key, domain)];
-    }),
-    ...world.budgets.flatMap(({ metadata: { name }, spec: { nodeSelector, topologyKey: key } }) => {
-      if (!matches(nodeSelector, labels)) return [];
-      if (key === undefined) return [budgetNames.shared(name)];
-      const domain = labels[key];
-      return domain === undefined ? [] : [budgetNames.sharedDomain(name, key, domain)];
-    }),
-  ];
+  const names = budgetsOfMachines(group, world.budgets);
   const nodes = new Set(world.nodes.map((node) => node.metadata.uid));
   const shared = names.some((name) => table.budgets.get(name)?.members.some(({ uid }) => nodes.has(uid)));
   return { names, shared };

@@ -8,7 +8,7 @@ import type { Release } from "../../api/release.ts";
 import type { UpdateGroup } from "../../api/update-group.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
-import { budgetsOfMachines, grantedBeside, tabulate } from "../budget/policy.ts";
+import { boundMachines, grantedBeside, tabulate } from "../budget/policy.ts";
 import { isConfirmed } from "../machines/policy.ts";
 import { openingsAt } from "../window/policy.ts";
 import type { World } from "../world.ts";
@@ -31,7 +31,7 @@ export function decideGates(
   readAt: number,
 ): Gates {
   const table = tabulate(world, present);
-  const bound = new Map(world.groups.map((group) => [group, budgetsOfMachines(world, table, group)]));
+  const bound = new Map(world.groups.map((group) => [group, boundMachines(world, table, group)]));
   const unconfirmed = new Map(
     world.groups.flatMap((group) =>
       isConfirmed(group, incarnation)

@@ -14,6 +14,7 @@ import { LedRoom, must } from "../../test/slots/led-room.ts";
 import { group, node, nodeUpdate } from "../fixtures.ts";
 import { MachinesController } from "./controller.ts";
 import { Identities } from "./identities.ts";
+import { machinesStatus } from "./policy.ts";
 
 const ID = "0123456789abcdef0123456789abcdef";
 const machines = { budgets: ["group/g"], needs: 60_000, open: false };
@@ -66,6 +67,8 @@ it("takes a slot for a machine, as locksmithctl lock does, once there is room, a
   expect(patches).toEqual([taken(LOCK_MACHINE_ANNOTATION, word)]);
   const { holders } = await led.room.readForeign("g");
   expect(holders).toMatchObject([{ uid: "foreign/rack-7", name: "rack-7", protocol: "Locksmith" }]);
+  const told = machinesStatus(group("g", { machines: {} }), await led.room.readFleet());
+  expect(told?.holders).toMatchObject([{ machine: "rack-7", reason: "it is being moved" }]);
   await say(STEAL_MACHINE_ANNOTATION, "rack-7");
   expect((await led.room.readForeign("g")).holders).toEqual([]);
   expect(await journal()).toEqual([

@@ -8,6 +8,7 @@ import {
   RETRY_MACHINE_ANNOTATION,
   STEAL_MACHINE_ANNOTATION,
 } from "../../api/labels.ts";
+import { LONGEST_REASON } from "../../api/machines.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
 import type { Coordination, FleetSnapshot, Leadership } from "../../coordination/coordination.ts";
 import { uidOf } from "../../coordination/identity.ts";
@@ -87,7 +88,8 @@ export class MachinesController {
       return;
     }
     const ask = { uid, name: machine, group: name, protocol: "Locksmith", nonce: random.uuid() } as const;
-    const result = await coordination.takeForeign(ask);
+    const kept = reason.slice(0, LONGEST_REASON);
+    const result = await coordination.takeForeign({ ...ask, reason: kept });
     if (result.outcome === "refused") {
       log.info("a slot that a person takes for a machine has to wait", {
         machine,

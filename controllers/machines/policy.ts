@@ -41,6 +41,7 @@ export function machinesStatus(
     held: held.length,
     holders: held.slice(0, SHOWN).map(({ grant: { node, foreign, at } }) => ({
       ...{ machine: node, protocol: foreign?.protocol ?? "", since: timestamp(at) },
+      ...(foreign?.reason === undefined ? {} : { reason: foreign.reason }),
     })),
     ...counted(told),
     ...counted(machineTotals.get(group.metadata.name)),

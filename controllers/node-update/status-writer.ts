@@ -53,10 +53,11 @@ export class StatusWriter {
     if (before.step !== step || before.reason !== why.reason) {
       log.info("step", { node: name, step, reason: why.reason, why: why.message });
       onTransition(step, why);
-      if (before.step !== step || status.grant !== undefined) {
-        recorder.record(nodeUpdate, why, step);
-        await this.#journal(nodeUpdate, step, why);
-      }
+      const matters = before.step !== step || status.grant !== undefined;
+      if (matters) recorder.record(nodeUpdate, why, step);
+      // What a person does to a node is written down, though it stays where it is.
+      const person = [before.reason, why.reason].includes("Held");
+      if (matters || person) await this.#journal(nodeUpdate, step, why);
     }
     return stored;
   }

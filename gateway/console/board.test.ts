@@ -225,3 +225,34 @@ test("that a machine without our agent asked again is no change", async () => {
   await clock.advance(2000);
   expect(since(position, "machines")).toEqual(new Map());
 });
+
+test("machines without our agent that wait stand in the queue by what they are called, in their order", async () => {
+  known.set("u1", omaha());
+  board.foreignChanged(new Set(["u1"]));
+  world.group("web", { limit: 1, unavailable: 1 }, { machines: {} });
+  world.node("n1", {
+    ...{ step: "Idle", since: "1970-01-01T00:00:05Z", reason: "WaitingForBudget" },
+    message: "Budget group/web allows 1 down.",
+  });
+  const waits = (uid: string, since: number) =>
+    ({ group: "web", uid, since, protocol: "FleetLock" }) as const;
+  const line = [waits("foreign/box", 3100), waits("foreign/ax", 3900), waits("u1", 7000)];
+  board.setWaiting(line);
+  await clock.advance(2000);
+  const budget = board.changes.get("budgets", "group/web") as view.Budget;
+  expect(budget.waiting).toBe(4);
+  expect(budget.queue.map(({ machine: name, uid, protocol }) => [name, uid, protocol])).toEqual([
+    ["box", undefined, "FleetLock"],
+    ["ax", undefined, "FleetLock"],
+    ["n1", "uid-n1", undefined],
+    ["edge-1", "u1", "FleetLock"],
+  ]);
+  const { position } = board.changes;
+  board.setWaiting([...line]);
+  await clock.advance(2000);
+  expect(board.changes.position).toBe(position);
+  board.setWaiting(Array.from({ length: 30 }, (_, n) => waits(`foreign/${n}`, n)));
+  await clock.advance(2000);
+  const long = board.changes.get("budgets", "group/web") as view.Budget;
+  expect([long.queue.length, long.waiting]).toEqual([8, 31]);
+});

@@ -5,11 +5,12 @@
  */
 import type { Resource } from "../../api/kind.ts";
 import { QUARANTINE_ANNOTATION } from "../../api/labels.ts";
-import { locksOf } from "../../api/locks.ts";
-import type { KubeObject } from "../../api/meta.ts";
+import { type InLine, locksOf } from "../../api/locks.ts";
+import { type KubeObject, timestamp } from "../../api/meta.ts";
 import { type NodeUpdate, nodeUpdate } from "../../api/node-update.ts";
 import type * as view from "../../console/contract.ts";
 import { uidOf, viewMachine } from "../../console/machine.ts";
+import type { WaitingMachine } from "../../coordination/coordination.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Change } from "../../runtime/store.ts";
 import type { Objects } from "../objects/view.ts";
@@ -45,6 +46,7 @@ export class Board {
   readonly #dirtyForeign = new Set<string>();
   #allForeign = true;
   #foreignDirty = false;
+  #waiting: readonly WaitingMachine[] = [];
   readonly #activity: view.Activity[] = [];
   #declaredDirty = true;
   #countsDirty = true;
@@ -71,6 +73,20 @@ export class Board {
     return name === undefined ? undefined : this.#options.objects.nodeUpdates.get(name);
   }
 
+  /** Those without our agent that wait for a slot, longest first. */
+  get waiting(): readonly WaitingMachine[] {
+    return this.#waiting;
+  }
+
+  /** As it is shown. */
+  inLine({ uid, group, protocol, since }: WaitingMachine): InLine {
+    const known = this.#machines.get(uid);
+    return {
+      ...{ machine: known?.name ?? uid.replace(/^foreign\//, ""), uid: known?.uid },
+      ...{ group, protocol, since: timestamp(since) },
+    };
+  }
+
   start(): void {
     this.#unwatch = this.#options.objects.onChange((resource, change) => this.#changed(resource, change));
     this.#tick();
@@ -93,6 +109,19 @@ export class Board {
     if (uids === undefined) this.#allForeign = true;
     else for (const uid of uids) this.#dirtyForeign.add(uid);
     this.#foreignDirty = true;
+    this.#countsDirty = true;
+  }
+
+  /** Longest first. */
+  setWaiting(waiting: readonly WaitingMachine[]): void {
+    const same =
+      waiting.length === this.#waiting.length &&
+      waiting.every(({ uid, group, since }, at) => {
+        const before = this.#waiting[at];
+        return before?.uid === uid && before.group === group && before.since === since;
+      });
+    if (same) return;
+    this.#waiting = waiting;
     this.#countsDirty = true;
   }
 
@@ -217,7 +246,8 @@ export class Board {
     const { objects, foreign } = this.#options;
     const updates = objects.nodeUpdates.list();
     const byName = new Map(updates.map((update) => [update.metadata.name, update]));
-    const locks = locksOf(objects.groups.list(), objects.budgets.list(), updates);
+    const line = this.#waiting.map((one) => this.inLine(one));
+    const locks = locksOf(objects.groups.list(), objects.budgets.list(), updates, line);
     const holders = new Map([...foreign.holders].map(([uid, { grant }]) => [grant.node, uid]));
     this.changes.replace(
       "budgets",

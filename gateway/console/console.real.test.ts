@@ -4,6 +4,7 @@ import { channel } from "../../api/channel.ts";
 import { nodeUpdate } from "../../api/node-update.ts";
 import { release } from "../../api/release.ts";
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
+import { Budget, listOf, Waiting } from "../../console/contract.ts";
 import { SnapshotPart, topics } from "../../console/events.ts";
 import { Desk, Events, OPERATOR, releaseOf, SENTINEL, VIEWER, WAIT } from "../../test/console/desk.ts";
 
@@ -225,6 +226,23 @@ describe("reads", () => {
     });
     const { json } = await desk.ask("/api/v1/versions", { token: viewer });
     expect(json.series.map(({ version }: { version: string }) => version)).toContain("1.0.0");
+  });
+
+  test("a slot's queue has the machines without our agent, in the order of their line", async () => {
+    const { metadata } = await group("queue", { machines: {} });
+    const [name, ids] = [`group/${metadata.name}`, Array.from({ length: 12 }, (_, n) => `box-${12 - n}`)];
+    await desk.askForSlots(metadata.name, [name], ids);
+    const read = async (path: string): Promise<unknown> => (await desk.ask(path, { token: viewer })).json;
+    const queue = async () =>
+      listOf(Budget)
+        .parse(await read("/api/v1/budgets?limit=1000"))
+        .items.find((one) => one.name === name);
+    await expect.poll(async () => (await queue())?.waiting, WAIT).toBe(11);
+    expect((await queue())?.queue.map(({ machine, protocol }) => `${machine} ${protocol}`)).toEqual(
+      ids.slice(1, 9).map((id) => `${id} FleetLock`),
+    );
+    const page = listOf(Waiting).parse(await read(`/api/v1/waiting?group=${metadata.name}&limit=5`));
+    expect([page.total, page.items.map(({ machine }) => machine)]).toEqual([11, ids.slice(1, 6)]);
   });
 
   test("the page comes with a policy, and only once", async () => {

@@ -23,6 +23,7 @@ import { Board } from "./board.ts";
 import { filesRoute, type PageFiles } from "./files.ts";
 import { ForeignMachines } from "./foreign.ts";
 import { History } from "./history.ts";
+import { Lines } from "./lines.ts";
 import { Refused } from "./problem.ts";
 import { ReadHandlers } from "./reads.ts";
 import { VersionSeries } from "./versions.ts";
@@ -57,6 +58,7 @@ export class Console {
   readonly #board: Board;
   readonly #history: History;
   readonly #versions: VersionSeries;
+  readonly #lines: Lines;
   readonly #stop = new AbortController();
   #fleetAsOf: number | undefined;
   #unwatch: (() => void) | undefined;
@@ -76,6 +78,11 @@ export class Console {
     this.#versions = new VersionSeries({
       ...{ coordination, clock, log },
       machines: () => (objects.synced ? this.#board.machines.values() : undefined),
+    });
+    this.#lines = new Lines({
+      ...{ coordination, clock, log },
+      served: () => objects.groups.list().some(({ spec }) => spec.machines !== undefined),
+      onRead: (waiting) => this.#board.setWaiting(waiting),
     });
     const sessions = new Sessions({ seal: new Seal(keys, "session", random), secure, clock });
     const tokens = new Tokens({ access: client.access, clock });
@@ -135,7 +142,9 @@ export class Console {
     const { signal } = this.#stop;
     this.#board.start();
     this.#unwatch = this.#options.machines.onChange((uids) => this.#board.foreignChanged(uids));
-    this.#running ??= Promise.all([this.#history.run(signal), this.#versions.run(signal)]);
+    this.#running ??= Promise.all(
+      [this.#history, this.#versions, this.#lines].map((reader) => reader.run(signal)),
+    );
   }
 
   /** What etcd says of the fleet, each time that it is read. */
@@ -149,7 +158,7 @@ export class Console {
   get #etcdAsOf(): number {
     const fleet = this.#fleetAsOf ?? 0;
     // Machines without our agent are read in pages: until the last one came, what there is of them is new.
-    return Math.min(fleet, this.#options.machines.asOf ?? fleet);
+    return Math.min(fleet, this.#options.machines.asOf ?? fleet, this.#lines.asOf ?? fleet);
   }
 
   async stop(): Promise<void> {

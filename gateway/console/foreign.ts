@@ -105,11 +105,14 @@ function ofOmaha(uid: string, machine: ForeignMachine, held: LiveGrant | undefin
 }
 
 function ofHolder({ grant, phase }: LiveGrant): ForeignShown {
-  const protocol = grant.foreign?.protocol ?? "";
+  const { protocol = "", reason } = grant.foreign ?? {};
   return {
     ...{ uid: grant.uid, name: grant.node, group: grant.group, version: "", target: "" },
     ...{ state: "Rebooting", reason: phase.reason ?? "", slot: true },
-    message: `It holds a slot, which it asked for by ${protocol}.`,
+    message:
+      reason === undefined
+        ? `It holds a slot, which it asked for by ${protocol}.`
+        : `It holds a slot, which a person took for it: ${reason}.`,
     ...{ since: grant.at, lastSeen: undefined, budgets: grant.budgets, protocol, failed: [] },
   };
 }

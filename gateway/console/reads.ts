@@ -54,6 +54,7 @@ type Reads = Pick<
   | "listWindows"
   | "listOpenings"
   | "listBudgets"
+  | "listWaiting"
   | "fleet"
   | "listMachines"
   | "readMachine"
@@ -88,6 +89,7 @@ export class ReadHandlers {
       listWindows: async (call) => this.#list(call, "windows"),
       listOpenings: async (call) => this.#list(call, "openings"),
       listBudgets: async (call) => this.#list(call, "budgets"),
+      listWaiting: async (call) => this.#waiting(call),
       fleet: async () => {
         const freshness = this.freshness();
         return json({ ...(this.#options.board.changes.get("fleet", "fleet") as view.Fleet), ...freshness });
@@ -126,6 +128,17 @@ export class ReadHandlers {
     const items = this.#options.board.changes.items(topic);
     const page = pageOf(items, ([key]) => key, query as unknown as Asked);
     return answerOf(page && { ...page, items: page.items.map(([, item]) => item) }, LISTS[topic], freshness);
+  }
+
+  #waiting({ query }: Call): EdgeAnswer {
+    const freshness = this.freshness();
+    const { board } = this.#options;
+    const asked = query as z.output<typeof operations.listWaiting.query>;
+    const found = board.waiting.filter(({ group }) => asked.group === undefined || asked.group === group);
+    // Milliseconds since 1970 have as many digits until the year 2286.
+    const page = pageOf(found, ({ since, uid, group }) => `${since} ${uid} ${group}`, asked);
+    const items = page?.items.map((one) => board.inLine(one));
+    return answerOf(page && { ...page, items }, LISTS.budgets, freshness);
   }
 
   #machines({ query }: Call): EdgeAnswer {

@@ -65,7 +65,7 @@ function noteOf(group: UpdateGroup, bound: readonly RebootWindow[], openings: nu
 
 /** `foreign`: uids of machines without our agent that hold slots, by the name of the holder. */
 export function viewBudget(
-  { budget, limit, unavailable, holders, waiting }: Lock,
+  { budget, limit, unavailable, holders, waiting, line, inLine = 0 }: Lock,
   byName: ReadonlyMap<string, NodeUpdate>,
   foreign: ReadonlyMap<string, string>,
 ): view.Budget {
@@ -73,9 +73,12 @@ export function viewBudget(
     const update = byName.get(name);
     return update === undefined ? foreign.get(name) : uidOf(update);
   };
-  const queue = waiting
+  const nodes = waiting
     .map((machine) => ({ machine, uid: uid(machine), since: byName.get(machine)?.status?.since }))
-    .toSorted((a, b) => compare(a.since ?? "9", b.since ?? "9") || compare(a.machine, b.machine));
+    .toSorted((a, b) => compare(a.machine, b.machine));
+  const others = line.map(({ machine, uid: of, since, protocol }) => ({ machine, uid: of, since, protocol }));
+  // Who waits since the same second stays in the order of the line.
+  const queue = [...nodes, ...others].toSorted((a, b) => compare(a.since ?? "9", b.since ?? "9"));
   return {
     name: budget,
     limit,
@@ -84,7 +87,7 @@ export function viewBudget(
       ...{ machine: node, uid: uid(node), phase, since, suspect: step === "Suspect" },
     })),
     queue: queue.slice(0, SHOWN_QUEUE),
-    waiting: waiting.length,
+    waiting: waiting.length + inLine,
     kubectl: "kubectl slipway locks list",
   };
 }

@@ -55,7 +55,7 @@ function gatewayOf(): Gateway {
   const route = omahaRoute({
     ...{ coordination, ...parts, machines: view, sightings, fleet: () => fleet, isOpen: () => true },
     credentials: new MachineCredentials([]),
-    meter: () => {},
+    ...{ meter: () => {}, unknown: () => {} },
   });
   view.start();
   ends.push(

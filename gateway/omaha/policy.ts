@@ -17,8 +17,12 @@ import type { OmahaApp } from "./request.ts";
 const ATTEMPTS = 3;
 /** update_engine's own code for "booted into the version from before" (error_code.h: kErrorCodeRollback). */
 const ROLLED_BACK = 44;
-/** Releases of both are built as `BOARD-usr`. */
-const BOARDS: Readonly<Record<string, string>> = { "arm64-usr": "arm64" };
+/** By what a board begins with: the vendors' are `amd64-usr` and `arm64-usr`, and builds of one's own are named alike. */
+const ARCHITECTURES: ReadonlyMap<string, string> = new Map(
+  Object.entries({ amd64: "amd64", x86_64: "amd64", arm64: "arm64", aarch64: "arm64" }),
+);
+/** What is compared of the version that runs. A Release has no other; of what else a machine says its leading numbers count. */
+const RUNNING = /^\d+(\.\d+){0,3}(-[0-9A-Za-z.-]+)?/;
 
 /** What a machine says of itself, on top of what is known of it. */
 export function describe(
@@ -156,12 +160,18 @@ export function decideCheck(
   gateway: string | undefined,
 ): { offered: Offered } | Why {
   const architecture = architectureOf(app);
+  if (architecture === undefined) {
+    return {
+      reason: "NoPayload",
+      message: `Its board is ${JSON.stringify(app.board)}; there are payloads for amd64 and arm64 alone.`,
+    };
+  }
   const way = offer.ways[architecture];
   const target = way?.at(-1);
   if (way === undefined || target === undefined) {
     return { reason: "NoPayload", message: `There is no payload for ${architecture}.` };
   }
-  const running = /^\d+(\.\d+){0,3}/.exec(app.version)?.[0] ?? "0";
+  const running = RUNNING.exec(app.version)?.[0] ?? "0";
   const order = app.version === target.version ? 0 : compareVersions(running, target.version);
   if (order === 0 || (order > 0 && offer.downgrade !== true)) {
     const older = order === 0 ? "" : ", which is older: spec.machines.downgrade would let it go back";
@@ -218,12 +228,13 @@ export function decideFollower(
 ): { offered: Offered; last: boolean } | Why {
   const decided = decideCheck({ ...app, oem: "" }, "", { failed: [] }, offer, true, gateway);
   if ("reason" in decided) return decided;
-  const target = offer.ways[architectureOf(app)]?.at(-1);
+  const target = offer.ways[architectureOf(app) ?? ""]?.at(-1);
   return { ...decided, last: decided.offered.release === target?.release };
 }
 
-function architectureOf({ board }: Pick<OmahaApp, "board">): string {
-  return BOARDS[board] ?? "amd64";
+/** Fake fleets, PXE's stub and clients of before there was arm64 name no board. undefined: one that no payload is for. */
+function architectureOf({ board }: Pick<OmahaApp, "board">): string | undefined {
+  return board === "" ? "amd64" : ARCHITECTURES.get(board.split("-", 1)[0] ?? "");
 }
 
 /** Each later step must be allowed too: a machine is not sent half of a way. */

@@ -20,7 +20,7 @@ describe("what update_engine sends", () => {
         osVersion: "2191.5.0_x86_64",
         platform: "CoreOS",
       },
-      unknown: 0,
+      unknown: { attribute: 0, element: 0 },
       apps: [
         {
           ...{ sentId: `{${FLATCAR}}`, id: FLATCAR, version: "2191.5.0", track: "stable", fromTrack: "" },
@@ -57,11 +57,12 @@ describe("what update_engine sends", () => {
   });
 
   it("may have what nobody knows: it is counted", () => {
-    const xml = requestOf({ inside: `${PING}<data name="x"/>${CHECK}` }).replace(
-      "ismachine",
-      'requestid="1" ismachine',
-    );
-    expect(parse(xml)).toMatchObject({ unknown: 2, apps: [{ ping: true, check: true }] });
+    const xml = requestOf({
+      inside: `${PING}<data name="x"/><data/>${CHECK}${event(3, 2, ` of="x"`)}`,
+    }).replace("ismachine", 'requestid="1" ismachine');
+    expect(parse(xml)).toMatchObject({
+      ...{ unknown: { attribute: 2, element: 2 }, apps: [{ ping: true, check: true }] },
+    });
   });
 
   it("may have several apps, each with its own", () => {

@@ -52,8 +52,13 @@ export interface OmahaRequest {
   osVersion: string;
   platform: string;
   apps: OmahaApp[];
-  /** Attributes and elements that we don't know. */
-  unknown: number;
+  /** How many attributes and elements we don't know. */
+  unknown: Unknown;
+}
+
+interface Unknown {
+  attribute: number;
+  element: number;
 }
 
 /** What a client is told, with the status 400: its request can't be acted on, and would not be if sent again. */
@@ -67,7 +72,7 @@ export class OmahaError extends Error {
   }
 }
 
-const KNOWN: Readonly<Record<string, readonly string[]>> = {
+const ATTRIBUTES: Readonly<Record<"request" | "os" | "app" | "ping" | "updatecheck" | "event", string[]>> = {
   request: ["protocol", "version", "updaterversion", "installsource", "ismachine"],
   os: ["version", "platform", "sp", "arch"],
   app: [
@@ -84,13 +89,19 @@ const KNOWN: Readonly<Record<string, readonly string[]>> = {
     ],
     ...["machinealias", "lang", "board", "hardware_class", "delta_okay", "multi_manifest_ok"],
   ],
+  ping: ["active", "a", "r"],
+  updatecheck: ["targetversionprefix"],
   event: ["eventtype", "eventresult", "errorcode", "previousversion"],
+};
+const ELEMENTS: Readonly<Record<string, string[]>> = {
+  request: ["os", "app"],
+  app: ["ping", "updatecheck", "event"],
 };
 
 /** Throws `OmahaError`. */
 export function parseRequest(body: Buffer): OmahaRequest {
   const root = rootOf(textOf(body));
-  const { $: attributes = {}, os, app, ...others } = root;
+  const { $: attributes = {}, os, app } = root;
   if (text(attributes.protocol) !== "3.0") {
     throw new OmahaError(
       "NotOmaha",
@@ -103,26 +114,30 @@ export function parseRequest(body: Buffer): OmahaRequest {
   if (apps.length > MAX_APPS) {
     throw new OmahaError("TooLarge", `the request names ${apps.length} apps, of at most ${MAX_APPS}`);
   }
-  const counted = { unknown: Object.keys(others).length + strange("request", root) + strange("os", system) };
+  const unknown = { attribute: 0, element: 0 };
+  count("request", root, unknown);
+  count("os", system, unknown);
   return {
     updater: text(attributes.updaterversion ?? attributes.version),
     follows: text(attributes.version) === FOLLOWER && attributes.installsource === "scheduler",
     onDemand: attributes.installsource === "ondemandupdate",
     osVersion: text(system.$?.sp),
     platform: text(system.$?.platform),
-    apps: apps.map((one) => appOf(one, counted)),
-    unknown: counted.unknown,
+    apps: apps.map((one) => appOf(one, unknown)),
+    unknown,
   };
 }
 
-function appOf(app: Element, counted: { unknown: number }): OmahaApp {
-  const { $: attributes = {}, ping, updatecheck, event, ...others } = app;
+function appOf(app: Element, unknown: Unknown): OmahaApp {
+  const { $: attributes = {}, ping, updatecheck, event } = app;
   const events = list(event);
   if (events.length > MAX_EVENTS) {
     throw new OmahaError("TooLarge", `an app has ${events.length} events, of at most ${MAX_EVENTS}`);
   }
-  counted.unknown += Object.keys(others).length + strange("app", app);
-  for (const one of events) counted.unknown += strange("event", one);
+  count("app", app, unknown);
+  count("ping", element(ping), unknown);
+  count("updatecheck", element(updatecheck), unknown);
+  for (const one of events) count("event", one, unknown);
   const sentId = text(attributes.appid);
   if (sentId === "") throw new OmahaError("NotOmaha", "an app has no appid");
   const machineId = bareId(text(attributes.machineid));
@@ -170,8 +185,13 @@ function rootOf(xml: string): Element {
   return root;
 }
 
-function strange(kind: string, { $: attributes = {} }: Element): number {
-  return Object.keys(attributes).filter((name) => KNOWN[kind]?.includes(name) !== true).length;
+/** Adds what is not known of this one element. */
+function count(kind: keyof typeof ATTRIBUTES, of: Element, unknown: Unknown): void {
+  const { $: attributes = {}, ...elements } = of;
+  unknown.attribute += Object.keys(attributes).filter((name) => !ATTRIBUTES[kind].includes(name)).length;
+  unknown.element += Object.entries(elements).flatMap(([name, value]) =>
+    ELEMENTS[kind]?.includes(name) === true ? [] : value,
+  ).length;
 }
 
 /** Signed or not, of 32 bits; 0 where it is no number, as update_engine itself reads it. */

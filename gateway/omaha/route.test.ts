@@ -60,7 +60,7 @@ beforeEach(async () => {
   view = new MachineView({ etcd: led.port, clock: led.clock, log: silentLogger });
   sightings = new Sightings({ coordination: led.room, clock: led.clock, log: silentLogger });
   const route = omahaRoute({
-    ...{ machines: view, sightings },
+    ...{ machines: view, sightings, unknown: () => {} },
     coordination: led.room,
     fleet: () => fleet,
     credentials: new MachineCredentials([Buffer.alloc(32, 1)]),

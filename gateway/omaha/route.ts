@@ -18,6 +18,7 @@ import type { Random } from "../../ports/random.ts";
 import { type EdgeAnswer, plain, type Route } from "../edge/server.ts";
 import type { Sightings } from "../machines/sightings.ts";
 import type { RequestCounts } from "./counts.ts";
+import { meaningOf } from "./event.ts";
 import { Look, type Seen } from "./look.ts";
 import {
   decideCheck,
@@ -57,6 +58,8 @@ export interface OmahaOptions {
   log: Logger;
   /** `outcome`: `offered`, the reason of a refusal, or `ping`, `event`, `follower`, `refused`. */
   meter: (outcome: string) => void;
+  /** What was passed over, since nothing is known of it. */
+  unknown: (kind: "attribute" | "element" | "event", count: number) => void;
   /** Requests over time, for those who look back. */
   counts?: Pick<RequestCounts, "saw">;
 }
@@ -86,9 +89,17 @@ export function omahaRoute(options: OmahaOptions): Route {
         options.meter("refused");
         return plain(400, `${error.code}: ${error.message}\n`);
       }
+      countUnknown(parsed, options.unknown);
       return await answerAll(current(), parsed, secret);
     },
   };
+}
+
+function countUnknown({ unknown, apps }: OmahaRequest, count: OmahaOptions["unknown"]): void {
+  const events = apps.flatMap(({ events }) => events).filter((event) => meaningOf(event).is === "unknown");
+  if (unknown.attribute > 0) count("attribute", unknown.attribute);
+  if (unknown.element > 0) count("element", unknown.element);
+  if (events.length > 0) count("event", events.length);
 }
 
 interface Desk extends OmahaOptions {

@@ -2,6 +2,7 @@
  * The key spaces of one gateway, and the routes to them. The secret of a space is that of a group `registry/NAME`, which
  * `kubectl slipway machines secret` prints.
  */
+import type { Coordination } from "../../coordination/coordination.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import type { MachineCredentials } from "../../pki/machine-credentials.ts";
 import type { Address } from "../../ports/address.ts";
@@ -31,7 +32,7 @@ export interface RegistrySettings {
 }
 
 export interface RegistryParts extends Omit<RegistrySettings, "plain"> {
-  coordination: SemaphoreOptions["coordination"];
+  coordination: SemaphoreOptions["coordination"] & Pick<Coordination, "append">;
   line: SlotLine;
   credentials: MachineCredentials;
   /** Whether machines of a group need show nothing. */
@@ -69,7 +70,7 @@ export class Registry {
   /** For clients that show a secret, or, with `open`, for all that reach the listener. */
   routes({ secure, open }: { secure: boolean; open: boolean }): Route[] {
     const { coordination, line, credentials, isOpen, clock, log, spaces, client, meter } = this.#parts;
-    const setMax = setMaxBy({ client, log });
+    const setMax = setMaxBy({ client, coordination, clock, log });
     const [first] = spaces;
     return registryRoutes({
       ...{ spaces: this.#spaces, isOpen, secure, clock, log },

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, expect, inject, it } from "vitest";
 import { API_VERSION, type KubeObject } from "../../api/meta.ts";
 import { type UpdateGroup, UpdateGroupSpec, updateGroup } from "../../api/update-group.ts";
+import type { JournalEntry } from "../../coordination/records.ts";
 import { systemClock as clock } from "../../ports/clock.ts";
 import { silentLogger as log } from "../../ports/log.ts";
 import { systemRandom as random } from "../../ports/random.ts";
@@ -14,11 +15,19 @@ import { setMaxBy } from "./set-max.ts";
 const name = `set-max-${random.uuid().slice(0, 8)}`;
 let client: RestClient;
 let setMax: SetMax;
+let entries: JournalEntry[];
+const coordination = {
+  append: (entry: JournalEntry) => {
+    entries.push(entry);
+    return Promise.resolve();
+  },
+};
 beforeAll(() => {
   client = createRestClient(loadKubeConfig(inject("kubeconfig")), { clock, random });
-  setMax = setMaxBy({ client, log });
+  setMax = setMaxBy({ client, coordination, clock, log });
 });
 afterAll(() => client.close());
+beforeEach(() => void (entries = []));
 beforeEach(() => client.delete(updateGroup, { name }));
 afterAll(() => client.delete(updateGroup, { name }));
 
@@ -42,6 +51,11 @@ it("sets the group's limit, pauses it by 0, and lets it go on", async () => {
   expect(await spec()).toMatchObject({ maxUnavailable: 3, paused: true });
   expect(await setMax(name, 2)).toBe("done");
   expect(await spec()).toMatchObject({ maxUnavailable: 2, paused: false });
+  expect(entries.map(({ group, by, message }) => [group, by, message.replace(/.*: /, "")])).toEqual([
+    [name, "locksmith", "old max 1, max 3."],
+    [name, "locksmith", "old max 3, max 0."],
+    [name, "locksmith", "old max 0, max 2."],
+  ]);
   await declare("argocd", { windows: "OnlyInWindows" });
   expect(await spec()).toMatchObject({ maxUnavailable: 2, windows: "OnlyInWindows" });
 });
@@ -78,6 +92,7 @@ it.each([
   const said = await setMax(name, max);
   expect(said).toContain(sentence);
   expect(said).toContain("belongs to argocd");
+  expect(entries).toEqual([]);
   expect(await spec()).toMatchObject(declared);
 });
 
@@ -119,7 +134,7 @@ it("does not say that it is done where somebody pauses meanwhile", async () => {
     await pauseByConsole();
     return applied as T;
   };
-  const late = setMaxBy({ client: { get: client.get.bind(client), apply }, log });
+  const late = setMaxBy({ coordination, clock, client: { get: client.get.bind(client), apply }, log });
   expect(await late(name, 2)).toMatch(
     /^2 machines of it may be down, but UpdateGroup .* paused by somebody else/,
   );

@@ -3,6 +3,8 @@
  * group lets its machines' secret do that; 0 pauses the group. A field that another manager declares stays as it is.
  */
 import { type UpdateGroup, updateGroup } from "../../api/update-group.ts";
+import type { Coordination } from "../../coordination/coordination.ts";
+import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import { ApiError, type KubeClient } from "../../runtime/client.ts";
 import { applyUndeclared, FieldOwned, LOCKSMITH, ownersOf } from "../../runtime/field-owners.ts";
@@ -14,10 +16,21 @@ const PAUSE_MANAGER = `${LOCKSMITH}-paused`;
 
 export interface SetMaxOptions {
   client: Pick<KubeClient, "get" | "apply">;
+  coordination: Pick<Coordination, "append">;
+  clock: Clock;
   log: Logger;
 }
 
-export function setMaxBy({ client, log }: SetMaxOptions): SetMax {
+export function setMaxBy({ client, coordination, clock, log }: SetMaxOptions): SetMax {
+  /** It is done; that nobody could write it down is no reason to say that it is not. */
+  const journal = async (group: string, old: UpdateGroup["spec"], max: number): Promise<void> => {
+    const was = old.paused ? 0 : old.maxUnavailable;
+    const message = `Who has the secret of its machines set its max by Locksmith: old max ${was}, max ${max}.`;
+    const about = { uid: "", node: "", group, what: "asked", reason: "Asked", message, by: "locksmith" };
+    await coordination.append({ at: clock.now(), ...about }).catch((error: unknown) => {
+      log.error("what a machine set can't be written to the journal", error, { group, max });
+    });
+  };
   return async (name, max) => {
     try {
       const group = await client.get<UpdateGroup>(updateGroup, { name });
@@ -31,6 +44,7 @@ export function setMaxBy({ client, log }: SetMaxOptions): SetMax {
         const left = group.spec.paused ? await apply(client, group, {}, PAUSE_MANAGER) : group;
         if (left.spec.paused) return `${max} machines of it may be down, but ${stays(name)}`;
       }
+      await journal(name, group.spec, max);
       log.info("a machine set how many of its group may be down", {
         group: name,
         max,

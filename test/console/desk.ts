@@ -9,6 +9,7 @@ import type { Coordination } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import { uidOf } from "../../coordination/identity.ts";
 import type { ForeignMachine } from "../../coordination/records.ts";
 import type { ConsoleSettings } from "../../gateway/console/console.ts";
@@ -170,6 +171,22 @@ export class Desk {
       ...{ id, group: "", product: "p", version: "", track: "", board: "", oem: "", alias: "", bootId: "" },
       ...{ firstSeen: at, lastSeen: at, failed: [], history: [], ...more },
     });
+  }
+
+  /** Lets one machine after the other ask for a slot by FleetLock, of which `budgets` have room for one. */
+  async askForSlots(group: string, budgets: string[], ids: readonly string[]): Promise<void> {
+    const leader = await this.#coordination.raiseEpoch(await this.#coordination.readEpoch(), true);
+    if (leader === undefined) throw new Error("somebody else leads");
+    const validUntil = systemClock.now() + 30_000;
+    await this.#coordination.writeGates(leader, {
+      groups: [openGate(group, validUntil, { machines: { budgets, needs: 1000, open: true } })],
+      budgets: budgets.map((budget) => ({ budget, max: 1, unavailable: [], validUntil })),
+    });
+    for (const id of ids) {
+      const nonce = systemRandom.uuid();
+      const ask = { uid: uidOf(id), name: id, group, protocol: "FleetLock", nonce } as const;
+      await this.#coordination.takeForeign(ask);
+    }
   }
 
   async ask(path: string, { method = "GET", token, cookie, body, headers = {} }: Ask = {}): Promise<Answer> {

@@ -3,8 +3,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
+import { namedInline } from "./command.ts";
 import { Desk } from "./desk.ts";
-import { type Block, blocksOf, PAGES, ROOT, runnableBlocks } from "./page.ts";
+import { type Block, blocksOf, MIGRATIONS, PAGES, ROOT, runnableBlocks } from "./page.ts";
 
 const FIRST = "docs/getting-started.md";
 /** Pages that install Slipway themselves; the others find it installed. */
@@ -62,25 +63,84 @@ async function done(text: string): Promise<void> {
   expect(code, `${text}\n${output}`).toBe(0);
 }
 
+/** What a page finds. */
+async function lay(page: string): Promise<void> {
+  for (const name of ["kured", "brupop"])
+    await done(`kubectl create namespace kube-system 2>/dev/null || true
+kubectl create namespace brupop-bottlerocket-aws 2>/dev/null || true
+kubectl apply -f ${join(ROOT, `cli/testdata/migrate/${name}.yaml`)}`);
+  await done("helm uninstall slipway --namespace slipway-system --ignore-not-found");
+  if (!INSTALLS.includes(page)) await done(INSTALL);
+  await apply(objects);
+}
+
 /** The page that begins with nothing comes first. */
 const pages = new Map<string, Block[]>([[FIRST, []]]);
 for (const block of runnableBlocks()) pages.set(block.page, [...(pages.get(block.page) ?? []), block]);
+const lines = (blocks: readonly Block[]) => blocks.map((block) => [block.line, block] as const);
 
-describe.each([...pages])("%s", (page, blocks) => {
+describe.each([...pages].filter(([page]) => !MIGRATIONS.includes(page)))("%s", (page, blocks) => {
   beforeAll(async () => {
     if (page === FIRST) return;
-    await apply(objects);
-    for (const name of ["kured", "brupop"])
-      await done(`kubectl create namespace kube-system 2>/dev/null || true
-kubectl create namespace brupop-bottlerocket-aws 2>/dev/null || true
-kubectl apply -f ${join(ROOT, `cli/testdata/migrate/${name}.yaml`)}`);
-    await done("helm uninstall slipway --namespace slipway-system --ignore-not-found");
-    if (!INSTALLS.includes(page)) await done(INSTALL);
+    await lay(page);
     if (page === "docs/operations.md") await desk.join();
   });
 
-  test.each(blocks.map((block) => [block.line, block] as const))("line %i", async (_line, { text }) => {
+  test.each(lines(blocks))("line %i", async (_line, { text }) => {
     await done(text);
+  });
+});
+
+/** Beside a manager, which does what a person asks. */
+describe("who comes from another server", () => {
+  /** Its group serves machines without our agent; its Node is up. */
+  const served = {
+    ...group,
+    spec: { nodeSelector: group.spec.nodeSelector, driver: "sentinel", windows: "Always", machines: {} },
+  };
+  const keys = {
+    ...{
+      apiVersion: "v1",
+      kind: "Secret",
+      metadata: { name: "slipway-machines", namespace: "slipway-system" },
+    },
+    stringData: { keys: Buffer.alloc(32, "docs").toString("base64") },
+  };
+  const up = {
+    conditions: [{ type: "Ready", status: "True", reason: "KubeletReady", message: "" }],
+    nodeInfo: { machineID: "f".repeat(32), bootID: "docs-boot" },
+  };
+  /** Whose slot is freed holds one. */
+  const holds = new Map<string, () => Promise<void>>([
+    ["locks steal", () => desk.nodeAsks("docs-node", "docs-group")],
+    ["machines steal", () => done('kubectl slipway locks lock GROUP ID --reason "docs"')],
+  ]);
+
+  beforeAll(async () => {
+    await lay(MIGRATIONS[0] ?? "");
+    await done("kubectl delete nodeupdate --all; kubectl delete updategroup docs-group");
+    await apply([served, keys]);
+    await done("kubectl label node docs-node docs=yes --overwrite");
+    const status = JSON.stringify({ status: up });
+    await done(`kubectl patch node docs-node --subresource=status --type=merge -p '${status}'`);
+    await desk.manage();
+    await done(
+      "kubectl wait updategroup docs-group --for=jsonpath='{.status.machines.held}'=0 --timeout=60s",
+    );
+  });
+
+  describe.each(MIGRATIONS)("%s", (page) => {
+    test.each(lines(pages.get(page) ?? []))("line %i", async (_line, { text }) => {
+      await done(text);
+    });
+
+    test.each(namedInline(page).map((each) => [each.text, each.words] as const))(
+      "%s",
+      async (text, words) => {
+        await holds.get(words.slice(0, 2).join(" "))?.();
+        await done(text);
+      },
+    );
   });
 });
 

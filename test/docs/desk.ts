@@ -7,17 +7,22 @@ import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import type { Coordination } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
 import { hashJoinToken } from "../../gateway/agents/join.ts";
+import { Service } from "../../hack/cluster/service.ts";
 import { buildScript } from "../../hack/kubectl-plugin/build.ts";
 import { type EtcdCluster, startEtcd } from "../../hack/plane/etcd.ts";
 import { type Plane, startPlane } from "../../hack/plane/plane.ts";
+import { freePorts } from "../../hack/plane/ports.ts";
+import { waitUntil } from "../../hack/plane/wait.ts";
 import { tools } from "../../hack/tools.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { systemRandom } from "../../ports/random.ts";
 import { ROOT } from "./page.ts";
+import { filled, MACHINE } from "./stand-ins.ts";
 
 const DEADLINE = 100_000;
 
@@ -26,31 +31,12 @@ export interface Ran {
   output: string;
 }
 
-/** Of a plain machine. */
-const MACHINE = "0123456789abcdef0123456789abcdef";
-
-/** What stands for something in a page -> what there is here. The first that fits counts. */
-const WORDS: readonly [RegExp, string][] = [
-  [/ --watch\b/g, ""],
-  [/ --etcd-(?:ca|cert|key) \S+/g, ""],
-  [/\bKEY=VALUE\b/g, "rack=r1"],
-  [/\bNODE\b/g, "docs-node"],
-  [/\bGROUP\b/g, "docs-group"],
-  [/\bCHANNEL\b/g, "docs-channel"],
-  [/\bRELEASE\b/g, "docs-1.0.0"],
-  [/\bIMAGE\b/g, "harbor.squashfs"],
-  [/\bDIRECTORY\b/g, "out/docs"],
-  [/\bURL\b/g, "https://images.example.org/docs"],
-  [/\bVERSION\b/g, "2.0.0"],
-  [/\bNAME\b/g, "docs"],
-  [/\bID\b/g, MACHINE],
-];
-
 export class Desk {
   readonly plane: Plane;
   readonly etcd: EtcdCluster;
   readonly folder: string;
   readonly #path: string;
+  #manager: Service | undefined;
 
   private constructor(plane: Plane, etcd: EtcdCluster, folder: string, path: string) {
     this.plane = plane;
@@ -85,8 +71,21 @@ export class Desk {
   }
 
   async stop(): Promise<void> {
+    await this.#manager?.stop();
     await Promise.all([this.plane.stop(), this.etcd.stop()]);
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Starts a manager; it ends with the desk. */
+  async manage(): Promise<void> {
+    const [port] = await freePorts(1);
+    const address = `127.0.0.1:${port}`;
+    this.#manager = new Service("manager", this.folder, address, [
+      ...["manager", "--kubeconfig", this.plane.kubeconfig, "--etcd", this.etcd.endpoints.join()],
+      ...["--metrics", address, "--leader-elect-namespace", "slipway-system"],
+    ]);
+    await this.#manager.start();
+    await this.#manager.ready();
   }
 
   /** Lets the machine ID join, as an agent would. */
@@ -94,16 +93,31 @@ export class Desk {
     const create = "slipway join-token create --group GROUP --etcd https://etcd-0.example.org:2379";
     const { output } = await this.run(create);
     const [token = ""] = output.split("\n", 1);
-    const etcd = connectEtcd({ endpoints: this.etcd.endpoints, clock: systemClock, random: systemRandom });
-    try {
-      const coordination = createCoordination({
-        etcd,
-        clock: systemClock,
-        random: systemRandom,
-        log: silentLogger,
-      });
+    await this.#coordinate(async (coordination) => {
       const joined = await coordination.spendJoinToken(hashJoinToken(token), MACHINE);
       if (joined === undefined) throw new Error(`no join token was made: ${output}`);
+    });
+  }
+
+  /** Lets locksmithd on a Node ask for its reboot, as a gateway is asked, until the manager gives it a slot. */
+  async nodeAsks(name: string, group: string): Promise<void> {
+    const uid = await this.plane.kubectl(["get", "node", name, "-o", "jsonpath={.metadata.uid}"]);
+    await this.#coordinate(async (coordination) => {
+      await coordination.requestReboot({ uid, name, group, protocol: "Locksmith" });
+      const phase = ["get", "nodeupdate", name, "-o", "jsonpath={.status.grant.phase}"];
+      await waitUntil(async () => (await this.plane.kubectl(phase)) !== "", {
+        what: `${name} holds a slot`,
+        deadline: DEADLINE,
+        interval: 200,
+      });
+    });
+  }
+
+  async #coordinate(work: (coordination: Coordination) => Promise<void>): Promise<void> {
+    const ports = { clock: systemClock, random: systemRandom };
+    const etcd = connectEtcd({ endpoints: this.etcd.endpoints, ...ports });
+    try {
+      await work(createCoordination({ etcd, ...ports, log: silentLogger }));
     } finally {
       await etcd.close();
     }
@@ -112,10 +126,7 @@ export class Desk {
   /** A block of a page, in one shell that ends at the first failure. */
   run(text: string): Promise<Ran> {
     const [endpoint = ""] = this.etcd.endpoints;
-    const script = [...WORDS, [/https:\/\/etcd-0\.example\.org:2379/g, endpoint] as const].reduce(
-      (so, [word, instead]) => so.replaceAll(word, instead),
-      text,
-    );
+    const script = filled(text).replaceAll("https://etcd-0.example.org:2379", endpoint);
     const env = {
       HOME: this.folder,
       PATH: this.#path,

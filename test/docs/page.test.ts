@@ -1,6 +1,7 @@
 /** Which command blocks of the pages are run, and by whom. */
-import { expect, test } from "vitest";
-import { blocksOf, commandBlocks, e2eBlocks, isRunByCi, PAGES, runnableBlocks } from "./page.ts";
+import { describe, expect, test } from "vitest";
+import { inlineCommands, namedInline } from "./command.ts";
+import { blocksOf, commandBlocks, e2eBlocks, isRunByCi, MIGRATIONS, PAGES, runnableBlocks } from "./page.ts";
 
 const page = `
 \`\`\`sh
@@ -60,4 +61,35 @@ test("every command block is run, or says what it needs that no test has", () =>
   expect(e2e.filter(({ text }) => !really.includes(text))).toEqual([]);
   expect(ci.filter(({ untested }) => untested !== undefined)).toEqual([]);
   expect(runnableBlocks().length).toBeGreaterThan(all.length / 2);
+});
+
+describe("of pages for people who come from another server", () => {
+  /** What belongs to it, or to a machine: no test has one. */
+  const FOREIGN = /^(?:updateservicectl|locksmithctl|airlock) /;
+  /** Run by docs.real.test.ts; or a verb's name alone; or what asks for an editor. */
+  const RUN = /^(?:kubectl (?:get|describe|patch|annotate) .+|kubectl apply(?: -f)?|kubectl edit secret)$/;
+
+  test.each(MIGRATIONS)("a block of %s is left out only for what a foreign client does", (page) => {
+    const left = blocksOf(page).filter(
+      ({ language, untested }) => language === "sh" && untested !== undefined,
+    );
+    const lines = left.flatMap(({ text }) =>
+      text
+        .trim()
+        .replaceAll(/\\\n\s*/g, "")
+        .split("\n"),
+    );
+    expect(lines.filter((line) => !FOREIGN.test(line) && !line.startsWith("export "))).toEqual([]);
+    expect(blocksOf(page).filter(({ e2e }) => e2e)).toEqual([]);
+  });
+
+  test.each(MIGRATIONS)("what %s says in a line is whole, so it can be run", (page) => {
+    const ours = namedInline(page);
+    expect(ours.filter(({ program }) => program === "slipway")).toEqual([]);
+    const whole = new Set(ours.map(({ text }) => text));
+    const others = inlineCommands(page).filter((command) =>
+      /^(?:kubectl|helm|slipway|npm|node|curl) /.test(command),
+    );
+    expect(others.filter((command) => !whole.has(command) && !RUN.test(command))).toEqual([]);
+  });
 });

@@ -16,6 +16,14 @@ export const PAGES: readonly string[] = [
   ),
 ];
 
+/** For people who come from another server: each of their commands is run, beside a manager, or needs a client of that server. */
+export const MIGRATIONS: readonly string[] = [
+  "docs/coreupdate.md",
+  "docs/migration-airlock.md",
+  "docs/migration-locksmith.md",
+  "docs/migration-nebraska.md",
+];
+
 export function textOf(page: string): string {
   return readFileSync(join(ROOT, page), "utf8");
 }

@@ -112,6 +112,7 @@ export class StaleGateway {
       credentials: new MachineCredentials([]),
       isOpen: () => true,
       meter: (outcome) => this.outcomes.push(outcome),
+      unknown: () => {},
     });
   }
 

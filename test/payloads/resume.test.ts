@@ -70,7 +70,7 @@ beforeEach(async () => {
   const sightings = new Sightings({ coordination: led.room, clock: led.clock, log: silentLogger });
   const omaha = () =>
     omahaRoute({
-      ...{ machines: view, sightings },
+      ...{ machines: view, sightings, unknown: () => {} },
       ...{ ...common, coordination: led.room, fleet: () => fleet, isOpen: () => true },
       credentials: new MachineCredentials([]),
       meter: (outcome) => outcomes.push(outcome),

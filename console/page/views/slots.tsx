@@ -63,9 +63,9 @@ export function BudgetCard({ budget, level }: { budget: Budget; level: 2 | 3 }) 
         <>
           <p class="label">Queue</p>
           <ol>
-            {queue.map(({ machine, uid, since }) => (
+            {queue.map(({ machine, uid, since, protocol }) => (
               <li key={uid ?? machine}>
-                <MachineLink uid={uid} name={machine} /> <Ago time={since} />
+                <MachineLink uid={uid} name={machine} /> {protocol} <Ago time={since} />
               </li>
             ))}
           </ol>
