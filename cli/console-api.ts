@@ -40,7 +40,7 @@ export type Read = <T extends z.ZodType>(
 ) => Promise<z.output<T>>;
 
 /** A console answered that what was asked for does not exist. */
-class NotThere extends Failure {}
+export class NotThere extends Failure {}
 
 /** Lets `work` read of a console, as often as it wants, within one deadline. Throws a `Failure`. */
 export async function reading<T>(

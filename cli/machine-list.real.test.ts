@@ -1,4 +1,4 @@
-/** `kubectl slipway machines`, and the line in `locks list`, over a real API server, etcd, and a gateway that serves the console by TLS. */
+/** `kubectl slipway machines`, the line in `locks list`, and `why` of a machine without our agent: over a real API server, etcd, and a gateway that serves the console by TLS. */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
@@ -38,7 +38,7 @@ beforeAll(async () => {
     await desk.omahaMachine(id, { group, version: `2.0.${index}`, alias: `till-${index}` });
   token = await desk.person("viewer", [
     ...VIEWER,
-    { group: "", resources: ["services", "configmaps"], verbs: ["get", "list"] },
+    { group: "", resources: ["services", "configmaps", "nodes"], verbs: ["get", "list"] },
   ]);
   kubeconfig = kubeconfigOfViewer();
   // A gateway that has just begun says that it is behind.
@@ -74,6 +74,8 @@ const byUrl = () => [
 ];
 
 const list = (...args: string[]) => run([...byUrl(), ...args]);
+
+const why = (...args: string[]) => plugin(["why", ...args, ...byUrl()]);
 
 test("both kinds, by a URL of the console", async () => {
   const { code, out, err } = await list();
@@ -220,4 +222,61 @@ test("who waits without our agent stands in the queue of each budget, in the ord
   expect(wrong.out).toContain("box-9");
   expect(wrong.out).not.toContain("box-2");
   expect(wrong.err).toContain("wait is not shown, because the console does not know the token");
+});
+
+test("why a machine without our agent is offered nothing, by its id and by its alias", async () => {
+  const id = "4".repeat(32);
+  const { metadata } = await desk.declare<UpdateGroup>(updateGroup, "closed", {
+    ...{ ...SENTINEL, nodeSelector: { matchLabels: { a: "closed" } }, machines: {}, paused: true },
+  });
+  const closed = metadata.name;
+  const event = { at: Date.parse("2026-01-05T10:00:00Z"), type: 3, result: 0, code: 44, version: "3.0.0" };
+  await desk.omahaMachine(id, {
+    ...{ group: closed, version: "3.0.0", alias: "lane-7" },
+    ...{ history: [{ ...event, onDemand: false }] },
+    why: { reason: "Paused", message: `group ${closed} is paused` },
+  });
+  for (const one of ["lane-8a", "lane-8b"]) await desk.omahaMachine(one, { group: closed, alias: "lane-8" });
+  await vi.waitFor(async () => expect((await why("lane-8")).err).toContain("2 machines"), WAIT);
+
+  const text = await why("lane-7");
+  expect([text.code, text.err]).toEqual([0, ""]);
+  expect(text.out).toMatch(
+    new RegExp(`^lane-7 runs 3\\.0\\.0 and is offered nothing: group ${closed} is paused\\.\n`),
+  );
+  for (const part of [
+    `its machine id is ${id}`,
+    `was told nothing new (Paused): group ${closed} is paused`,
+    "RolledBack: it told the event 3:0 with the code 44 of Omaha while it ran 3.0.0, since 2026-01-05T10:00:00Z",
+    `kubectl slipway rollout resume ${closed}`,
+  ])
+    expect(text.out).toContain(part);
+  expect(text.out).toMatch(/asked last, by Omaha, at 20\S+ \(\d+s ago\)\n/);
+  const json = await why(id, "-o", "json");
+  expect(JSON.parse(json.out)).toMatchObject({ name: "lane-7", situation: "Paused" });
+  expect((await why(id, "-o", "name")).out).toBe("Paused\n");
+  // With our agent no console is asked.
+  expect((await plugin(["why", AGENT])).out).toContain(`agent-${desk.here.name}`);
+
+  const { code, out, err } = await why("lane-8");
+  expect([code, out]).toEqual([1, ""]);
+  expect(err).toContain("there is no Node, NodeUpdate or machine id lane-8, and 2 machines");
+  expect(err).toContain(`lane-8a (group ${closed}) and lane-8b (group ${closed})`);
+  expect((await why("lane")).err).toContain("did you mean lane-7, lane-8?");
+});
+
+test("where no console tells, why says so, and that no node has the name", async () => {
+  const none = "there is no Node, NodeUpdate or machine id lane-7 ";
+  const off = await plugin(["why", "lane-7", "--namespace", "nowhere"]);
+  expect([off.code, off.out]).toEqual([1, ""]);
+  expect(off.err).toContain(none);
+  expect(off.err).toContain(
+    "because no gateway in namespace nowhere serves the console: set gateway.console",
+  );
+  const stranger = await why("lane-7", "--token", "wrong");
+  expect(stranger.err).toContain(none);
+  expect(stranger.err).toContain("the console does not know the token: give another one by --token");
+  const closed = await plugin(["why", "lane-7", "--console", "http://127.0.0.1:1"]);
+  expect(closed.err).toContain(none);
+  expect(closed.err).toMatch(/gives no answer \(.*\): see that its gateways are up/);
 });

@@ -172,7 +172,7 @@ function resourceOf(row: Row): string {
 }
 
 /** That the machine calls itself by. */
-function idOf({ uid }: Pick<Row, "uid">): string {
+export function idOf({ uid }: Pick<Row, "uid">): string {
   return uid.replace(/^foreign\//, "");
 }
 

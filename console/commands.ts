@@ -17,6 +17,8 @@ export const machineCommands = {
     group === undefined
       ? "kubectl get nodeupdates"
       : `kubectl get nodeupdates -l ${word(`${GROUP_LABEL}=${group}`)}`,
+  /** Of a machine that calls itself `id`, which may be `--help`. */
+  why: (id: string): string => `kubectl slipway why ${id.startsWith("-") ? "-- " : ""}${word(id)}`,
   /** Whatever they run, or `version`. */
   foreign: (group?: string, version?: string): string =>
     [

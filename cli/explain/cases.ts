@@ -141,7 +141,8 @@ export function explained({ file, change }: Pick<Case, "file" | "change">): Expl
 /** Throws where an advised command lacks what it acts on, or its effect reads badly. */
 export function adviceIsSound(explanation: Explanation | undefined): void {
   for (const { command, effect } of explanation?.advice ?? []) {
-    const whole = /^kubectl \S+ .*\S$/.test(command) && !/ {2}|undefined/.test(command);
+    const whole =
+      /^(?:kubectl \S+|update_engine_client|rm) .*\S$/.test(command) && !/ {2}|undefined/.test(command);
     if (!whole || !/^[a-z].*[^.]$/.test(effect)) throw new Error(`"${command}": ${effect}`);
   }
 }

@@ -25,18 +25,28 @@ export function explain(snapshot: Snapshot, name: string, now: number): Explanat
   const subject = subjectOf(snapshot, name);
   if (subject === undefined) return undefined;
   const found = find(subject, snapshot, now);
-  const facts = factsOf(subject, snapshot, now);
+  return inSentence(subject.name, found, factsOf(subject, snapshot, now), snapshot, now);
+}
+
+/** What was found of `name`, with how far that holds where no manager leads. `now`: wall clock, ms. */
+export function inSentence(
+  name: string,
+  found: Finding,
+  facts: readonly Fact[],
+  snapshot: Pick<Snapshot, "lease">,
+  now: number,
+): Explanation {
   const leader = leaderOf(snapshot, now);
-  const own = { name: subject.name, facts, advice: found.advice };
+  const own = { name, facts, advice: found.advice };
   if (leader.state === "leads" || leader.state === "unknown") {
-    return { ...own, situation: found.situation, sentence: `${subject.name} ${found.says}.` };
+    return { ...own, situation: found.situation, sentence: `${name} ${found.says}.` };
   }
   const never = leader.state === "never" || leader.since === undefined;
   const led = never ? "has ever led" : `has led since ${when(leader.since ?? now, now)}`;
   return {
     ...own,
     situation: "ManagerAway",
-    sentence: `No manager ${led}, so nothing new begins; as far as is known, ${subject.name} ${found.says}.`,
+    sentence: `No manager ${led}, so nothing new begins; as far as is known, ${name} ${found.says}.`,
     advice: [commands.doctor, ...found.advice],
   };
 }

@@ -1,4 +1,4 @@
-/** What is found of a node: the situation, the rest of its sentence, and what a person can do. */
+/** What is found of a node or machine: the situation, the rest of its sentence, and what a person can do. */
 import type { Reason } from "../../api/reasons.ts";
 
 /** Reasons of the catalogue, and what only somebody who looks from outside can tell. */
@@ -13,7 +13,13 @@ export type Situation =
   /** What was asked is newer than what the manager looked at. */
   | "NotObservedYet"
   /** A person asked for its slot, and the manager has not done it yet. */
-  | "StealAsked";
+  | "StealAsked"
+  /** A machine without our agent was offered a release, and has not said yet how that ended. */
+  | "Offered"
+  /** A machine without our agent holds a slot. */
+  | "HoldsSlot"
+  /** Nothing is known of why a machine without our agent was offered nothing. */
+  | "NothingKnown";
 
 /** A command that changes something, and what it does. */
 export interface Advice {

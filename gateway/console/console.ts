@@ -92,6 +92,7 @@ export class Console {
         board: this.#board,
         foreign: this.#foreign,
         history: this.#history,
+        coordination,
         versions: this.#versions,
         objects,
       },

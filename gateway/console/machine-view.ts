@@ -2,8 +2,11 @@
 import { HOLD_ANNOTATION } from "../../api/labels.ts";
 import { timestamp } from "../../api/meta.ts";
 import type { NodeUpdate } from "../../api/node-update.ts";
+import { machineCommands } from "../../console/commands.ts";
 import type * as view from "../../console/contract.ts";
 import { clip, viewMachine } from "../../console/machine.ts";
+import type { ForeignMachine } from "../../coordination/records.ts";
+import { type Meaning, meaningOf } from "../omaha/event.ts";
 import type { ForeignShown } from "./foreign.ts";
 
 /** Transitions of a story, those of the journal included. */
@@ -61,9 +64,11 @@ export function storyOf(
   };
 }
 
+/** `told`: of `toldOf`. */
 export function foreignStoryOf(
   shown: ForeignShown,
   journal: readonly view.Activity[],
+  told: readonly Told[] = [],
 ): Omit<view.Story, keyof view.Freshness> {
   const machine = viewForeign(shown);
   return {
@@ -79,15 +84,35 @@ export function foreignStoryOf(
       shown.slot && shown.since !== undefined
         ? { phase: shown.protocol, since: timestamp(shown.since), budgets: [...shown.budgets] }
         : undefined,
-    transitions: transitionsOf([], journal),
+    transitions: [...told, ...transitionsOf([], journal)]
+      .toSorted((a, b) => Date.parse(b.time) - Date.parse(a.time))
+      .slice(0, SHOWN_TRANSITIONS),
     failed: shown.failed.map(({ release, reason, message, at }) => ({
       ...{ release, version: "", reason, message, time: timestamp(at) },
     })),
-    kubectl: `kubectl slipway locks list`,
+    kubectl: machineCommands.why(shown.uid.replace(/^foreign\//, "")),
   };
 }
 
 type Told = view.Story["transitions"][number];
+
+const STEPS: Readonly<Record<Meaning["is"], string>> = {
+  ...{ downloading: "Downloading", downloaded: "Downloaded", staged: "Staged", held: "Held" },
+  ...{ completed: "Completed", rolledBack: "RolledBack", failed: "Failed", deferred: "Deferred" },
+  ...{ idle: "Idle", unknown: "Unknown" },
+};
+
+/** The events of a machine that speaks Omaha, as it told them. */
+export function toldOf(history: NonNullable<ForeignMachine["history"]>): Told[] {
+  return history.map(({ at, type, result, code, version, onDemand }) => {
+    // A completion is kept, an ordinary check is not: what it ran before is not asked for.
+    const { is } = meaningOf({ type, result, errorCode: code, previousVersion: "before" });
+    const failed = code === 0 ? "" : ` with the code ${code} of Omaha`;
+    const by = onDemand ? "; a person on the machine had it ask" : "";
+    const message = `It told the event ${type}:${result}${failed} while it ran ${version || "an unknown version"}${by}.`;
+    return { step: STEPS[is], time: timestamp(at), reason: "", message };
+  });
+}
 
 /** The status' own, which end where its list is full, and from the journal what lies before. */
 function transitionsOf(own: readonly Told[], journal: readonly view.Activity[]): Told[] {

@@ -6,6 +6,9 @@ import type * as view from "../../console/contract.ts";
 import type { Topic } from "../../console/events.ts";
 import { filterOf } from "../../console/machine.ts";
 import { EventsQuery, operations } from "../../console/operations.ts";
+import type { Coordination } from "../../coordination/coordination.ts";
+import { EtcdUnavailable } from "../../coordination/etcd.ts";
+import type { ForeignMachine } from "../../coordination/records.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { EdgeAnswer } from "../edge/server.ts";
 import type { AccessReviewer } from "../objects/review.ts";
@@ -16,7 +19,7 @@ import type { Board } from "./board.ts";
 import type { ForeignMachines } from "./foreign.ts";
 import type { History } from "./history.ts";
 import { type Asked, pageOf } from "./lists.ts";
-import { foreignStoryOf, storyOf } from "./machine-view.ts";
+import { foreignStoryOf, storyOf, toldOf } from "./machine-view.ts";
 import { json, Refused } from "./problem.ts";
 import { streamOf } from "./stream.ts";
 import type { VersionSeries } from "./versions.ts";
@@ -31,6 +34,7 @@ export interface ReadsOptions {
   board: Board;
   foreign: ForeignMachines;
   history: History;
+  coordination: Pick<Coordination, "readForeignMachine">;
   versions: VersionSeries;
   objects: Objects;
   /** Wall clock, ms: of what is shown of etcd. */
@@ -164,11 +168,22 @@ export class ReadHandlers {
     if (machine === undefined) throw new Refused("NotFound", "There is no such machine.");
     const journal = history.activities((activity) => activity.uid === uid);
     if (machine.kind === "foreign" && foreign !== undefined) {
-      return json({ ...foreignStoryOf(foreign, journal), ...freshness } satisfies view.Story);
+      const told = toldOf(await this.#eventsOf(uid));
+      return json({ ...foreignStoryOf(foreign, journal, told), ...freshness } satisfies view.Story);
     }
     const update = board.updateOf(uid);
     if (update === undefined) throw new Refused("NotFound", "There is no such machine any more.");
     return json({ ...storyOf(update, journal), ...freshness } satisfies view.Story);
+  }
+
+  /** The view in memory has them not. Without etcd the rest of a story is told all the same. */
+  async #eventsOf(uid: string): Promise<NonNullable<ForeignMachine["history"]>> {
+    try {
+      return (await this.#options.coordination.readForeignMachine(uid))?.history ?? [];
+    } catch (error) {
+      if (error instanceof EtcdUnavailable) return [];
+      throw error;
+    }
   }
 
   async #versions({ query }: Call): Promise<EdgeAnswer> {

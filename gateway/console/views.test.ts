@@ -11,7 +11,7 @@ import { viewMachine } from "../../console/machine.ts";
 import { planLabels } from "./assign.ts";
 import { countFleet } from "./fleet-count.ts";
 import { viewGroup, viewRelease } from "./group-view.ts";
-import { foreignStoryOf, storyOf } from "./machine-view.ts";
+import { foreignStoryOf, storyOf, toldOf } from "./machine-view.ts";
 import { sampleOf, seriesOf } from "./versions.ts";
 import { viewBudget, viewOpenings, viewWindow } from "./window-view.ts";
 
@@ -133,5 +133,43 @@ test("the story of a machine without our agent says who gives its slot back", ()
   expect(Story.parse({ ...story, asOf: "2026-11-27T07:00:00Z" })).toMatchObject({
     next: expect.stringContaining("It gives its slot back itself") as string,
     transitions: [{ step: "slot", time: "1970-01-01T00:00:01Z" }],
+    kubectl: "kubectl slipway why u",
   });
+});
+
+test("what a machine told stands in its story between what others did, newest first", () => {
+  const event = { type: 3, result: 1, code: 0, version: "1.0.0", onDemand: false };
+  const told = toldOf([
+    { ...event, at: 4000, result: 0, code: 44 },
+    { ...event, at: 2000, onDemand: true },
+    { ...event, at: 0, result: 2, version: "" },
+  ]);
+  const story = foreignStoryOf(
+    {
+      ...{
+        uid: "foreign/--all",
+        name: "till-7",
+        group: "tills",
+        version: "1.0.0",
+        target: "",
+        state: "Idle",
+      },
+      ...{ reason: "", message: "", since: undefined, lastSeen: 0, slot: false },
+      ...{ budgets: [], protocol: "Omaha", failed: [] },
+    },
+    [
+      {
+        ...{ id: "1", time: "1970-01-01T00:00:03Z", uid: "u", machine: "till-7", group: "tills" },
+        ...{ what: "slot", reason: "x", message: "m" },
+      },
+    ],
+    told,
+  );
+  expect(story.transitions.map(({ step, message }) => [step, message])).toEqual([
+    ["RolledBack", "It told the event 3:0 with the code 44 of Omaha while it ran 1.0.0."],
+    ["slot", "m"],
+    ["Staged", "It told the event 3:1 while it ran 1.0.0; a person on the machine had it ask."],
+    ["Completed", "It told the event 3:2 while it ran an unknown version."],
+  ]);
+  expect(story.kubectl).toBe("kubectl slipway why -- --all");
 });
