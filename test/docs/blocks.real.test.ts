@@ -3,9 +3,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
+import { waitUntil } from "../../hack/plane/wait.ts";
 import { namedInline } from "./command.ts";
 import { Desk } from "./desk.ts";
 import { type Block, blocksOf, MIGRATIONS, PAGES, ROOT, runnableBlocks } from "./page.ts";
+import { MACHINE } from "./stand-ins.ts";
 
 const FIRST = "docs/getting-started.md";
 /** Pages that install Slipway themselves; the others find it installed. */
@@ -110,10 +112,24 @@ describe("who comes from another server", () => {
     conditions: [{ type: "Ready", status: "True", reason: "KubeletReady", message: "" }],
     nodeInfo: { machineID: "f".repeat(32), bootID: "docs-boot" },
   };
+  /** The manager writes it some seconds after the slot was taken. */
+  const isShown = async (): Promise<void> => {
+    const holders = ["get", "updategroup", "docs-group", "-o", "jsonpath={.status.machines.holders}"];
+    await waitUntil(async () => (await desk.plane.kubectl(holders)).includes(MACHINE), {
+      ...{ what: "the machine holds a slot", deadline: 50_000, interval: 200 },
+    });
+  };
   /** Whose slot is freed holds one. */
   const holds = new Map<string, () => Promise<void>>([
+    ["locks unlock", isShown],
     ["locks steal", () => desk.nodeAsks("docs-node", "docs-group")],
-    ["machines steal", () => done('kubectl slipway locks lock GROUP ID --reason "docs"')],
+    [
+      "machines steal",
+      async () => {
+        await done('kubectl slipway locks lock GROUP ID --reason "docs"');
+        await isShown();
+      },
+    ],
   ]);
 
   beforeAll(async () => {

@@ -340,7 +340,8 @@ test("a thousand machines and twelve Nodes share one budget, and a bad release s
   expect(most, "the budget is what they wait for").toBeGreaterThan(BUDGET / 2);
   await today.waitFor("all slots are free", async () => (await today.holders("group/fleet")).length === 0);
   await berth.kubectl("delete", "updategroup", "fleet");
-});
+  // Its durations take three minutes by themselves.
+}, 480_000);
 
 async function halted(berth: Berth): Promise<string | undefined> {
   return (await berth.group())?.status?.conditions?.find(({ type }) => type === "Halted")?.status;
