@@ -131,6 +131,8 @@ test("every metric of ours is in a dashboard or a rule, or is one that other too
     "slipway_cached_objects",
     "slipway_events_dropped_total",
     "slipway_gateway_connections",
+    // For a look at clients that say what no other does.
+    "slipway_gateway_omaha_unknown_total",
     // The length of the alert about Suspects.
     "slipway_oldest_suspect_seconds",
   ]);
