@@ -1,7 +1,7 @@
 /** The JSON API of the gateways' console, as far as the plugin asks it. */
 import type * as z from "zod";
-import { type ListedMachine, Problem } from "../console/contract.ts";
-import { MAX_LIMIT, type MachineFilter, operations } from "../console/operations.ts";
+import { Problem } from "../console/contract.ts";
+import { MAX_LIMIT } from "../console/operations.ts";
 import { startDeadline } from "../runtime/deadline.ts";
 import { createFetcher } from "../runtime/fetch.ts";
 import { Failure, type Io } from "./io.ts";
@@ -19,8 +19,16 @@ export interface ConsoleAccess {
   token: string;
 }
 
-export interface MachinesRead {
-  items: ListedMachine[];
+/** As `listOf` of the contract has it. */
+interface Page<T> {
+  items: T[];
+  total: number;
+  continue?: string | undefined;
+  stale?: string | undefined;
+}
+
+export interface ListRead<T> {
+  items: T[];
   /** That match, listed or not. */
   total: number;
   /** Why this is not the present state. */
@@ -78,18 +86,19 @@ export async function reading<T>(
   }
 }
 
-/** The first `limit` machines that pass `filter`, by name. */
-export async function listMachines(
+/** The first `limit` items of one of the console's lists that pass `filter`, of as many pages as they fill. */
+export async function readList<T>(
   read: Read,
-  filter: MachineFilter,
+  operation: { path: string; answer: z.ZodType<Page<T>> },
+  filter: Readonly<Record<string, string | undefined>>,
   limit: number,
   pageSize = MAX_LIMIT,
-): Promise<MachinesRead> {
-  const items: ListedMachine[] = [];
+): Promise<ListRead<T>> {
+  const items: T[] = [];
   let after: string | undefined;
   for (;;) {
     const query = { ...filter, limit: Math.min(pageSize, limit - items.length), continue: after };
-    const page = await read(operations.listMachines, query);
+    const page = await read(operation, query);
     items.push(...page.items);
     after = page.continue;
     if (after === undefined || page.items.length === 0 || items.length >= limit)

@@ -1,9 +1,8 @@
 /** The machine without our agent that a person names, as a console knows it. */
 import type { Story } from "../console/contract.ts";
 import { operations } from "../console/operations.ts";
-import { uidOf } from "../coordination/identity.ts";
-import { listMachines, NotThere, type Read } from "./console-api.ts";
-import { idOf } from "./machine-list.ts";
+import { idOf, uidOf } from "../coordination/identity.ts";
+import { NotThere, type Read, readList } from "./console-api.ts";
 
 /** Machines with the name in theirs that are looked through: ten pages. */
 const MOST = 10_000;
@@ -24,10 +23,15 @@ export async function findForeign(read: Read, name: string): Promise<Found> {
   if (name === "" || name.length > MAX_NAME) return { is: "none", near: [], whole: true };
   const own = await storyOf(read, uidOf(name));
   if (own !== undefined) return { is: "found", story: own };
-  const { items, total } = await listMachines(read, { search: name, kind: "foreign" }, MOST);
+  const { items, total } = await readList(
+    read,
+    operations.listMachines,
+    { search: name, kind: "foreign" },
+    MOST,
+  );
   const named = items.filter((machine) => machine.name === name);
   if (named.length > 1) {
-    const machines = named.map((machine) => ({ id: idOf(machine), group: machine.group }));
+    const machines = named.map((machine) => ({ id: idOf(machine.uid), group: machine.group }));
     return { is: "several", machines };
   }
   const [only] = named;

@@ -5,10 +5,10 @@ import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type RebootBudget, rebootBudget } from "../api/reboot-budget.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import type { Waiting } from "../console/contract.ts";
-import { MAX_LIMIT, operations } from "../console/operations.ts";
+import { operations } from "../console/operations.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
 import { addConsoleFlags, type ConsoleFlags, missingBecause, withConsole } from "./console-access.ts";
-import { type Read, reading } from "./console-api.ts";
+import { reading, readList } from "./console-api.ts";
 import { names, span } from "./explain/words.ts";
 import type { Io } from "./io.ts";
 import { lockCommand, setMaxCommand, unlockCommand } from "./lock.ts";
@@ -43,7 +43,7 @@ export function locksCommand(io: Io): Command {
         try {
           if (ask)
             line = await withConsole(flags, { client, config }, io, (access) =>
-              reading(access, io, readLine),
+              reading(access, io, (read) => readList(read, operations.listWaiting, {}, MAX_WAITING)),
             );
         } catch (error) {
           line.missing = missingBecause(error, io);
@@ -80,19 +80,6 @@ interface Line {
   missing?: string;
   /** Why this is not the present state. */
   stale?: string | undefined;
-}
-
-/** All pages of it. */
-export async function readLine(read: Read, pageSize = MAX_LIMIT): Promise<Line> {
-  const items: Waiting[] = [];
-  let after: string | undefined;
-  for (;;) {
-    const page = await read(operations.listWaiting, { limit: pageSize, continue: after });
-    items.push(...page.items);
-    after = page.continue;
-    if (after === undefined || page.items.length === 0 || items.length >= MAX_WAITING)
-      return { items, stale: page.stale };
-  }
 }
 
 /** Why nobody without our agent is among those that wait. */

@@ -6,11 +6,11 @@ import { parse, stringify } from "yaml";
 import { nodeUpdate } from "../api/node-update.ts";
 import { rebootBudget } from "../api/reboot-budget.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
+import { operations } from "../console/operations.ts";
 import { CONFIG_MAPS, SERVICES } from "../runtime/core.ts";
 import { Desk, SENTINEL, VIEWER, WAIT } from "../test/console/desk.ts";
-import { listMachines, reading } from "./console-api.ts";
+import { reading, readList } from "./console-api.ts";
 import { fakeIo } from "./fake-io.ts";
-import { readLine } from "./locks.ts";
 import { runPlugin } from "./program.ts";
 
 const AGENT = "11112222333344445555666677778888";
@@ -113,7 +113,9 @@ test("pages are followed to the end, or as far as one asks", async () => {
     token,
   };
   const read = (limit: number) =>
-    reading(access, fakeIo(), (ask) => listMachines(ask, { group, kind: "foreign" }, limit, 1));
+    reading(access, fakeIo(), (ask) =>
+      readList(ask, operations.listMachines, { group, kind: "foreign" }, limit, 1),
+    );
   const all = await read(500);
   expect(all.items.map(({ name }) => name)).toEqual(["till-0", "till-1", "till-2"]);
   expect((await read(2)).items).toEqual(all.items.slice(0, 2));
@@ -215,7 +217,7 @@ test("who waits without our agent stands in the queue of each budget, in the ord
     ca: readFileSync(join(desk.certificates, "ca.crt"), "utf8"),
     token,
   };
-  const pages = await reading(access, fakeIo(), (read) => readLine(read, 1));
+  const pages = await reading(access, fakeIo(), (read) => readList(read, operations.listWaiting, {}, 100, 1));
   expect(pages.items?.map(({ machine }) => machine)).toEqual(["box-2", "box-1", "till-0"]);
   const wrong = await locks(...byUrl(), "--token", "wrong");
   expect(wrong.code).toBe(0);

@@ -4,12 +4,13 @@ import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
 import { type ListedMachine, MachineState } from "../console/contract.ts";
 import { filterOf, viewMachine } from "../console/machine.ts";
-import type { MachineFilter } from "../console/operations.ts";
+import { type MachineFilter, operations } from "../console/operations.ts";
+import { idOf } from "../coordination/identity.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import type { ApiConfig } from "../runtime/kubeconfig.ts";
 import { withClient } from "./connection.ts";
 import { addConsoleFlags, type ConsoleFlags, missingBecause, withConsole } from "./console-access.ts";
-import { listMachines, type MachinesRead, reading } from "./console-api.ts";
+import { type ListRead, reading, readList } from "./console-api.ts";
 import { span } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
 import { addOutputFlag, type Column, type OutputFlags, printData, table } from "./output.ts";
@@ -109,7 +110,7 @@ async function findMachines(
   const ours = kind === "foreign" ? [] : await withAgent(client, { ...filter, kind: "machine" }, selector);
   // One at least: the answer says how many there are.
   const left = Math.max(1, limit - ours.length);
-  let others: MachinesRead | undefined;
+  let others: ListRead<ListedMachine> | undefined;
   let missing: string | undefined;
   try {
     if (
@@ -118,7 +119,9 @@ async function findMachines(
       (isDemanded(flags) || (await servesOthers(client, group)))
     )
       others = await withConsole(flags, { client, config }, io, (access) =>
-        reading(access, io, (read) => listMachines(read, { ...filter, kind: "foreign" }, left)),
+        reading(access, io, (read) =>
+          readList(read, operations.listMachines, { ...filter, kind: "foreign" }, left),
+        ),
       );
   } catch (error) {
     missing = missingBecause(error, io);
@@ -168,12 +171,7 @@ function print(io: Io, { items, total, missing, stale }: Machines, output: Outpu
 
 /** The first is one of Kubernetes, the second stands for the id that other commands take. */
 function resourceOf(row: Row): string {
-  return row.kind === "foreign" ? `machine/${idOf(row)}` : `nodeupdate.slipway.dev/${row.name}`;
-}
-
-/** That the machine calls itself by. */
-export function idOf({ uid }: Pick<Row, "uid">): string {
-  return uid.replace(/^foreign\//, "");
+  return row.kind === "foreign" ? `machine/${idOf(row.uid)}` : `nodeupdate.slipway.dev/${row.name}`;
 }
 
 /** Undefined where nothing is missing. */
@@ -198,7 +196,7 @@ export function columnsAt(now: number): Column<Row>[] {
       of: ({ kind, connected, lastSeen }) =>
         kind === "foreign" ? age(lastSeen) : connected === true ? "connected" : "away",
     },
-    { name: "MACHINE ID", of: idOf, wide: true },
+    { name: "MACHINE ID", of: ({ uid }) => idOf(uid), wide: true },
     { name: "ZONE", of: ({ zone }) => zone, wide: true },
     {
       name: "LABELS",

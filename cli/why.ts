@@ -1,5 +1,6 @@
 /** `kubectl slipway why`: one sentence, then the facts, then the commands. */
 import { Command } from "commander";
+import { idOf } from "../coordination/identity.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import type { ApiConfig } from "../runtime/kubeconfig.ts";
 import { withClient } from "./connection.ts";
@@ -10,7 +11,6 @@ import { type Explanation, explain } from "./explain/explain.ts";
 import { explainMachine } from "./explain/machine.ts";
 import { names, when } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
-import { idOf } from "./machine-list.ts";
 import { addOutputFlag, type OutputFlags, printData } from "./output.ts";
 import { readSnapshot, type Snapshot } from "./snapshot.ts";
 import { visible } from "./visible.ts";
@@ -62,7 +62,7 @@ async function explainForeign(
   }
   if (found.is !== "found") throw new Failure(unknownName(snapshot, name, found));
   const { story } = found;
-  return explainMachine(story, idOf(story.machine), snapshot, io.clock.now());
+  return explainMachine(story, idOf(story.machine.uid), snapshot, io.clock.now());
 }
 
 export function explanationText({ sentence, facts, advice }: Explanation, now: number): string {

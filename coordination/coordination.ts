@@ -236,7 +236,7 @@ export interface Coordination {
   endUpdate(end: UpdateEnd): Promise<ForeignMachine | undefined>;
   readForeignMachine(uid: string): Promise<ForeignMachine | undefined>;
   putForeignMachine(uid: string, machine: ForeignMachine): Promise<void>;
-  /** By uid, at most 60: that machines were here, and why they were offered nothing. Throws `EtcdUnavailable`. */
+  /** By uid, at most `MAX_SIGHTINGS`: that machines were here, and why they were offered nothing. Throws `EtcdUnavailable`. */
   putSightings(sightings: ReadonlyMap<string, Sighting>): Promise<void>;
   /** Whose an id is that a machine calls itself by. Throws `EtcdUnavailable`. */
   identify(id: string): Promise<Identity>;

@@ -8,6 +8,9 @@ import type { Identity } from "./records.ts";
 /** /etc/machine-id (machine-id(5)), and what is derived of it for one application, which has the same form. */
 const MACHINE_ID = /^[0-9a-f]{32}$/;
 
+/** Of identities that are no machine id. */
+const FOREIGN = "foreign/";
+
 /** The application that Zincati derives its id for (zincati src/identity/mod.rs). */
 const ZINCATI = Buffer.from("de35106b6ec24688b63afddaa156679b", "hex");
 
@@ -26,7 +29,12 @@ export function zincatiId(machineId: string): string {
  * call itself a Node.
  */
 export function uidOf(id: string): string {
-  return MACHINE_ID.test(id) ? id : `foreign/${id}`;
+  return MACHINE_ID.test(id) ? id : `${FOREIGN}${id}`;
+}
+
+/** What the machine with that identity calls itself: the other way round. */
+export function idOf(uid: string): string {
+  return uid.startsWith(FOREIGN) ? uid.slice(FOREIGN.length) : uid;
 }
 
 /**

@@ -242,6 +242,11 @@ export const ForeignMachine = z.object({
 });
 export type ForeignMachine = z.output<typeof ForeignMachine>;
 
+/** Whether its machine boots what it was offered at its next reboot: a boot of anything else is then a fall back. */
+export function isStaged({ state }: Pick<NonNullable<ForeignMachine["update"]>, "state">): boolean {
+  return state === "Staged" || state === "Held";
+}
+
 /** `totals/<group>`: how many machines without our agent a group has; a gateway writes it, on a lease of some minutes. */
 export const MachineTotals = z.object({
   known: z.number().int(),

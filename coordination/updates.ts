@@ -17,7 +17,7 @@ import type { KeyReads } from "./key-reads.ts";
 import { keys } from "./keys.ts";
 import { type History, historyWith } from "./machine-history.ts";
 import type { Parser } from "./parse.ts";
-import { ForeignMachine, Tally } from "./records.ts";
+import { ForeignMachine, isStaged, Tally } from "./records.ts";
 import { type Ports, type Step, transact, unchanged } from "./transact.ts";
 
 /** Failures that a tally names, and releases that a machine's record does. */
@@ -187,10 +187,9 @@ function endingOf(
         ? { ...total, failed: total.failed + 1, failures: [failure, ...total.failures].slice(0, KEPT) }
         : { ...total, granted: Math.max(0, total.granted - 1) };
   const failed = before.failed.filter((one) => one.release !== release);
-  const { tried: _tried, failed: _failed, ...told } = kept(before, machine);
   const record = {
     ...machine,
-    ...told,
+    ...toldBesides(before, machine),
     tried: how === "withdrawn" ? { release, times: before.update.attempt } : undefined,
     failed: how === "failed" ? [{ release, code, at: now }, ...failed].slice(0, KEPT) : failed,
     update: undefined,
@@ -198,17 +197,18 @@ function endingOf(
   return { tally: next, record };
 }
 
-/** Of a record: what only the ends of updates change, and what it told besides what it tells now. */
-function kept(
+/** Of a record: what only the ends of updates change, and `toldBesides`. */
+function kept(before: ForeignMachine | undefined, machine: ForeignMachine): Partial<ForeignMachine> {
+  return { failed: before?.failed ?? [], tried: before?.tried, ...toldBesides(before, machine) };
+}
+
+/** What its record knows besides what `machine` says, which may be of an older look, or of one without them. */
+function toldBesides(
   before: ForeignMachine | undefined,
   { history: told, boots = before?.boots }: ForeignMachine,
-): Pick<ForeignMachine, "failed" | "tried" | "history" | "boots"> {
+): Pick<ForeignMachine, "history" | "boots"> {
   const history = historyWith(before?.history ?? [], told);
-  return {
-    ...(boots === undefined ? {} : { boots }),
-    ...{ failed: before?.failed ?? [], tried: before?.tried },
-    ...(history.length === 0 ? {} : { history }),
-  };
+  return { ...(boots === undefined ? {} : { boots }), ...(history.length === 0 ? {} : { history }) };
 }
 
 export async function readForeignMachine(
@@ -286,8 +286,9 @@ export async function putForeignMachine(
       const isRead = parser.again(ForeignMachine, results[0]?.[0]) !== undefined;
       // As in `readForeignMachine`; what a batch reads later may be of another revision.
       const all = isRead ? results : (await etcd.read(machineRanges(uid))).results;
-      const [found, ...rest] = all.map((kvs) => kvs[0]);
-      const before = machineOf(parser, [found, ...rest]);
+      const known = all.map((kvs) => kvs[0]);
+      const before = machineOf(parser, known);
+      const [found] = known;
       const [now, said] = [before?.update, machine.update];
       // It may have ended meanwhile, or be another one than the machine spoke of.
       const update = now && { ...now, state: said?.at === now.at ? said.state : now.state };
@@ -323,8 +324,7 @@ export function withSighting(
   if (!isNewer && history === known) return before;
   const { update } = before;
   // Two gateways have two clocks, and what is staged stays so until the machine says otherwise.
-  const isStaged = update?.state === "Staged" || update?.state === "Held";
-  const isIts = isNewer && progress !== undefined && update?.at === progress.at && !isStaged;
+  const isIts = isNewer && progress !== undefined && update?.at === progress.at && !isStaged(update);
   return {
     ...before,
     ...(isNewer ? { lastSeen, why } : {}),
@@ -333,9 +333,12 @@ export function withSighting(
   };
 }
 
+/** In one transaction, of which each takes two operations: the record's, and once a day the name's beside it. */
+export const MAX_SIGHTINGS = 60;
+
 /**
- * Writes them into the records, by uid; each takes one compare and two operations of etcd's 128. A record that is gone
- * stays so, and all else in it stays as it is. Throws `EtcdUnavailable`.
+ * Writes them into the records, by uid, at most `MAX_SIGHTINGS`. A record that is gone stays so, and all else in it
+ * stays as it is. Throws `EtcdUnavailable`.
  */
 export async function putSightings(
   { etcd }: Pick<Ports, "etcd">,

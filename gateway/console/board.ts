@@ -11,6 +11,7 @@ import { type NodeUpdate, nodeUpdate } from "../../api/node-update.ts";
 import type * as view from "../../console/contract.ts";
 import { uidOf, viewMachine } from "../../console/machine.ts";
 import type { WaitingMachine } from "../../coordination/coordination.ts";
+import { idOf } from "../../coordination/identity.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Change } from "../../runtime/store.ts";
 import type { Objects } from "../objects/view.ts";
@@ -82,7 +83,7 @@ export class Board {
   inLine({ uid, group, protocol, since }: WaitingMachine): InLine {
     const known = this.#machines.get(uid);
     return {
-      ...{ machine: known?.name ?? uid.replace(/^foreign\//, ""), uid: known?.uid },
+      ...{ machine: known?.name ?? idOf(uid), uid: known?.uid },
       ...{ group, protocol, since: timestamp(since) },
     };
   }

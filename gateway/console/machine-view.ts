@@ -5,6 +5,7 @@ import type { NodeUpdate } from "../../api/node-update.ts";
 import { machineCommands } from "../../console/commands.ts";
 import type * as view from "../../console/contract.ts";
 import { clip, viewMachine } from "../../console/machine.ts";
+import { idOf } from "../../coordination/identity.ts";
 import type { ForeignMachine } from "../../coordination/records.ts";
 import { type Meaning, meaningOf } from "../omaha/event.ts";
 import type { ForeignShown } from "./foreign.ts";
@@ -90,7 +91,7 @@ export function foreignStoryOf(
     failed: shown.failed.map(({ release, reason, message, at }) => ({
       ...{ release, version: "", reason, message, time: timestamp(at) },
     })),
-    kubectl: machineCommands.why(shown.uid.replace(/^foreign\//, "")),
+    kubectl: machineCommands.why(idOf(shown.uid)),
   };
 }
 

@@ -4,12 +4,10 @@
  */
 import type { Coordination } from "../../coordination/coordination.ts";
 import { historyWith } from "../../coordination/machine-history.ts";
-import type { Sighting } from "../../coordination/updates.ts";
+import { MAX_SIGHTINGS, type Sighting } from "../../coordination/updates.ts";
 import type { Cancel, Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 
-/** In one transaction, which puts two keys for each at most: etcd allows 128. */
-const AT_ONCE = 60;
 /** Those of so long are written together, ms. */
 const GATHER = 1000;
 /** After a write that failed, ms. */
@@ -77,7 +75,7 @@ export class Sightings {
     this.#writing = true;
     let wait = GATHER;
     while (this.#waiting.size > 0 && !this.#stopped) {
-      const batch = new Map(this.#waiting.entries().take(AT_ONCE));
+      const batch = new Map(this.#waiting.entries().take(MAX_SIGHTINGS));
       try {
         await coordination.putSightings(batch);
       } catch (error) {

@@ -9,7 +9,7 @@ import { compareVersions } from "../../api/version.ts";
 import { refuseFailed } from "../../coordination/admission.ts";
 import { bootsWith, isShared } from "../../coordination/machine-boots.ts";
 import { type History, historyWith } from "../../coordination/machine-history.ts";
-import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
+import { type ForeignMachine, isStaged, type Offer, type Offered } from "../../coordination/records.ts";
 import { codeOf, type Meaning, meaningOf } from "./event.ts";
 import type { OmahaApp } from "./request.ts";
 
@@ -110,9 +110,7 @@ export function endingOf(
   if (runs) return { how: "good", code: 0 };
   const rebooted = app.bootId !== "" && !sameBoot;
   if (!rebooted || !app.check) return undefined;
-  return update.state === "Staged" || update.state === "Held"
-    ? { how: "failed", code: ROLLED_BACK }
-    : { how: "withdrawn", code: 0 };
+  return isStaged(update) ? { how: "failed", code: ROLLED_BACK } : { how: "withdrawn", code: 0 };
 }
 
 /** Whether there is no update that it could speak of: with each ordinary check comes an event that says so. */
@@ -131,7 +129,8 @@ export function isProgress(
 ): boolean {
   return (
     !app.check &&
-    ["Granted", "Downloading", "Downloaded"].includes(known.update?.state ?? "") &&
+    known.update !== undefined &&
+    !isStaged(known.update) &&
     app.events.length > 0 &&
     app.events.every((event) => ["downloading", "downloaded"].includes(meaningOf(event).is)) &&
     endingOf(app, known, now) === undefined
