@@ -49,6 +49,6 @@ export function slim(uid: string, machine: ForeignMachine, texts: SharedTexts): 
       failed.length === 0
         ? NONE
         : failed.map(({ release, code, at }) => ({ release: texts.share(release), code, at })),
-    why: why && { reason: texts.share(why.reason), message: texts.share(why.message) },
+    why: why && { reason: texts.share(why.reason), message: texts.share(why.message), since: why.since },
   };
 }

@@ -237,8 +237,8 @@ export const ForeignMachine = z.object({
       }),
     )
     .optional(),
-  /** Why nothing was offered at the last check. */
-  why: z.object({ reason: z.string(), message: z.string() }).optional(),
+  /** Why nothing was offered at the last check; `since`: of the first with that reason, wall clock, ms. */
+  why: z.object({ reason: z.string(), message: z.string(), since: z.number().optional() }).optional(),
 });
 export type ForeignMachine = z.output<typeof ForeignMachine>;
 

@@ -274,3 +274,14 @@ test("a machine that names itself writes no line and no word of a command", () =
   );
   expect(lines("a", "--all", "1")).toContain(`  kubectl slipway machines retry --reason "..." -- calm --all`);
 });
+
+test("says since when it is refused, where that is known, and of no machine that needs nothing", () => {
+  const since = at(-3_600_000);
+  const paused = explained({ machine: { reason: "Paused", message: "group calm is paused", since } });
+  expect(paused.sentence).toBe(
+    `till-7 runs 3815.2.0 and is offered nothing since ${since} (60m ago): group calm is paused.`,
+  );
+  expect(paused.facts).toContainEqual(expect.objectContaining({ since }));
+  const current = explained({ machine: { reason: "UpToDate", message: "It runs 3815.2.0.", since } });
+  expect(current.sentence).toBe("till-7 runs 3815.2.0 and needs nothing: it runs 3815.2.0.");
+});

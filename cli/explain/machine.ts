@@ -56,7 +56,7 @@ function find(story: Story, id: string, group: UpdateGroup | undefined, now: num
       steal,
     );
   }
-  return refused(story, id, runs, group, now);
+  return refused(story, id, { runs, since }, group, now);
 }
 
 /** What it waits for, before the message that says more. */
@@ -78,7 +78,7 @@ const WAITS: Partial<Record<Reason, string>> = {
 function refused(
   { machine, failed }: Story,
   id: string,
-  runs: string,
+  { runs, since }: { runs: string; since: string },
   group: UpdateGroup | undefined,
   now: number,
 ): Finding {
@@ -95,7 +95,7 @@ function refused(
   const again = last === undefined || reason === "UpToDate" ? [] : [retry(machine.group, id, last.release)];
   return finding(
     reason,
-    `${runs} and ${waits}: ${dated(clause(message), now)}`,
+    `${runs} and ${waits}${reason === "UpToDate" ? "" : since}: ${dated(clause(message), now)}`,
     ...adviceOn(reason, machine.group, group),
     ...again,
   );
@@ -187,7 +187,8 @@ function machineFacts(story: Story, id: string, now: number): Fact[] {
   if (target !== "") facts.push({ text: `was offered ${target}: ${clause(message)}`, since: machine.since });
   else if (message !== "") {
     const kind = reason === "" ? "" : ` (${reason})`;
-    facts.push({ text: machine.slot ? clause(message) : `was told nothing new${kind}: ${clause(message)}` });
+    if (machine.slot) facts.push({ text: clause(message) });
+    else facts.push({ text: `was told nothing new${kind}: ${clause(message)}`, since: machine.since });
   }
   if (grant !== undefined)
     facts.push({ text: `holds a slot in ${names(grant.budgets, 5)}, by ${grant.phase}`, since: grant.since });

@@ -96,7 +96,7 @@ function ofOmaha(uid: string, machine: ForeignMachine, held: LiveGrant | undefin
   return {
     ...{ uid, name: machine.alias === "" ? machine.id : machine.alias, group: machine.group },
     ...{ version: machine.version, target: update?.version ?? "", state, reason: why?.reason ?? "", message },
-    since: update?.at ?? held?.grant.at,
+    since: update?.at ?? held?.grant.at ?? why?.since,
     ...{ lastSeen, slot: held !== undefined, budgets: held?.grant.budgets ?? [], protocol: "Omaha" },
     failed: failed.map(({ release, code, at }) => ({
       ...{ release, at, reason: "Failed", message: `It ended with the code ${code} of Omaha.` },

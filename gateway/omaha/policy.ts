@@ -207,6 +207,11 @@ export function decideCheck(
   return { offered: { ...next, codebases } };
 }
 
+/** `why` as it goes into the record of a machine that was refused for `before` at the check before this one. */
+export function sinceWhen(why: Why, before: ForeignMachine["why"], now: number): ForeignMachine["why"] {
+  return { ...why, since: before?.reason === why.reason ? before.since : now };
+}
+
 /** Why the machine is offered nothing whatever there is: two machines would go down in one place. */
 export function refuseShared(machine: Pick<ForeignMachine, "id" | "sharedAt">, now: number): Why | undefined {
   if (!isShared(machine, now)) return undefined;

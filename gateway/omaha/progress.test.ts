@@ -97,6 +97,31 @@ describe("a download that goes on", () => {
   });
 });
 
+it("is refused for the same reason since the first check that was, whoever answers", async () => {
+  const one = machineOf(1, () => here);
+  const since = () => world.stored().get(one.id)?.why?.since;
+  await world.publish({}, 100, true);
+  const first = world.led.clock.now();
+  await one.check();
+  world.led.pass(400_000);
+  await world.publish({}, 100, true);
+  await one.check();
+  expect(since()).toBe(first);
+  here.sync();
+  world.led.pass(400_000);
+  await world.publish({}, 100, true);
+  await one.check();
+  await world.settle();
+  expect(world.stored().get(one.id)?.lastSeen).toBeGreaterThan(first + 700_000);
+  expect(since()).toBe(first);
+  here.sync();
+  await world.publish({ share: 0 });
+  const second = world.led.clock.now();
+  await one.check();
+  await world.settle();
+  expect(world.stored().get(one.id)?.why).toMatchObject({ reason: "WaitingForStage", since: second });
+});
+
 describe("while the manager is away", () => {
   let one: OmahaMachine;
   const tally = async () => (await world.led.room.readFleet()).tallies.get(GROUP)?.get("os-1.1.0");

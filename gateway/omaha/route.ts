@@ -29,6 +29,7 @@ import {
   isIdle,
   isProgress,
   refuseShared,
+  sinceWhen,
   stateOf,
   toldBy,
 } from "./policy.ts";
@@ -191,7 +192,8 @@ async function answerApp(
     const result = await check(options, app, offer, onDemand, uid, machine);
     if ("reason" in result) {
       meter(result.reason);
-      await remember(options, uid, stored, { ...machine, why: result }, noted, now);
+      const why = sinceWhen(result, machine.why, now);
+      await remember(options, uid, stored, { ...machine, why }, noted, now);
       return undefined;
     }
     meter("offered");
@@ -233,7 +235,7 @@ function answeredFromMemory(
     const refusal =
       "reason" in decided ? decided : look.refusalOf(uid, offer, decided.offered.release, onDemand, now);
     if (refusal === undefined) return false;
-    why = refusal;
+    why = sinceWhen(refusal, known.why, now);
   }
   meter(app.check ? (why?.reason ?? "") : app.events.length > 0 ? "event" : "ping");
   const isNews = now - known.lastSeen >= LAST_SEEN || why?.reason !== known.why?.reason;
@@ -291,7 +293,8 @@ async function settle(
     app.check && ending.how === "good" && offer !== undefined
       ? decideCheck(app, uid, machine, offer, onDemand, publicUrl)
       : undefined;
-  const told = next !== undefined && "reason" in next ? { ...machine, why: next } : machine;
+  const told =
+    next !== undefined && "reason" in next ? { ...machine, why: sinceWhen(next, machine.why, now) } : machine;
   const ended = await coordination.endUpdate({ uid, machine: told, ...ending });
   if (ended !== undefined) {
     sightings.written(uid, noted);
