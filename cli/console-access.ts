@@ -6,7 +6,7 @@ import { isApiError, type KubeClient } from "../runtime/client.ts";
 import { CONFIG_MAPS, type ConfigMap, SERVICES } from "../runtime/core.ts";
 import type { ApiConfig } from "../runtime/kubeconfig.ts";
 import { type GlobalFlags, inWords } from "./connection.ts";
-import type { ConsoleAccess } from "./console-api.ts";
+import { type Read, reading } from "./console-api.ts";
 import { names } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
 import { openPortForward } from "./port-forward.ts";
@@ -40,17 +40,17 @@ export function addConsoleFlags(command: Command): Command {
     .option("--token <token>", "for the console (default: that of the kubeconfig's user)");
 }
 
-/** Gives `work` a way to the console, which ends with it. Throws a `Failure`, and `ApiError`. */
+/** Lets `work` read of the console, and closes the way to it then. Throws a `Failure`, and `ApiError`. */
 export async function withConsole<T>(
   flags: ConsoleFlags,
   { client, config }: { client: Pick<KubeClient, "get" | "list">; config: Pick<ApiConfig, "credentials"> },
   io: Io,
-  work: (access: ConsoleAccess) => Promise<T>,
+  work: (read: Read) => Promise<T>,
 ): Promise<T> {
   const token = flags.token ?? tokenIn((await config.credentials()).headers);
   const given = flags.consoleCa === undefined ? undefined : readCa(flags.consoleCa);
   if (flags.console !== undefined) {
-    return await work({ origin: originOf(flags.console), ca: given, token });
+    return await reading({ origin: originOf(flags.console), ca: given, token }, io, work);
   }
   const namespace = await namespaceOf(client, flags.namespace);
   const { service, port, tls } = await serviceIn(client, namespace);
@@ -59,18 +59,25 @@ export async function withConsole<T>(
   try {
     // Without TLS the way is still private: TLS to the API server, from there to the Pod's kubelet, and into the Pod.
     const origin = `${tls ? "https" : "http"}://127.0.0.1:${forward.port}`;
-    return await work({ origin, ca, servername: tls ? GATEWAY_NAME : undefined, token });
+    return await reading({ origin, ca, servername: tls ? GATEWAY_NAME : undefined, token }, io, work);
   } finally {
     await forward.close();
   }
 }
 
-/** Why `withConsole` gave nothing, and what to do: of what it threw. Throws what is no such thing. */
-export function missingBecause(error: unknown, { signal }: Pick<Io, "signal">): string {
-  if (signal.aborted) throw new Failure("interrupted");
-  if (isApiError(error)) return inWords(error);
-  if (error instanceof Failure) return error.message;
-  throw error;
+/** What a console told, or why it told nothing, and what to do. */
+export type Told<T> = { told: T; missing?: undefined } | { told?: undefined; missing: string };
+
+/** For who can do without what `ask` gives by `withConsole`. Throws where a person interrupts it. */
+export async function orMissing<T>({ signal }: Pick<Io, "signal">, ask: () => Promise<T>): Promise<Told<T>> {
+  try {
+    return { told: await ask() };
+  } catch (error) {
+    if (signal.aborted) throw new Failure("interrupted");
+    if (isApiError(error)) return { missing: inWords(error) };
+    if (error instanceof Failure) return { missing: error.message };
+    throw error;
+  }
 }
 
 /** Of the headers that the kubeconfig's user is known by. */

@@ -4,11 +4,10 @@ import { type Lock, locksOf } from "../api/locks.ts";
 import { type NodeUpdate, nodeUpdate } from "../api/node-update.ts";
 import { type RebootBudget, rebootBudget } from "../api/reboot-budget.ts";
 import { type UpdateGroup, updateGroup } from "../api/update-group.ts";
-import type { Waiting } from "../console/contract.ts";
 import { operations } from "../console/operations.ts";
 import { type GlobalFlags, withClient } from "./connection.ts";
-import { addConsoleFlags, type ConsoleFlags, missingBecause, withConsole } from "./console-access.ts";
-import { reading, readList } from "./console-api.ts";
+import { addConsoleFlags, type ConsoleFlags, orMissing, withConsole } from "./console-access.ts";
+import { readList } from "./console-api.ts";
 import { names, span } from "./explain/words.ts";
 import type { Io } from "./io.ts";
 import { lockCommand, setMaxCommand, unlockCommand } from "./lock.ts";
@@ -39,18 +38,17 @@ export function locksCommand(io: Io): Command {
         ]);
         const served = groups.items.some(({ spec }) => spec.machines !== undefined);
         const ask = served || flags.console !== undefined;
-        let line: Line = { items: ask ? undefined : [] };
-        try {
-          if (ask)
-            line = await withConsole(flags, { client, config }, io, (access) =>
-              reading(access, io, (read) => readList(read, operations.listWaiting, {}, MAX_WAITING)),
-            );
-        } catch (error) {
-          line.missing = missingBecause(error, io);
-        }
-        printLocks(io, locksOf(groups.items, budgets.items, updates.items, line.items), flags.output);
-        if (line.missing !== undefined) io.err(`note: ${unseenLine(line.missing)}\n`);
-        if (line.stale !== undefined) io.err(`note: of machines without our agent: ${visible(line.stale)}\n`);
+        const { told, missing } = await orMissing(io, async () =>
+          ask
+            ? await withConsole(flags, { client, config }, io, (read) =>
+                readList(read, operations.listWaiting, {}, MAX_WAITING),
+              )
+            : { items: [], stale: undefined },
+        );
+        printLocks(io, locksOf(groups.items, budgets.items, updates.items, told?.items), flags.output);
+        if (missing !== undefined) io.err(`note: ${unseenLine(missing)}\n`);
+        if (told?.stale !== undefined)
+          io.err(`note: of machines without our agent: ${visible(told.stale)}\n`);
       });
     });
   addConsoleFlags(addOutputFlag(list));
@@ -70,16 +68,6 @@ export function locksCommand(io: Io): Command {
     });
   for (const command of [lockCommand(io), unlockCommand(io), setMaxCommand(io)]) locks.addCommand(command);
   return locks;
-}
-
-/** Of machines without our agent: who waits for a slot, longest first. */
-interface Line {
-  /** Undefined where that could not be asked. */
-  items: Waiting[] | undefined;
-  /** Why not. */
-  missing?: string;
-  /** Why this is not the present state. */
-  stale?: string | undefined;
 }
 
 /** Why nobody without our agent is among those that wait. */

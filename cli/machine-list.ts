@@ -9,8 +9,8 @@ import { idOf } from "../coordination/identity.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import type { ApiConfig } from "../runtime/kubeconfig.ts";
 import { withClient } from "./connection.ts";
-import { addConsoleFlags, type ConsoleFlags, missingBecause, withConsole } from "./console-access.ts";
-import { type ListRead, reading, readList } from "./console-api.ts";
+import { addConsoleFlags, type ConsoleFlags, orMissing, withConsole } from "./console-access.ts";
+import { readList } from "./console-api.ts";
 import { span } from "./explain/words.ts";
 import { Failure, type Io } from "./io.ts";
 import { addOutputFlag, type Column, type OutputFlags, printData, table } from "./output.ts";
@@ -110,22 +110,16 @@ async function findMachines(
   const ours = kind === "foreign" ? [] : await withAgent(client, { ...filter, kind: "machine" }, selector);
   // One at least: the answer says how many there are.
   const left = Math.max(1, limit - ours.length);
-  let others: ListRead<ListedMachine> | undefined;
-  let missing: string | undefined;
-  try {
-    if (
+  const { told: others, missing } = await orMissing(io, async () => {
+    const wanted =
       kind !== "machine" &&
       selector === undefined &&
-      (isDemanded(flags) || (await servesOthers(client, group)))
-    )
-      others = await withConsole(flags, { client, config }, io, (access) =>
-        reading(access, io, (read) =>
-          readList(read, operations.listMachines, { ...filter, kind: "foreign" }, left),
-        ),
-      );
-  } catch (error) {
-    missing = missingBecause(error, io);
-  }
+      (isDemanded(flags) || (await servesOthers(client, group)));
+    if (!wanted) return undefined;
+    return await withConsole(flags, { client, config }, io, (read) =>
+      readList(read, operations.listMachines, { ...filter, kind: "foreign" }, left),
+    );
+  });
   return {
     items: [...ours, ...(others?.items ?? [])].slice(0, limit),
     total: ours.length + (others?.total ?? 0),

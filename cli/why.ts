@@ -4,8 +4,7 @@ import { idOf } from "../coordination/identity.ts";
 import type { KubeClient } from "../runtime/client.ts";
 import type { ApiConfig } from "../runtime/kubeconfig.ts";
 import { withClient } from "./connection.ts";
-import { addConsoleFlags, type ConsoleFlags, missingBecause, withConsole } from "./console-access.ts";
-import { reading } from "./console-api.ts";
+import { addConsoleFlags, type ConsoleFlags, orMissing, withConsole } from "./console-access.ts";
 import { type Found, findForeign } from "./console-machine.ts";
 import { type Explanation, explain } from "./explain/explain.ts";
 import { explainMachine } from "./explain/machine.ts";
@@ -52,14 +51,10 @@ async function explainForeign(
   // Where no group serves such machines nobody need be asked for them.
   const served = snapshot.groups.some(({ spec }) => spec.machines !== undefined);
   if (!served && flags.console === undefined) throw new Failure(unknownName(snapshot, name));
-  let found: Found;
-  try {
-    found = await withConsole(flags, { client, config }, io, (access) =>
-      reading(access, io, (read) => findForeign(read, name)),
-    );
-  } catch (error) {
-    throw new Failure(unknownName(snapshot, name, { missing: missingBecause(error, io) }));
-  }
+  const { told: found, missing } = await orMissing(io, () =>
+    withConsole(flags, { client, config }, io, (read) => findForeign(read, name)),
+  );
+  if (found === undefined) throw new Failure(unknownName(snapshot, name, { missing }));
   if (found.is !== "found") throw new Failure(unknownName(snapshot, name, found));
   const { story } = found;
   return explainMachine(story, idOf(story.machine.uid), snapshot, io.clock.now());
