@@ -296,9 +296,12 @@ test("secrets of groups, machines and key spaces are those that gateways take", 
   const print = (...more: string[]) =>
     plugin.slipway("machines", "secret", ...more, "--secret-name", "pen-machines", "--namespace", "default");
   const taken = new MachineCredentials([key]);
-  expect(taken.accepts((await print("pen")).out.trim(), "pen", "")).toBe(true);
+  expect(taken.accepts({ secret: (await print("pen")).out.trim() }, "pen", "")).toBe(true);
   const own = (await print("pen", "--machine", "rack-7")).out.trim();
-  expect([taken.accepts(own, "pen", "rack-7"), taken.accepts(own, "pen", "rack-8")]).toEqual([true, false]);
+  expect(["rack-7", "rack-8"].map((machine) => taken.accepts({ secret: own }, "pen", machine))).toEqual([
+    true,
+    false,
+  ]);
   expect(await print("registry/fleet")).toEqual({
     code: 0,
     out: `${taken.secret("registry/fleet")}\n`,

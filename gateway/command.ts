@@ -51,6 +51,7 @@ const Flags = EtcdFlags.and(ConsoleFlags).and(
     machines: z.string().transform(parseAddress).optional(),
     machinesTls: z.boolean().optional(),
     machinesKey: z.string().optional(),
+    machinesClientCa: z.string().optional(),
     registry: list
       .refine((names) => names.every((name) => /^[a-z0-9-]{1,63}$/.test(name)), {
         error: "--registry: names of letters, digits and dashes expected",
@@ -100,6 +101,10 @@ export function gatewayCommand(): Command {
     .option(
       "--machines-key <file>",
       "keys of the secrets that such machines show, base64, one in a line, newest first",
+    )
+    .option(
+      "--machines-client-ca <file>",
+      "authorities of certificates that such machines may show in place of a secret, and lists of revoked ones, in PEM; needs --machines-tls",
     )
     .option(
       "--registry <list>",
@@ -155,12 +160,17 @@ export function gatewayCommand(): Command {
 
 async function run(flags: z.output<typeof Flags>): Promise<void> {
   if (flags.machines === undefined) {
-    const needing = { coreupdate: "--coreupdate", registry: "--registry", payloads: "--payloads" } as const;
+    const needing = {
+      ...{ coreupdate: "--coreupdate", registry: "--registry", payloads: "--payloads" },
+      machinesClientCa: "--machines-client-ca",
+    } as const;
     for (const [name, flag] of Object.entries(needing)) {
       if (flags[name as keyof typeof needing] !== undefined)
         throw new Error(`${flag}: its port is that of --machines, which is missing`);
     }
   }
+  if (flags.machinesClientCa !== undefined && flags.machinesTls !== true)
+    throw new Error("--machines-client-ca: certificates are shown in TLS, and --machines-tls is missing");
   if (flags.registryPlain !== undefined && flags.registry === undefined)
     throw new Error("--registry-plain: --registry names the key space that it serves, and is missing");
   if (flags.payloadsUpload === true && (flags.payloads === undefined || flags.coreupdate === undefined))
@@ -207,6 +217,7 @@ async function run(flags: z.output<typeof Flags>): Promise<void> {
               listen: flags.machines,
               tls: flags.machinesTls ?? false,
               keys: flags.machinesKey === undefined ? [] : parseKeys(readFileSync(flags.machinesKey, "utf8")),
+              ...(flags.machinesClientCa === undefined ? {} : { clientAuthorities: flags.machinesClientCa }),
               ...(payloads.length === 0 ? {} : { payloads }),
               ...(flags.publicUrl === undefined ? {} : { publicUrl: flags.publicUrl }),
               ...(flags.registry === undefined

@@ -21,9 +21,11 @@ import { CertificateFiles } from "./certificate-files.ts";
 import { Console, type ConsoleSettings } from "./console/console.ts";
 import { CoreUpdateApi, type CoreUpdateSettings } from "./coreupdate/coreupdate.ts";
 import type { TrustedProxies } from "./edge/client-address.ts";
+import { type ClientAuthorities, parseClientAuthorities } from "./edge/client-authorities.ts";
 import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
+import { FollowedFile } from "./followed-file.ts";
 import { Sightings } from "./machines/sightings.ts";
 import { Totals } from "./machines/totals.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
@@ -80,6 +82,8 @@ export interface EdgeSettings {
   tls: boolean;
   /** From which the secrets of groups are made; without one only groups are served that ask for none. */
   keys: readonly Buffer[];
+  /** File of who signs certificates that machines may show in place of a secret; none is asked for where it is absent. */
+  clientAuthorities?: string;
   /** etcd's v2 API; not served where it is absent. */
   registry?: RegistrySettings;
   /** Where the payloads lie that are served; none are where it is absent. */
@@ -130,6 +134,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let open: EdgeServer | undefined;
   let registry: Registry | undefined;
   let coreupdate: CoreUpdateApi | undefined;
+  let clients: FollowedFile<ClientAuthorities> | undefined;
   let desk: EdgeServer | undefined;
   const forPeople = options.console?.client ?? options.edge?.coreupdate?.client;
   const people = forPeople === undefined ? undefined : new People({ client: forPeople, clock, random, log });
@@ -203,6 +208,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const end = async (within: number): Promise<void> => {
     stopping = true;
     registry?.close();
+    clients?.stop();
     await Promise.all([server?.stop(within), edge?.stop(within), open?.stop(within), desk?.stop(within)]);
     view.stop();
     sightings.stop();
@@ -247,8 +253,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       limits: { ...defaultServerLimits, ...options.serverLimits },
     });
     if (options.edge !== undefined && machines !== undefined) {
-      const { listen, tls, keys, payloads, publicUrl, limits } = options.edge;
+      const { listen, tls, keys, clientAuthorities, payloads, publicUrl, limits } = options.edge;
       const credentials = new MachineCredentials(keys);
+      if (clientAuthorities !== undefined)
+        clients = await FollowedFile.open({
+          ...{ path: clientAuthorities, what: "authorities of machines", parse: parseClientAuthorities },
+          ...{ clock, log },
+        });
       const isOpen = (group: string): boolean => {
         const gate = read?.groupGates.get(group);
         return gate?.machines?.open === true && gate.validUntil > clock.now();
@@ -300,7 +311,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       };
       edge = await startEdge({
         ...{ ...common, listen, routes },
-        ...(tls ? { certificates } : {}),
+        ...(tls ? { certificates, ...(clients === undefined ? {} : { clients }) } : {}),
       });
       if (registry !== undefined && kept?.plain !== undefined) {
         open = await startEdge({

@@ -1,7 +1,7 @@
 /**
  * What machines without our agent show to take a slot: a secret that follows from the installation's key and the name
  * of the group, so that nothing is stored for each group. Clients of these protocols know a URL and nothing else; where
- * they can fill in their own id, the secret may be theirs alone.
+ * they can fill in their own id, the secret may be theirs alone. Who has a certificate may show that instead.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 
@@ -9,6 +9,29 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 const KEY_BYTES = 32;
 /** Characters of base64url: 192 bits. */
 const LENGTH = 32;
+
+/** Whom a certificate names that an authority for machines signed. */
+export interface MachineCertificate {
+  /** Its organizations (RFC 4519 section 2.19): groups, and `registry/NAME` for a key space. */
+  groups: readonly string[];
+  /** Its common name: the id that the machine asks under; without one it is good for the whole group, like its secret. */
+  machine: string | undefined;
+}
+
+export interface ShownCredentials {
+  secret?: string | undefined;
+  certificate?: MachineCertificate | undefined;
+}
+
+/** As Node.js gives a subject: an attribute that occurs several times is a list. */
+export function certificateOf(
+  subject: Readonly<Record<string, string | readonly string[] | undefined>>,
+): MachineCertificate {
+  const names = subject["CN"] ?? [];
+  // Of several common names none is the machine's: such a certificate serves no machine.
+  const machine = typeof names === "string" ? names : names.length === 0 ? undefined : "";
+  return { groups: [subject["O"] ?? []].flat(), machine };
+}
 
 export class MachineCredentials {
   readonly #keys: readonly Buffer[];
@@ -31,13 +54,26 @@ export class MachineCredentials {
     return key === undefined ? undefined : derive(key, group, machine);
   }
 
-  /** Whether `shown` is the secret of the group, or of this machine in it. */
-  accepts(shown: string | undefined, group: string, machine: string): boolean {
+  /** Whether what is shown is good for the group, or for this machine in it; without `machine`, for any of them. */
+  accepts({ secret, certificate }: ShownCredentials, group: string, machine?: string): boolean {
+    return this.#isSecret(secret, group, machine) || names(certificate, group, machine);
+  }
+
+  #isSecret(shown: string | undefined, group: string, machine: string | undefined): boolean {
     if (shown === undefined || shown.length !== LENGTH) return false;
     return this.#keys.some((key) =>
       [derive(key, group), derive(key, group, machine)].some((secret) => same(secret, shown)),
     );
   }
+}
+
+function names(
+  certificate: MachineCertificate | undefined,
+  group: string,
+  machine: string | undefined,
+): boolean {
+  if (certificate === undefined || !certificate.groups.includes(group)) return false;
+  return certificate.machine === undefined || machine === undefined || certificate.machine === machine;
 }
 
 /** Keys as they stand in a file: one in each line, in base64. */

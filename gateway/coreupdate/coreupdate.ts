@@ -8,12 +8,13 @@ import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import type { RestClient } from "../../runtime/rest-client.ts";
 import type { Route } from "../edge/server.ts";
+import { FollowedFile } from "../followed-file.ts";
 import type { People } from "../objects/people.ts";
 import { RequestCounts } from "../omaha/counts.ts";
 import { PayloadDeposit } from "../payloads/deposit.ts";
 import { coreUpdateRoutes } from "./route.ts";
 import { Uploads } from "./upload.ts";
-import { UserFile } from "./users.ts";
+import { parseUsers, type User } from "./users.ts";
 
 export interface CoreUpdateSettings {
   /** See `users.ts`. */
@@ -42,11 +43,15 @@ export class CoreUpdateApi {
   /** Requests of machines, for Omaha's route to fill. */
   readonly counts: RequestCounts;
   readonly #parts: CoreUpdateParts;
-  readonly #users: UserFile;
+  readonly #users: FollowedFile<ReadonlyMap<string, User>>;
   readonly #service: UpdateService;
   readonly #uploads: Uploads | undefined;
 
-  private constructor(parts: CoreUpdateParts, users: UserFile, uploads: Uploads | undefined) {
+  private constructor(
+    parts: CoreUpdateParts,
+    users: FollowedFile<ReadonlyMap<string, User>>,
+    uploads: Uploads | undefined,
+  ) {
     const { clock, random, log, etcd, gateway } = parts;
     this.#parts = parts;
     this.#users = users;
@@ -58,7 +63,10 @@ export class CoreUpdateApi {
   /** Throws where the file of users can't be used. */
   static async open(parts: CoreUpdateParts): Promise<CoreUpdateApi> {
     const { usersFile, uploads: root, clock, random, log } = parts;
-    const users = await UserFile.open({ path: usersFile, clock, log });
+    const users = await FollowedFile.open({
+      ...{ path: usersFile, what: "users of the CoreUpdate API", parse: parseUsers },
+      ...{ clock, log },
+    });
     const deposit = root === undefined ? undefined : new PayloadDeposit({ root, clock, random });
     // A directory that can't be read must not keep the other protocols away.
     deposit?.clean().catch((error: unknown) => log.error("can't tidy the directory of payloads", error));
@@ -72,7 +80,7 @@ export class CoreUpdateApi {
       ...{ objects, writer, machines, coordination, client, service: this.#service },
       ...{ clock, random, log, meter },
       ...(this.#uploads === undefined ? {} : { uploads: this.#uploads }),
-      users: () => this.#users.users,
+      users: () => this.#users.current,
     });
   }
 

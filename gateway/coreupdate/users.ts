@@ -12,16 +12,11 @@
  * It is a Secret of the installation and is read again when it changes. The gateway never writes it: whoever can add
  * users here can act as anybody, and that is a right to hand out by RBAC on the Secret alone.
  */
-import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
 import * as z from "zod";
-import type { Cancel, Clock } from "../../ports/clock.ts";
-import type { Logger } from "../../ports/log.ts";
 import type { Person } from "../../runtime/access.ts";
 import type { HawkKey } from "../hawk/verify.ts";
 
-/** Kubernetes swaps the files of a Secret without telling: look this often, ms. */
-const PERIOD = 10_000;
 const MAX_USERS = 1000;
 /** CoreUpdate's own tokens have 32 hex digits, 128 bits. */
 const MIN_TOKEN = 32;
@@ -86,65 +81,4 @@ export function parseUsers(text: string): ReadonlyMap<string, User> {
       },
     ]),
   );
-}
-
-export interface UserFileOptions {
-  path: string;
-  clock: Clock;
-  log: Logger;
-}
-
-export class UserFile {
-  readonly #options: UserFileOptions;
-  #text: string;
-  #users: ReadonlyMap<string, User>;
-  #cancel: Cancel | undefined;
-  #stopped = false;
-
-  private constructor(options: UserFileOptions, text: string) {
-    this.#options = options;
-    this.#text = text;
-    this.#users = parseUsers(text);
-    this.#schedule();
-  }
-
-  /** Throws where the file can't be read or used. */
-  static async open(options: UserFileOptions): Promise<UserFile> {
-    const text = await readFile(options.path, "utf8");
-    try {
-      return new UserFile(options, text);
-    } catch (error) {
-      throw new Error(`${options.path}: ${(error as Error).message}`, { cause: error });
-    }
-  }
-
-  get users(): ReadonlyMap<string, User> {
-    return this.#users;
-  }
-
-  stop(): void {
-    this.#stopped = true;
-    this.#cancel?.();
-  }
-
-  /** Looks for changes now. What can't be used leaves the former users in place. */
-  async refresh(): Promise<void> {
-    const { path, log } = this.#options;
-    try {
-      const text = await readFile(path, "utf8");
-      if (text === this.#text) return;
-      this.#users = parseUsers(text);
-      this.#text = text;
-      log.info("users of the CoreUpdate API changed", { path, users: this.#users.size });
-    } catch (error) {
-      log.error("can't use the changed users of the CoreUpdate API; the former stay", error, { path });
-    }
-  }
-
-  #schedule(): void {
-    if (this.#stopped) return;
-    this.#cancel = this.#options.clock.after(PERIOD, () => {
-      void this.refresh().then(() => this.#schedule());
-    });
-  }
 }

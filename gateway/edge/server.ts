@@ -1,7 +1,8 @@
 /**
  * The port that machines without our agent speak to, in protocols over HTTP: one listener, bounded, which reads a whole
- * request before it asks a route. Clients of these protocols are old, many and never authenticated by TLS; so the
- * listener may be plain (an ingress, or a network that is trusted, is in front) or have the gateway's certificate.
+ * request before it asks a route. Clients of these protocols are old, many and seldom authenticated by TLS; so the
+ * listener may be plain (an ingress, or a network that is trusted, is in front) or have the gateway's certificate, and
+ * then asks for one of theirs where an authority for them is named. Who shows none is served as before.
  */
 import {
   createServer,
@@ -12,11 +13,16 @@ import {
 } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import { TLSSocket } from "node:tls";
+import type { KeyPair } from "../../pki/issuer.ts";
+import { certificateOf, type MachineCertificate } from "../../pki/machine-credentials.ts";
 import type { Address } from "../../ports/address.ts";
 import { type Clock, stopwatch } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { CertificateFiles } from "../certificate-files.ts";
+import type { FollowedFile } from "../followed-file.ts";
 import { TrustedProxies } from "./client-address.ts";
+import { type ClientAuthorities, trusting } from "./client-authorities.ts";
 import { inPieces, sendPieces } from "./pieces.ts";
 
 export interface EdgeRequest {
@@ -32,6 +38,8 @@ export interface EdgeRequest {
   arriving(): AsyncIterable<Buffer>;
   /** Address of the client: of the peer, or what a trusted proxy says. */
   peer: string;
+  /** That the client showed, if an authority for machines signed it and it is valid. */
+  certificate?: MachineCertificate | undefined;
   /** Aborts when the client has gone. */
   gone: AbortSignal;
 }
@@ -98,6 +106,8 @@ export interface EdgeOptions {
   listen: Address;
   /** Absent where the listener is plain. */
   certificates?: Pick<CertificateFiles, "current" | "onChange">;
+  /** Who signs the certificates of clients; none is asked for where it is absent. */
+  clients?: Pick<FollowedFile<ClientAuthorities>, "current" | "onChange">;
   routes: readonly Route[];
   /** That say whom they stand in front of; none where it is absent. */
   proxies?: TrustedProxies;
@@ -115,7 +125,7 @@ export interface EdgeServer {
 
 /** Resolves once it listens; rejects where the port can't be had. */
 export async function startEdge(options: EdgeOptions): Promise<EdgeServer> {
-  const { listen, certificates, clock } = options;
+  const { listen, certificates, clients, clock } = options;
   const limits = { ...defaultEdgeLimits, ...options.limits };
   const { headersTimeout } = limits;
   const settings = {
@@ -127,15 +137,20 @@ export async function startEdge(options: EdgeOptions): Promise<EdgeServer> {
   };
   const desk = new Desk(options, limits);
   const listener: RequestListener = (request, response) => void desk.serve(request, response);
+  const context = ({ certificate, key }: KeyPair) => ({
+    ...{ cert: certificate, key },
+    ...(clients === undefined ? {} : trusting(clients.current)),
+  });
   const tls = certificates?.current.server;
+  // One that is not accepted is as good as none: what a request then lacks is told by the route, in its protocol's words.
+  const asked = { requestCert: clients !== undefined, rejectUnauthorized: false };
   const secure =
-    tls === undefined
-      ? undefined
-      : createTlsServer({ ...settings, cert: tls.certificate, key: tls.key }, listener);
+    tls === undefined ? undefined : createTlsServer({ ...settings, ...asked, ...context(tls) }, listener);
   const server = secure ?? createServer(settings, listener);
-  const unwatch = certificates?.onChange(({ server: next }) =>
-    secure?.setSecureContext({ cert: next.certificate, key: next.key }),
-  );
+  const renew = (): void => {
+    if (certificates !== undefined) secure?.setSecureContext(context(certificates.current.server));
+  };
+  const unwatch = [certificates?.onChange(renew), clients?.onChange(renew)];
   server.maxConnections = limits.connections;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -144,7 +159,7 @@ export async function startEdge(options: EdgeOptions): Promise<EdgeServer> {
   return {
     port: (server.address() as AddressInfo).port,
     stop: async (within) => {
-      unwatch?.();
+      for (const cancel of unwatch) cancel?.();
       desk.stop();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeIdleConnections();
@@ -300,6 +315,12 @@ class Asked implements EdgeRequest {
   get peer(): string {
     const { request, proxies } = this.#arrived;
     return proxies.clientOf(request.socket.remoteAddress ?? "", this.header("x-forwarded-for"));
+  }
+
+  get certificate(): MachineCertificate | undefined {
+    const { socket } = this.#arrived.request;
+    if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
+    return certificateOf(socket.getPeerCertificate().subject);
   }
 
   get gone(): AbortSignal {

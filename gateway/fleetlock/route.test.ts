@@ -164,10 +164,10 @@ describe("what is shown", () => {
 
   it("may be of the key before, while it is still there", () => {
     const next = new MachineCredentials([Buffer.alloc(32, 2), Buffer.alloc(32, 1)]);
-    expect(next.accepts(secret, "g", ID)).toBe(true);
+    expect(next.accepts({ secret }, "g", ID)).toBe(true);
     expect(next.secret("g")).not.toBe(secret);
     expect(() => new MachineCredentials([Buffer.alloc(16)])).toThrow(/16 bytes/);
-    expect(new MachineCredentials([]).accepts(secret, "g", ID)).toBe(false);
+    expect(new MachineCredentials([]).accepts({ secret }, "g", ID)).toBe(false);
   });
 });
 

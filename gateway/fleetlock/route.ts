@@ -70,13 +70,19 @@ async function decide(
   const client = parseClient(request.body);
   if ("kind" in client) return refuse(client);
   const { id, group } = client;
-  const shown = secret ?? /^Bearer ([\w-]{1,128})$/i.exec(request.header("authorization") ?? "")?.[1];
+  const shown = {
+    secret: secret ?? /^Bearer ([\w-]{1,128})$/i.exec(request.header("authorization") ?? "")?.[1],
+    certificate: request.certificate,
+  };
   const { coordination, credentials, line, log } = options;
   if (!credentials.accepts(shown, group, id) && !options.isOpen(group)) {
     return refuse({
-      status: shown === undefined ? 401 : 403,
+      status: shown.secret === undefined && shown.certificate === undefined ? 401 : 403,
       kind: "unauthorized",
-      value: `The secret of group ${group} is missing in the URL, or is another one. "kubectl slipway machines secret" prints it.`,
+      value:
+        shown.secret === undefined && shown.certificate !== undefined
+          ? `The certificate names another group than ${group} or another machine than ${id}.`
+          : `The secret of group ${group} is missing in the URL, or is another one. "kubectl slipway machines secret" prints it.`,
     });
   }
   try {

@@ -11,7 +11,7 @@ import { uidOf } from "../../coordination/identity.ts";
 import type { MachineView } from "../../coordination/machine-view.ts";
 import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
 import { type Sighting, withSighting } from "../../coordination/updates.ts";
-import type { MachineCredentials } from "../../pki/machine-credentials.ts";
+import type { MachineCredentials, ShownCredentials } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
@@ -91,7 +91,7 @@ export function omahaRoute(options: OmahaOptions): Route {
         return plain(400, `${error.code}: ${error.message}\n`);
       }
       countUnknown(parsed, options.unknown);
-      return await answerAll(current(), parsed, secret);
+      return await answerAll(current(), parsed, { secret, certificate: request.certificate });
     },
   };
 }
@@ -107,11 +107,7 @@ interface Desk extends OmahaOptions {
   look: Look;
 }
 
-async function answerAll(
-  options: Desk,
-  request: OmahaRequest,
-  secret: string | undefined,
-): Promise<EdgeAnswer> {
+async function answerAll(options: Desk, request: OmahaRequest, shown: ShownCredentials): Promise<EdgeAnswer> {
   const { clock, look, credentials, isOpen, meter } = options;
   const now = clock.now();
   const apps: AppAnswer[] = [];
@@ -120,7 +116,7 @@ async function answerAll(
     const place =
       offer === undefined ? placeOf(options, app) : { group: offer.group, offer, open: isOpen(offer.group) };
     const mayAsk =
-      place === undefined || place.open || credentials.accepts(secret, place.group, app.machineId);
+      place === undefined || place.open || credentials.accepts(shown, place.group, app.machineId);
     if (offer !== undefined && !mayAsk) {
       meter("refused");
       return plain(403, `The secret of group ${offer.group} is missing in the URL, or is another one.\n`);

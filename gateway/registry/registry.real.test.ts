@@ -9,6 +9,7 @@ import { openGate } from "../../coordination/fixtures.ts";
 import type { BudgetGate } from "../../coordination/records.ts";
 import { type EtcdCluster, startEtcd } from "../../hack/plane/etcd.ts";
 import { tool } from "../../hack/tools.ts";
+import type { ShownCredentials } from "../../pki/machine-credentials.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
 import { systemRandom } from "../../ports/random.ts";
@@ -139,7 +140,7 @@ describe("etcdctl of etcd 3.4", () => {
   ])("reads and writes %s", async (_, how) => {
     const { port } = await gateway({
       name: "ctl",
-      route: { accepts: (_: string, shown: string) => shown === "hidden", open: undefined },
+      route: { accepts: (_: string, { secret }: ShownCredentials) => secret === "hidden", open: undefined },
     });
     const [endpoint = "", ...flags] = how(port);
     const ctl = (...args: string[]) => run(endpoint, ...flags, ...args);

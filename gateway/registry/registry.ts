@@ -75,7 +75,7 @@ export class Registry {
     return registryRoutes({
       ...{ spaces: this.#spaces, isOpen, secure, clock, log },
       // No group of Kubernetes has a slash in its name, so that the secret of a space opens none.
-      accepts: (space, shown) => credentials.accepts(shown, `registry/${space}`, ""),
+      accepts: (space, shown) => credentials.accepts(shown, `registry/${space}`),
       ...(open && first !== undefined ? { open: first } : {}),
       semaphores: { coordination, line, clock, log, setMax, meter },
     });

@@ -1,11 +1,12 @@
 /**
  * etcd's v2 API over HTTP, for clients that were written for it. A client knows endpoints, which are URLs, and sends a
  * user and a password if it has them. Go's client/v2 (and with it etcdctl, locksmithctl and fleet) keeps the path of an
- * endpoint and puts `/v2/keys` behind it, so there are three ways to a key space:
+ * endpoint and puts `/v2/keys` behind it, so there are four ways to a key space:
  *
  * - `http://HOST:PORT/registry/SECRET`: for every client that takes a URL;
  * - `http://HOST:PORT` with basic authentication, user = space, password = its secret: `etcdctl --username`;
- * - a listener of its own without either, for one space, where the network is what protects it.
+ * - `https://HOST:PORT` with a client certificate that names `registry/SPACE`: `-etcd-certfile` of locksmith and fleet;
+ * - a listener of its own without any, for one space, where the network is what protects it.
  *
  * etcdctl asks `/v2/members` first and then speaks only to the URLs that it finds there: they are the one that it came
  * by. Whoever knows the secret of a space reads and writes all of it; semaphores of locksmith (`semaphore.ts`) it may
@@ -14,6 +15,7 @@
 import { createHash } from "node:crypto";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
 import type { RegistryEvent } from "../../coordination/registry.ts";
+import type { ShownCredentials } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import { type EdgeAnswer, type EdgeRequest, plain, type Route } from "../edge/server.ts";
@@ -43,8 +45,8 @@ const POLL = 300_000;
 export interface RegistryOptions {
   /** By name. */
   spaces: ReadonlyMap<string, Space>;
-  /** Whether `shown` is the secret of the space. */
-  accepts: (space: string, shown: string) => boolean;
+  /** Whether `shown` is good for the space. */
+  accepts: (space: string, shown: ShownCredentials) => boolean;
   /** The space that is served without any secret: for a listener of its own. */
   open?: string;
   /** Whether machines of a group need show nothing. */
@@ -104,14 +106,17 @@ function visitOf({ spaces, accepts, open }: RegistryOptions, request: EdgeReques
   };
   const [, shown, rest = ""] = /^\/registry\/([^/]{1,128})(\/.*)?$/.exec(request.path) ?? [];
   if (shown !== undefined) {
-    const name = [...spaces.keys()].find((space) => accepts(space, shown));
+    const name = [...spaces.keys()].find((space) => accepts(space, { secret: shown }));
     return find(name, `${PREFIX}/${shown}`, rest, false);
   }
   if (request.path === PREFIX) return undefined;
   if (open !== undefined) return find(open, "", request.path, true);
   const encoded = /^Basic ([\w+/=-]{1,1024})$/i.exec(request.header("authorization") ?? "")?.[1] ?? "";
   const [user = "", ...password] = Buffer.from(encoded, "base64").toString().split(":");
-  return find(accepts(user, password.join(":")) ? user : undefined, "", request.path, false);
+  if (accepts(user, { secret: password.join(":") })) return find(user, "", request.path, false);
+  const { certificate } = request;
+  const named = [...spaces.keys()].find((space) => accepts(space, { certificate }));
+  return find(named, "", request.path, false);
 }
 
 async function keys(options: RegistryOptions, request: EdgeRequest, visit: Visit): Promise<EdgeAnswer> {

@@ -1,7 +1,7 @@
 /** locksmith's semaphores over a real socket, as its client reads and writes them, beside the slots of FleetLock. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BudgetGate, GroupGate } from "../../coordination/records.ts";
-import { MachineCredentials } from "../../pki/machine-credentials.ts";
+import { MachineCredentials, type ShownCredentials } from "../../pki/machine-credentials.ts";
 import { type Ask, type Served, send, serveRegistry } from "../../test/registry/served.ts";
 import { LedRoom, request } from "../../test/slots/led-room.ts";
 import { groupOf } from "./semaphore.ts";
@@ -302,7 +302,7 @@ describe("a key space", () => {
   beforeEach(async () => {
     const route = {
       open: undefined,
-      accepts: (name: string, shown: string) => name === "fleet" && shown === secret,
+      accepts: (name: string, shown: ShownCredentials) => name === "fleet" && shown.secret === secret,
     };
     closed = await serveRegistry(led.port, { clock: led.clock, coordination: led.room, route });
   });

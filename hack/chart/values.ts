@@ -145,6 +145,12 @@ const gateway = object(
           .describe(
             "Secret of yours, whose `keys` has a base64 key of 32 bytes in each line, newest first: the groups' secrets are made of it. Without one only groups are served that ask for none",
           ),
+        clientAuthorities: z
+          .string()
+          .default("")
+          .describe(
+            "ConfigMap of yours, whose `ca.crt` has the authorities of certificates that machines may show in place of a secret (docs/fleetlock.md), and lists of revoked ones; needs `tls`",
+          ),
         coreupdateSecret: z
           .string()
           .default("")

@@ -53,6 +53,10 @@ export const badValues: readonly { sets: readonly string[]; message: RegExp }[] 
     sets: ["gateway.machines.registry[0]=fleet", "gateway.machines.keysSecret=x"],
     message: /gateway\.machines\.enabled: registry is served on the machines' port/,
   },
+  {
+    sets: ["clientAuthorities=x", "tls=false"].map((each) => `gateway.machines.${each}`),
+    message: /gateway\.machines\.clientAuthorities: certificates are shown in TLS/,
+  },
   ...[
     ["enabled=true", "coreupdateSecret=x"],
     ["enabled=true", "payloads.claim=x"],

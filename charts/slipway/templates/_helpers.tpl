@@ -394,11 +394,14 @@ subjects:
 {{- if and (or .registryPlainPort .setMaxGroups) (not .registry) }}
 {{- fail "gateway.machines.registry: registryPlainPort and setMaxGroups are for clients of a key space; name one" }}
 {{- end }}
-{{- if and .registry (not .keysSecret) (not .registryPlainPort) }}
-{{- fail "gateway.machines.keysSecret: without it a key space has no secret, and nobody gets in; or set registryPlainPort" }}
+{{- if and .registry (not .keysSecret) (not .registryPlainPort) (not .clientAuthorities) }}
+{{- fail "gateway.machines.keysSecret: without it a key space has no secret, and nobody gets in; or set registryPlainPort or clientAuthorities" }}
 {{- end }}
 {{- if and .registry (not .enabled) }}
 {{- fail "gateway.machines.enabled: registry is served on the machines' port" }}
+{{- end }}
+{{- if and .clientAuthorities (not .tls) }}
+{{- fail "gateway.machines.clientAuthorities: certificates are shown in TLS, and gateway.machines.tls is false" }}
 {{- end }}
 {{- if and .payloads.uploads (not (and .enabled .coreupdateSecret (or .payloads.claim .payloads.hostPath))) }}
 {{- fail "gateway.machines.payloads.uploads: gateway.machines.enabled, coreupdateSecret, and payloads.claim or payloads.hostPath are needed" }}

@@ -1,0 +1,263 @@
+/** Certificates that machines show in place of a secret, over real TLS. */
+import "reflect-metadata";
+import { readFile, writeFile } from "node:fs/promises";
+import { request } from "node:https";
+import { join } from "node:path";
+import { PemConverter, X509Certificate, X509CrlGenerator, X509CrlReason } from "@peculiar/x509";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { openGate } from "../coordination/fixtures.ts";
+import { Issuer, type KeyPair, makeAuthority, makeKey } from "../pki/issuer.ts";
+import type { MachineCertificate } from "../pki/machine-credentials.ts";
+import { systemClock } from "../ports/clock.ts";
+import { jsonLogger, silentLogger } from "../ports/log.ts";
+import { systemRandom } from "../ports/random.ts";
+import { offered } from "../test/omaha/offered.ts";
+import { FLATCAR, requestOf } from "../test/omaha/requests.ts";
+import { LedRoom } from "../test/slots/led-room.ts";
+import { ca, directory, start, WAIT } from "./agents/fake-gateways.ts";
+import { CertificateFiles } from "./certificate-files.ts";
+import { parseClientAuthorities } from "./edge/client-authorities.ts";
+import { plain, startEdge } from "./edge/server.ts";
+import { FollowedFile } from "./followed-file.ts";
+
+const ports = { clock: systemClock, random: systemRandom };
+const loopback = { host: "127.0.0.1", port: 0 };
+const HOUR = 3_600_000;
+
+/** An authority of the operator's. */
+class Authority {
+  readonly key = makeKey();
+  #issuer: Issuer | undefined;
+
+  async issuer(): Promise<Issuer> {
+    this.#issuer ??= new Issuer({
+      ...{ bundle: await makeAuthority(this.key, "machines", ports), key: this.key, ...ports },
+    });
+    return this.#issuer;
+  }
+
+  async issue(
+    O: string[],
+    CN: string[],
+    { at = Date.now() - 1000, uses = ["client"] as ("client" | "server")[] } = {},
+  ) {
+    return (await this.issuer()).issueWithKey({ subject: [{ O, CN }], at, life: HOUR, uses });
+  }
+
+  /** A list that names these, PEM. */
+  async revoke(...pairs: KeyPair[]): Promise<string> {
+    const { certificate } = await this.issuer();
+    const [der = new ArrayBuffer(0)] = PemConverter.decode(this.key);
+    const signingKey = await crypto.subtle.importKey(
+      "pkcs8",
+      der,
+      { name: "ECDSA", namedCurve: "P-256" },
+      false,
+      ["sign"],
+    );
+    const crl = await X509CrlGenerator.create({
+      ...{ issuer: new X509Certificate(certificate).subject, signingKey },
+      signingAlgorithm: { name: "ECDSA", hash: "SHA-256" },
+      thisUpdate: new Date(Date.now() - HOUR),
+      nextUpdate: new Date(Date.now() + HOUR),
+      entries: pairs.map(({ certificate: text }) => ({
+        serialNumber: new X509Certificate(text).serialNumber,
+        revocationDate: new Date(Date.now() - HOUR),
+        reason: X509CrlReason.keyCompromise,
+      })),
+    });
+    // Its own word for it is none of RFC 7468.
+    return crl.toString("pem").replaceAll(" CRL-", " X509 CRL-");
+  }
+}
+
+interface Call {
+  port: number;
+  path: string;
+  trusted: string | Buffer;
+  shown?: KeyPair | undefined;
+  method?: string;
+  headers?: Record<string, string>;
+  body?: string;
+}
+
+/** On a connection of its own. */
+function call({ port, path, trusted, shown, method = "GET", headers = {}, body = "" }: Call) {
+  return new Promise<{ status: number; body: string }>((resolve, reject) => {
+    const certificate = shown === undefined ? {} : { cert: shown.certificate, key: shown.key };
+    const sent = request({
+      ...{ host: "127.0.0.1", port, path, method, headers, ca: trusted, agent: false, ...certificate },
+      timeout: 10_000,
+    });
+    sent.once("error", reject).once("response", (response) => {
+      let said = "";
+      response.setEncoding("utf8").on("data", (text: string) => (said += text));
+      response.once("end", () => resolve({ status: response.statusCode ?? 0, body: said }));
+    });
+    sent.end(body);
+  });
+}
+
+let authority: Authority;
+let file: string;
+beforeEach(async () => {
+  authority = new Authority();
+  file = join(directory, "machines.crt");
+  await writeFile(file, (await authority.issuer()).bundle);
+});
+
+describe("the listener", () => {
+  it("takes what its authorities signed, and serves all others as strangers", async () => {
+    const certificates = await CertificateFiles.open({
+      ...{ directory, hosts: ["127.0.0.1"], log: silentLogger, ...ports },
+    });
+    const logged: string[] = [];
+    const log = jsonLogger(systemClock, (line) => logged.push(line));
+    const what = { path: file, what: "authorities", parse: parseClientAuthorities };
+    const clients = await FollowedFile.open({ ...what, clock: systemClock, log });
+    const seen: (MachineCertificate | undefined)[] = [];
+    const answer = async ({ certificate }: { certificate?: MachineCertificate | undefined }) => {
+      seen.push(certificate);
+      return plain(200, "");
+    };
+    const edge = await startEdge({
+      ...{ listen: loopback, certificates, clients, clock: systemClock, log: silentLogger },
+      ...{ routes: [{ prefix: "/a", maxBody: 0, answer }], meter: { answered: () => {} } },
+    });
+    const trusted = certificates.current.authority.bundle;
+    const show = async (shown?: KeyPair): Promise<MachineCertificate | undefined> => {
+      expect(await call({ port: edge.port, path: "/a", trusted, shown })).toMatchObject({ status: 200 });
+      return seen.at(-1);
+    };
+    try {
+      const good = await authority.issue(["workers", "registry/fleet"], ["rack-7"]);
+      const named = { groups: ["workers", "registry/fleet"], machine: "rack-7" };
+      expect(await show(good)).toEqual(named);
+      expect(await show()).toBeUndefined();
+      expect(await show(await new Authority().issue(["workers"], ["rack-7"]))).toBeUndefined();
+      expect(
+        await show(await authority.issue(["workers"], ["rack-7"], { at: Date.now() - 2 * HOUR })),
+      ).toBeUndefined();
+      expect(
+        await show(await authority.issue(["workers"], ["rack-7"], { uses: ["server"] })),
+      ).toBeUndefined();
+      // The gateways' own authority signs agents: it is none for this.
+      const [bundle, key] = await Promise.all(
+        ["ca.crt", "ca.key"].map((name) => readFile(join(directory, name), "utf8")),
+      );
+      const agents = new Issuer({ bundle: bundle ?? "", key: key ?? "", ...ports });
+      const purpose = { subject: [{ O: ["workers"], CN: ["rack-7"] }], life: HOUR };
+      expect(await show(await agents.issueWithKey({ ...purpose, uses: ["client"] }))).toBeUndefined();
+
+      const other = await authority.issue(["workers"], ["rack-8"]);
+      await writeFile(file, `${(await authority.issuer()).bundle}${await authority.revoke(good)}`);
+      await clients.refresh();
+      expect(await show(good)).toBeUndefined();
+      expect(await show(other)).toEqual({ groups: ["workers"], machine: "rack-8" });
+
+      // Neither a new certificate of the gateway's nor a file that is none changes anything of it.
+      const next = await agents.issueWithKey({ ...purpose, uses: ["server"], hosts: ["127.0.0.1"] });
+      await writeFile(join(directory, "tls.crt"), next.certificate);
+      await writeFile(join(directory, "tls.key"), next.key);
+      await certificates.refresh();
+      expect(certificates.current.server).toEqual(next);
+      await writeFile(file, "nothing");
+      await clients.refresh();
+      expect(logged.join("")).toContain("no certificate is in it");
+      expect(await show(good)).toBeUndefined();
+      expect(await show(other)).toEqual({ groups: ["workers"], machine: "rack-8" });
+    } finally {
+      clients.stop();
+      certificates.stop();
+      await edge.stop(1000);
+    }
+  });
+});
+
+describe("a gateway", () => {
+  it("has them count as the secret of what they name, in every protocol", async () => {
+    const led = await LedRoom.create();
+    const { port: etcd, room } = led;
+    const validUntil = Date.now() + HOUR;
+    const machines = { budgets: ["group/workers"], needs: 60_000, open: false };
+    await room.writeGates(led.leader, {
+      groups: [openGate("workers", validUntil, { machines })],
+      budgets: [{ budget: "group/workers", max: 1, unavailable: [], validUntil }],
+      offers: [
+        {
+          ...{ group: "workers", tracks: ["stable"], product: `{${FLATCAR}}`, validUntil },
+          ...{ share: 1, threshold: 100, ways: { amd64: [offered("9000.0.0")] } },
+        },
+      ],
+    });
+    const nobody = () => Promise.reject(new Error("Kubernetes is not asked"));
+    const registry = { etcd, client: { get: nobody, apply: nobody }, spaces: ["other", "fleet"] };
+    const { edgePort: port = 0 } = await start({
+      coordination: room,
+      edge: { etcd, listen: loopback, tls: true, keys: [], clientAuthorities: file, registry },
+    });
+    const ask = async (path: string, shown: KeyPair | undefined, body = "") =>
+      await call({
+        ...{ port, path, trusted: ca, shown, body, method: body === "" ? "GET" : "POST" },
+        headers: { "fleet-lock-protocol": "true" },
+      });
+    const rack = await authority.issue(["workers"], ["rack-7"]);
+    const fleet = await authority.issue(["registry/fleet"], ["locksmith"]);
+
+    const keys = "/v2/keys/";
+    expect((await ask(keys, fleet)).status).toBe(200);
+    expect((await ask(keys, rack)).status).toBe(401);
+    expect((await ask(keys, undefined)).status).toBe(401);
+
+    const lock = async (id: string, shown: KeyPair | undefined) => {
+      const body = JSON.stringify({ client_params: { id, group: "workers" } });
+      const { status, body: said } = await ask("/fleetlock/v1/steady-state", shown, body);
+      return [status, said === "" ? undefined : (JSON.parse(said) as { value: string }).value];
+    };
+    expect(await lock("rack-7", rack)).toEqual([200, undefined]);
+    expect(await lock("rack-8", rack)).toEqual([
+      403,
+      "The certificate names another group than workers or another machine than rack-8.",
+    ]);
+    expect((await lock("rack-7", fleet))[0]).toBe(403);
+    expect((await lock("rack-7", undefined))[0]).toBe(401);
+
+    const update = async (machineid: string, shown: KeyPair | undefined) =>
+      await ask("/v1/update/", shown, requestOf({ machineid }));
+    // Before the gateway has read what the manager offers, it asks nobody for anything.
+    await vi.waitUntil(async () => (await update("rack-7", undefined)).status === 403, WAIT);
+    expect((await update("rack-8", rack)).status).toBe(403);
+    const answer = await update("rack-7", rack);
+    expect([answer.status, answer.body]).toEqual([200, expect.stringContaining("9000.0.0")]);
+  });
+
+  it.each([
+    ["nothing that is an authority", async () => "", /no certificate is in it/],
+    [
+      "the certificate of a machine",
+      async () => (await authority.issue(["workers"], ["rack-7"])).certificate,
+      /CN=rack-7.* is not of an authority/,
+    ],
+    [
+      "a list under another name",
+      async () => `${(await authority.issuer()).bundle}-----BEGIN CRL-----\nAAAA\n-----END CRL-----`,
+      /CRL is in it; CERTIFICATE and X509 CRL are what can be/,
+    ],
+    [
+      "a damaged one",
+      async () => "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+      /can't be read/,
+    ],
+    [
+      "a damaged list",
+      async () =>
+        `${(await authority.issuer()).bundle}-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----`,
+      /a list of revoked certificates in it can't be read/,
+    ],
+  ])("does not start with %s in the file", async (_, text, message) => {
+    await writeFile(file, await text());
+    const { port: etcd } = await LedRoom.create();
+    const edge = { etcd, listen: loopback, tls: true, keys: [], clientAuthorities: file };
+    await expect(start({ edge })).rejects.toThrow(message);
+  });
+});
