@@ -22,6 +22,10 @@ export const Machines = z.object({
     .record(z.string().min(1).max(316), z.string().max(63))
     .default({})
     .meta({ maxProperties: 64, description: "Labels by which RebootBudgets select these machines." }),
+  slotFor: z.enum(["Update", "Reboot"]).default("Update").meta({
+    description:
+      "What takes the slot of a machine that speaks Omaha. `Update`: from the offer on, because update_engine reboots without asking. `Reboot`: all of them ask by FleetLock or locksmith before they reboot; an update is offered outside of windows too, and holds no slot.",
+  }),
   downgrade: z.boolean().default(false).meta({
     description:
       "Machines that speak Omaha and run something newer than the channel's release are offered that release: a controlled downgrade, under the same stages, rate and budgets.",

@@ -64,15 +64,28 @@ export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined 
   return undefined;
 }
 
-/** Why no machine of the group may go down now, whatever its budgets have room for; undefined where it may (rule 4). */
+/**
+ * Why no machine of the group may go down now, whatever its budgets have room for; undefined where it may (rule 4).
+ * `release`: that it would come up with, as far as is known.
+ */
 export function refuseReboot(
-  uid: string,
-  group: string,
+  { uid, group, release }: Pick<GrantQuestion, "uid" | "group" | "release">,
   gate: GroupGate | undefined,
   now: number,
 ): Why | undefined {
   const needs = gate?.machines?.needs ?? 0;
-  return refuseGrant({ uid, group, release: "", gate, budgets: [], needs }, now);
+  return refuseGrant({ uid, group, release, gate, budgets: [], needs }, now);
+}
+
+/** Whether an update of the group's machines takes no slot: each asks for one before it reboots. */
+export function isWithoutSlot(gate: GroupGate | undefined): boolean {
+  return gate?.machines?.slotFor === "Reboot";
+}
+
+/** Why an update may not be offered now, whose slot it takes where no reboot asks for that: window and budgets bind who goes down. */
+export function refuseOffer(asked: GrantQuestion, now: number): Why | undefined {
+  if (!isWithoutSlot(asked.gate)) return refuseGrant(asked, now);
+  return groupRefusal(asked.group, asked.gate, asked.release, now, LANDING, true);
 }
 
 /**

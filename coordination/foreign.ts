@@ -4,7 +4,14 @@
  * same gates, as those of the cluster's nodes.
  */
 import type { Why } from "../api/reasons.ts";
-import { type BudgetView, type GrantQuestion, refuseGrant, refuseTurn } from "./admission.ts";
+import {
+  type BudgetView,
+  type GrantQuestion,
+  isWithoutSlot,
+  refuseGrant,
+  refuseOffer,
+  refuseTurn,
+} from "./admission.ts";
 import { nameRanges, viewNames } from "./aliases.ts";
 import type { Changes } from "./changes.ts";
 import type {
@@ -31,7 +38,16 @@ import { MAX_BUDGETS, phaseText } from "./grants.ts";
 import { aliasesOf } from "./identity.ts";
 import { groupOfTicket, keys, lastPart } from "./keys.ts";
 import type { Parser } from "./parse.ts";
-import { BudgetGate, type Grant, GroupGate, type Holder, isWhole, RebootRequest, Ticket } from "./records.ts";
+import {
+  BudgetGate,
+  ForeignMachine,
+  type Grant,
+  GroupGate,
+  type Holder,
+  isWhole,
+  RebootRequest,
+  Ticket,
+} from "./records.ts";
 import { type Ports, refused, type Step, unchanged } from "./transact.ts";
 
 /** Zincati asks every 5 min and a little (its steady interval and jitter): a ticket outlives two askings, seconds. */
@@ -66,6 +82,8 @@ export function takeForeign(
 export interface ForeignExtra {
   release: string;
   ranges: readonly { key: string }[];
+  /** What the machine has already, where that takes no slot. */
+  has: (found: readonly (KeyValue | undefined)[]) => { since: number; release: string } | undefined;
   refuse: (found: readonly (KeyValue | undefined)[], now: number) => Why | undefined;
   write: (
     found: readonly (KeyValue | undefined)[],
@@ -93,7 +111,9 @@ export async function takeWith(
     const head = await etcd.read([{ key: keys.groupGate(group) }]);
     const groupKey = head.results[0]?.[0];
     const groupGate = parser.json(GroupGate, groupKey);
-    const names = groupGate?.machines?.budgets ?? [];
+    /** Only what goes with it is written. */
+    const isBare = extra !== undefined && isWithoutSlot(groupGate);
+    const names = isBare ? [] : (groupGate?.machines?.budgets ?? []);
     if (names.length > MAX_BUDGETS) {
       return refused(
         "TooManyBudgets",
@@ -107,12 +127,16 @@ export async function takeWith(
         { key: keys.budgetSeq(budget) },
         { prefix: keys.holders(budget) },
       ]),
+      ...(extra === undefined && isWithoutSlot(groupGate) ? [{ key: keys.foreignMachine(uid) }] : []),
     ]);
+    const update = parser.again(ForeignMachine, results[sure.length + 3 * names.length]?.[0])?.update;
     const found = results.slice(4 + others.length, sure.length).map((kvs) => kvs[0]);
     const known = await viewNames(etcd, uid, aliases, results.slice(4, 4 + others.length));
     const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
     const whole = view.incarnation;
     if (!isWhole(whole)) throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
+    const has = isBare ? extra.has(found) : undefined;
+    if (has !== undefined) return { answer: { outcome: "held", ...has } };
     const existing = results[2]?.[0] ?? known.holder;
     if (existing !== undefined) {
       const held = await readHeld(etcd, parser, existing, whole);
@@ -154,13 +178,14 @@ export async function takeWith(
       ...known.compares,
     ];
     const [first] = budgets;
-    if (groupGate?.machines === undefined || first === undefined) {
+    if (groupGate?.machines === undefined || (first === undefined && !isBare)) {
       if (groupGate === undefined || groupGate.validUntil <= clock.now()) {
         return refused("WaitingForGates", `group ${group} is not known, or the manager is away`);
       }
       return refused("MachinesNotServed", `group ${group} gives no slots to machines without our agent`);
     }
-    if (uncertain) {
+    // Without a slot it is what is read that tells: `has`.
+    if (uncertain && first !== undefined) {
       return {
         compares: [...compares, unchanged(keys.budgetSeq(first.view.budget), first.seq)],
         operations: [bump(first.view.budget, first.seq)],
@@ -178,7 +203,8 @@ export async function takeWith(
       ...{
         uid,
         group,
-        release: extra?.release ?? "",
+        // A machine that asks before it reboots has an update without a slot: it would come up with that.
+        release: extra?.release ?? update?.release ?? "",
         gate: groupGate,
         budgets: views,
         needs: groupGate.machines.needs,
@@ -186,7 +212,7 @@ export async function takeWith(
       },
     };
     const why =
-      refuseGrant(question, now) ??
+      (extra === undefined ? refuseGrant(question, now) : refuseOffer(question, now)) ??
       extra?.refuse(found, now) ??
       refuseTurn(views, uid, aheadOf(line, uid, mine?.ticket.since ?? now));
     const ticketKey = keys.ticket(group, uid);
@@ -196,6 +222,15 @@ export async function takeWith(
       const answer: UpdateResult = { outcome: "refused", why };
       // A machine that speaks Omaha asks again in 45 min: a ticket would not live so long.
       if (extra !== undefined) return { answer };
+      // What it waits for is its own, and none of the line: nobody is to wait for it.
+      if (why.reason === "ReleaseQuarantined") {
+        if (ticketKv === undefined) return { answer };
+        return {
+          compares: [unchanged(ticketKey, ticketKv)],
+          operations: [{ delete: ticketKey }],
+          committed: () => answer,
+        };
+      }
       if (mine !== undefined && now - mine.ticket.seenAt < REFRESH) return { answer };
       if (mine === undefined && line.size >= MAX_TICKETS) {
         return refused("WaitingForTurn", `${line.size} machines wait already, the most that are remembered`);
@@ -209,7 +244,14 @@ export async function takeWith(
       };
     }
     const more = extra?.write(found, now) ?? { compares: [], operations: [], update: undefined };
-    const update = more.update === undefined ? {} : { update: more.update };
+    if (isBare) {
+      return {
+        compares: [...compares, unchanged(keys.groupGate(group), groupKey), ...more.compares],
+        operations: more.operations,
+        committed: () => ({ outcome: "granted" }),
+      };
+    }
+    const taken = more.update === undefined ? {} : { update: more.update };
     const grant: Grant = {
       ...{
         uid,
@@ -222,7 +264,7 @@ export async function takeWith(
         epoch: view.record.epoch,
       },
       ...{ incarnation: whole, at: now, target: null, policy: {}, bootNeeds: groupGate.machines.needs },
-      foreign: { protocol, ...(reason === undefined ? {} : { reason }), ...update },
+      foreign: { protocol, ...(reason === undefined ? {} : { reason }), ...taken },
       ...{ supersedes: null, reason: reason ?? "the machine asked for it" },
     };
     return {

@@ -95,8 +95,10 @@ export async function freeWith(
       ...view.compares.filter(({ key }) => key === keys.incarnation),
       ...(more?.compares ?? []),
     ];
+    // Who asks by Omaha has no place in the line, and may have one by the protocol that it asks for its reboot by.
+    const place = protocol === "Omaha" ? undefined : ticket;
     const operations: Operation[] = [
-      ...(ticket === undefined ? [] : [{ delete: ticket.key }]),
+      ...(place === undefined ? [] : [{ delete: place.key }]),
       ...(more?.operations ?? []),
     ];
     const isLater = giving !== undefined && live !== undefined && !sameToken(giving, live.token);
@@ -110,17 +112,17 @@ export async function freeWith(
       const gone = more !== undefined || isLater || (giving !== undefined && uncertain && live === undefined);
       const outcome: ForeignFreed = gone ? "freed" : "none";
       if (operations.length === 0) return { answer: outcome };
-      const line = ticket === undefined ? [] : [unchanged(ticket.key, ticket)];
+      const line = place === undefined ? [] : [unchanged(place.key, place)];
       return { compares: [...compares, ...line], operations, committed: () => outcome };
     }
     // One that the same batch makes has no revision yet.
     if (live.token.revision > 0) giving ??= live.token;
-    const left = words.filter((word) => word !== protocol);
-    if (left.length > 0) {
+    const kept = words.filter((word) => word !== protocol);
+    if (kept.length > 0) {
       return {
         compares: [...compares, ...held.compares],
         operations: [
-          { put: held.phaseKey, value: phaseText({ ...live.phase, heldBy: left }) },
+          { put: held.phaseKey, value: phaseText({ ...live.phase, heldBy: kept }) },
           ...operations,
         ],
         committed: () => "freed",
@@ -168,7 +170,7 @@ export function heldToo<T>(
 ): Step<T | { outcome: "refused"; why: Why }> {
   const words = wordsOf(live);
   if (words.includes(protocol)) return { answer };
-  const why = refuseReboot(uid, group, gate.of, now);
+  const why = refuseReboot({ uid, group, release: live.grant.release }, gate.of, now);
   if (why !== undefined) return { answer: { outcome: "refused", why } };
   const value = phaseText({ ...live.phase, heldBy: [...words, protocol] });
   return {

@@ -57,6 +57,8 @@ export const GroupGate = z.object({
       needs: z.number(),
       /** A machine need not prove anything. */
       open: z.boolean(),
+      /** `Reboot`: each asks for a slot before it reboots, so that an update takes none. */
+      slotFor: z.enum(["Update", "Reboot"]).optional(),
     })
     .optional(),
   /** Wall clock, ms: when the opening ends; null where nothing closes it. */

@@ -1,34 +1,16 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Fate } from "../test/sim/etcd.ts";
 import { desired, LedRoom, must, request } from "../test/slots/led-room.ts";
-import type { UpdateAsk, UpdateEnd } from "./coordination.ts";
+import type { UpdateEnd } from "./coordination.ts";
+import { foreignMachine, updateAsk, updateEnd } from "./fixtures.ts";
 import { zincatiId } from "./identity.ts";
 import { keys } from "./keys.ts";
-import type { ForeignMachine } from "./records.ts";
 
 let led: LedRoom;
 const machines = { budgets: ["group/g"], needs: 60_000, open: false };
 
-const machineOf = (id: string, more: Partial<ForeignMachine> = {}): ForeignMachine => ({
-  ...{ id, group: "g", product: "p", version: "1", track: "g", board: "", oem: "", alias: "", bootId: "b" },
-  ...{ firstSeen: 1, lastSeen: 1, failed: [], ...more },
-});
-const ask = (uid: string, more: Partial<UpdateAsk> = {}): UpdateAsk => ({
-  ...{ uid, name: uid, group: "g", nonce: `nonce-${uid}`, release: "r", version: "2", threshold: 10 },
-  ...{ machine: machineOf(uid), ...more },
-});
-
-/** The end of the update that the machine has now. */
-const ending = async (
-  uid: string,
-  how: UpdateEnd["how"],
-  code = 0,
-  more: Partial<ForeignMachine> = {},
-): Promise<UpdateEnd> => {
-  const machine = must(await led.room.readForeignMachine(uid));
-  must(machine.update);
-  return { uid, machine: { ...machine, ...more }, how, code };
-};
+const ending = (uid: string, how: UpdateEnd["how"], change?: Parameters<typeof updateEnd>[3]) =>
+  updateEnd(led.room, uid, how, change);
 const freed = async (uid: string): Promise<void> => {
   const { token } = must((await led.room.readFleet()).grants.get(uid));
   await led.room.free(led.leader, uid, token, "Stolen");
@@ -42,16 +24,16 @@ beforeEach(async () => {
 
 describe("an update", () => {
   it("is refused where the release failed on the machine since it was looked at", async () => {
-    await led.room.takeUpdate(ask("m"));
-    await led.room.endUpdate(await ending("m", "failed", 44));
-    expect(await led.room.takeUpdate(ask("m"))).toMatchObject({ why: { reason: "NeverAgain" } });
-    expect(await led.room.takeUpdate(ask("m", { release: "s" }))).toMatchObject({ outcome: "granted" });
+    await led.room.takeUpdate(updateAsk("m"));
+    await led.room.endUpdate(await ending("m", "failed", { code: 44 }));
+    expect(await led.room.takeUpdate(updateAsk("m"))).toMatchObject({ why: { reason: "NeverAgain" } });
+    expect(await led.room.takeUpdate(updateAsk("m", { release: "s" }))).toMatchObject({ outcome: "granted" });
   });
 
   it("is told of and counted although a person freed its slot", async () => {
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     await freed("m");
-    const end = await ending("m", "good", 0, { version: "2" });
+    const end = await ending("m", "good", { version: "2" });
     expect(await led.room.endUpdate(end)).toBeDefined();
     const after = await led.room.readForeignMachine("m");
     expect(after).toMatchObject({ version: "2", failed: [] });
@@ -61,11 +43,11 @@ describe("an update", () => {
   });
 
   it("counts once, however often its slot is taken from it and given again", async () => {
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     const first = (await ending("m", "good")).machine.update;
     await freed("m");
     led.pass(1000);
-    expect(await led.room.takeUpdate(ask("m"))).toEqual({ outcome: "granted" });
+    expect(await led.room.takeUpdate(updateAsk("m"))).toEqual({ outcome: "granted" });
     expect(await tally()).toMatchObject({ granted: 1 });
     const end = await ending("m", "good");
     expect(end.machine.update).not.toEqual(first);
@@ -76,11 +58,11 @@ describe("an update", () => {
   });
 
   it("is not ended by what was said of the one before: that request came twice, by two gateways", async () => {
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     const end = await ending("m", "withdrawn");
     expect(await led.room.endUpdate(end)).toBeDefined();
     led.pass(1000);
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     const now = await led.room.readForeignMachine("m");
     expect(await led.room.endUpdate(end)).toBeUndefined();
     expect(await led.room.endUpdate({ ...end, how: "failed", code: 44 })).toBeUndefined();
@@ -91,12 +73,12 @@ describe("an update", () => {
 
   it("leaves its slot to whoever else was told that the machine may reboot", async () => {
     const lock = { uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "n" } as const;
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     expect(await led.room.takeForeign(lock)).toMatchObject({ outcome: "held" });
     expect(await led.room.endUpdate(await ending("m", "withdrawn"))).toBeDefined();
     const holders = async () => [...(await led.room.readFleet()).grants.keys()];
     expect(await holders()).toEqual(["m"]);
-    expect(await led.room.takeUpdate(ask("m"))).toMatchObject({ why: { reason: "AlreadyGranted" } });
+    expect(await led.room.takeUpdate(updateAsk("m"))).toMatchObject({ why: { reason: "AlreadyGranted" } });
     await led.room.putDesired(led.leader, "m", desired);
     expect(await led.room.takeGrant(led.leader, request({ uid: "m" }))).toMatchObject({
       why: { reason: "AlreadyGranted" },
@@ -111,7 +93,7 @@ describe("an update", () => {
     ["Paused", { paused: true }],
   ])("whose machine asks by another protocol when it may reboot is told: %s", async (reason, gate) => {
     const lock = { uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "n" } as const;
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     await led.room.writeGates(led.leader, led.gates({ machines, ...gate }, { max: 5 }));
     expect(await led.room.takeForeign(lock)).toMatchObject({ outcome: "refused", why: { reason } });
     await led.room.writeGates(led.leader, led.gates({ machines }, { max: 5 }));
@@ -122,7 +104,7 @@ describe("an update", () => {
 
   it("keeps its slot where whoever else was told so gives it back", async () => {
     const lock = { uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "n" } as const;
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     await led.room.takeForeign(lock);
     expect(await led.room.freeForeign("m", "g", "FleetLock")).toBe("freed");
     expect(await led.room.freeForeign("m", "g", "FleetLock")).toBe("none");
@@ -132,30 +114,30 @@ describe("an update", () => {
   });
 
   it("keeps its state where the machine spoke of the one before", async () => {
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     const end = await ending("m", "withdrawn");
     const { update } = end.machine;
     await led.room.endUpdate(end);
     led.pass(1000);
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     await led.room.putForeignMachine(
       "m",
-      machineOf("m", { update: update && { ...update, state: "Staged" } }),
+      foreignMachine("m", { update: update && { ...update, state: "Staged" } }),
     );
     expect(await led.room.readForeignMachine("m")).toMatchObject({ update: { state: "Granted" } });
   });
 
   it("ends in the group that gave its slot, wherever its machine is by now", async () => {
-    await led.room.takeUpdate(ask("m"));
-    await led.room.putForeignMachine("m", machineOf("m", { group: "other" }));
+    await led.room.takeUpdate(updateAsk("m"));
+    await led.room.putForeignMachine("m", foreignMachine("m", { group: "other" }));
     expect(await led.room.endUpdate(await ending("m", "good"))).toBeDefined();
     expect((await led.room.readFleet()).grants.size).toBe(0);
     expect(await tally()).toMatchObject({ granted: 1, good: 1 });
   });
 
   it.each<Fate>(["unanswered", "lost", "late"])("ends once where etcd's answer is %s", async (fate) => {
-    await led.room.takeUpdate(ask("m"));
-    const end = await ending("m", "failed", 44);
+    await led.room.takeUpdate(updateAsk("m"));
+    const end = await ending("m", "failed", { code: 44 });
     led.fates = [fate];
     expect(await led.room.endUpdate(end)).toBeDefined();
     for (const land of led.land.splice(0)) land();
@@ -169,7 +151,7 @@ describe("an update whose machine says nothing for half a year", () => {
   const record = () => led.etcd.records.get(keys.foreignMachine("m"));
 
   beforeEach(async () => {
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     led.pass(182 * 86_400_000);
     expect(record()).toBeUndefined();
     expect((await led.room.readFleet()).grants.size).toBe(1);
@@ -186,9 +168,9 @@ describe("an update whose machine says nothing for half a year", () => {
 
   it("stays in the record that is made anew", async () => {
     const { update } = (await ending("m", "good")).machine;
-    await led.room.putForeignMachine("m", machineOf("m"));
+    await led.room.putForeignMachine("m", foreignMachine("m"));
     expect(record()?.value).toContain(JSON.stringify(update));
-    expect(await led.room.endUpdate(await ending("m", "failed", 44))).toBeDefined();
+    expect(await led.room.endUpdate(await ending("m", "failed", { code: 44 }))).toBeDefined();
     expect((await led.room.readFleet()).grants.size).toBe(0);
   });
 
@@ -202,8 +184,8 @@ describe("an update whose machine says nothing for half a year", () => {
 });
 
 it("forgiven, is called by Zincati's name as long as its record lives", async () => {
-  await led.room.takeUpdate(ask("m"));
-  await led.room.endUpdate(await ending("m", "failed", 44));
+  await led.room.takeUpdate(updateAsk("m"));
+  await led.room.endUpdate(await ending("m", "failed", { code: 44 }));
   led.pass(3 * 86_400_000);
   expect(await led.room.forgiveMachine("m")).toBe(true);
   const [record, seen] = [keys.foreignMachine("m"), keys.seenAs(zincatiId("m"))].map((key) =>
@@ -217,16 +199,16 @@ describe("sightings", () => {
   const record = (uid: string) => led.room.readForeignMachine(uid);
 
   it("change when and why, and nothing else, in records that are there and older", async () => {
-    await led.room.takeUpdate(ask("busy"));
-    await led.room.putForeignMachine("idle", machineOf("idle"));
-    await led.room.putForeignMachine("later", machineOf("later", { lastSeen: 900 }));
+    await led.room.takeUpdate(updateAsk("busy"));
+    await led.room.putForeignMachine("idle", foreignMachine("idle"));
+    await led.room.putForeignMachine("later", foreignMachine("later", { lastSeen: 900 }));
     const before = await record("busy");
     const revision = led.etcd.revision;
     const sighting = { lastSeen: 500, why };
     await led.room.putSightings(new Map(["busy", "idle", "later", "gone"].map((uid) => [uid, sighting])));
     expect(led.etcd.revision).toBe(revision + 1);
     expect(await record("busy")).toEqual({ ...before, lastSeen: 500, why });
-    expect(await record("idle")).toEqual({ ...machineOf("idle"), lastSeen: 500, why });
+    expect(await record("idle")).toEqual({ ...foreignMachine("idle"), lastSeen: 500, why });
     expect(await record("later")).toMatchObject({ lastSeen: 900 });
     expect(await record("gone")).toBeUndefined();
     expect(led.etcd.records.get(keys.foreignMachine("idle"))?.lease).toBeDefined();
@@ -237,7 +219,7 @@ describe("sightings", () => {
   });
 
   it("say how far the update has come that they speak of, and no other", async () => {
-    await led.room.takeUpdate(ask("m"));
+    await led.room.takeUpdate(updateAsk("m"));
     const { update } = must(await record("m"));
     const state = "Downloaded";
     const progress = { at: must(update).at, state } as const;
@@ -277,7 +259,7 @@ describe("sightings", () => {
   });
 
   it("add their events to those that others wrote, whoever comes first, and twenty are kept", async () => {
-    await led.room.putForeignMachine("m", machineOf("m", { history: [told(3, 300)] }));
+    await led.room.putForeignMachine("m", foreignMachine("m", { history: [told(3, 300)] }));
     const known = must(await record("m"));
     await led.room.putSightings(new Map([["m", { lastSeen: 200, why, history: [told(14, 200)] }]]));
     // Of a look before that write.
@@ -289,14 +271,14 @@ describe("sightings", () => {
   });
 
   it("happen once where the answer is lost, and spoil no write that came between", async () => {
-    await led.room.putForeignMachine("m", machineOf("m"));
+    await led.room.putForeignMachine("m", foreignMachine("m"));
     led.fates = ["unanswered"];
     await led.room.putSightings(new Map([["m", { lastSeen: 500, why }]]));
     expect(await record("m")).toMatchObject({ lastSeen: 500 });
     led.fates = ["late"];
     const late = led.room.putSightings(new Map([["m", { lastSeen: 600, why }]]));
     await late;
-    await led.room.putForeignMachine("m", machineOf("m", { version: "9", lastSeen: 700 }));
+    await led.room.putForeignMachine("m", foreignMachine("m", { version: "9", lastSeen: 700 }));
     for (const land of led.land.splice(0)) land();
     expect(await record("m")).toMatchObject({ version: "9", lastSeen: 700 });
   });

@@ -89,6 +89,12 @@ export async function takeUpdate(
   const extra = (lease: string): ForeignExtra => ({
     release,
     ranges: [{ key: tallyKey }, { key: machineKey }],
+    has: ([, known]) => {
+      const update = parser.again(ForeignMachine, known)?.update;
+      return update?.release === release && update.group === group
+        ? { since: update.at, release }
+        : undefined;
+    },
     refuse: ([tally, known], now) =>
       refuseFailed(parser.again(ForeignMachine, known), release, ask.retriedAt) ??
       refuseUpdate(parser.again(Tally, tally) ?? emptyTally(), ask, now),

@@ -63,6 +63,7 @@ export function decideGates(
               budgets: names,
               needs: parseDuration(health.rebootTime) + parseDuration(health.bootDeadline),
               open: machines.authentication === "None" && !shared,
+              ...(machines.slotFor === "Reboot" ? { slotFor: machines.slotFor } : {}),
             },
           }
         : {}),

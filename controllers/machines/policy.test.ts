@@ -121,6 +121,14 @@ it("lets machines in only once the status names the incarnation, by the budgets 
   expect(gates.budgets.every(({ unconfirmed }) => unconfirmed === undefined)).toBe(true);
 });
 
+it("has updates without a slot only by a person's word", () => {
+  const asks = served({});
+  asks.spec.machines = Machines.parse({ slotFor: "Reboot" });
+  expect(gatesOf(asks, "first").groups[0]?.machines?.slotFor).toBe("Reboot");
+  asks.spec.machines = Machines.parse({});
+  expect(gatesOf(asks, "first").groups[0]?.machines).not.toHaveProperty("slotFor");
+});
+
 it("closes every budget of theirs while nobody knows who holds a slot", () => {
   const { groups, budgets } = gatesOf(served({}), "second");
   expect(groups[0]?.machines).toBeUndefined();

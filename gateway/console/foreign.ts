@@ -92,7 +92,9 @@ function ofOmaha(uid: string, machine: ForeignMachine, held: LiveGrant | undefin
           ? "Failed"
           : "Idle";
   const message =
-    update === undefined ? (why?.message ?? "") : `It was offered ${update.release} (${update.state}).`;
+    update === undefined
+      ? (why?.message ?? "")
+      : `It was offered ${update.release} (${update.state})${held === undefined ? ", and holds no slot" : ""}.`;
   return {
     ...{ uid, name: machine.alias === "" ? machine.id : machine.alias, group: machine.group },
     ...{ version: machine.version, target: update?.version ?? "", state, reason: why?.reason ?? "", message },

@@ -64,6 +64,7 @@ export function errorOf({ reason, message }: { reason: Reason; message: string }
     WaitingForWindow: [423, "failed_lock_window_closed"],
     Paused: [423, "failed_lock_paused"],
     FailureThresholdReached: [423, "failed_lock_halted"],
+    ReleaseQuarantined: [423, "failed_lock_quarantined"],
     Deleting: [423, "failed_lock_group_deleted"],
     AlreadyGranted: [409, "failed_lock_held_elsewhere"],
     MachinesUnconfirmed: [423, "failed_lock_unconfirmed"],

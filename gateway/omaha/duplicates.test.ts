@@ -24,7 +24,7 @@ const holders = async () => (await world.led.room.readForeign(GROUP)).holders.le
 const tally = async () => (await world.led.room.readFleet()).tallies.get(GROUP)?.get("os-1.1.0");
 
 it("offers them nothing, and says why, until they have ids of their own", async () => {
-  await world.publish({}, 100, true);
+  await world.publish({}, 100, { paused: true });
   const [one, other] = [twin(0), twin(7)];
   for (const each of [one, other, one]) await each.check();
   await world.publish();
@@ -41,7 +41,7 @@ it("offers them nothing, and says why, until they have ids of their own", async 
 });
 
 it("takes the boot of another for no reboot of the one that has the update, and ends it by what is told of it alone", async () => {
-  await world.publish({}, 100, true);
+  await world.publish({}, 100, { paused: true });
   const [one, other] = [twin(0), twin(7)];
   await other.check();
   await world.publish();
@@ -61,7 +61,7 @@ it("takes the boot of another for no reboot of the one that has the update, and 
 });
 
 it("keeps what it knows of boots where the view, which has them not, stands for the record", async () => {
-  await world.publish({}, 100, true);
+  await world.publish({}, 100, { paused: true });
   const [one, other] = [twin(0), twin(7)];
   await other.check();
   await one.check();

@@ -3,7 +3,7 @@
  * however many machines there are. It may refuse, and never allow: a transaction has the last word on that.
  */
 import type { Why } from "../../api/reasons.ts";
-import { type BudgetView, refuseGrant } from "../../coordination/admission.ts";
+import { type BudgetView, refuseOffer } from "../../coordination/admission.ts";
 import type { FleetSnapshot } from "../../coordination/coordination.ts";
 import type { Offer } from "../../coordination/records.ts";
 import { emptyTally, refuseUpdate } from "../../coordination/updates.ts";
@@ -66,7 +66,7 @@ export class Look {
     const tally = seen.tallies.get(offer.group)?.get(release) ?? emptyTally();
     const { rate, ...others } = offer;
     const why =
-      refuseGrant({ uid, group: offer.group, release, gate, budgets, needs: gate.machines.needs }, now) ??
+      refuseOffer({ uid, group: offer.group, release, gate, budgets, needs: gate.machines.needs }, now) ??
       refuseUpdate(tally, onDemand || rate === undefined ? others : offer, now);
     if (alike && why !== undefined) group.refusals.set(key, { until: now + REUSE, why });
     return why;

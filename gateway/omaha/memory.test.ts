@@ -56,7 +56,7 @@ describe("a machine that says nothing new", () => {
     ["OEMExcluded", { excludedOEMs: ["qemu"] }, false],
     ["Paused", {}, true],
   ])("is refused without etcd: %s", async (reason, offer, paused) => {
-    await world.publish(offer, 100, paused);
+    await world.publish(offer, 100, { paused });
     const one = machineOf(1, () => here);
     expect(await one.check()).toMatchObject(NOTHING);
     here.sync();
@@ -69,7 +69,7 @@ describe("a machine that says nothing new", () => {
 
   it("is seen all the same: written with others after some minutes, or when the reason is another", async () => {
     const all = [1, 2, 3].map((n) => machineOf(n, () => here));
-    await world.publish({}, 100, true);
+    await world.publish({}, 100, { paused: true });
     for (const one of all) await one.check();
     here.sync();
     here.calls.length = 0;
@@ -84,7 +84,7 @@ describe("a machine that says nothing new", () => {
     }
     here.sync();
     here.calls.length = 0;
-    await world.publish({}, 100, true);
+    await world.publish({}, 100, { paused: true });
     await all[0]?.check();
     await world.settle();
     expect(here.calls).toEqual(["putSightings"]);
@@ -92,7 +92,7 @@ describe("a machine that says nothing new", () => {
   });
 
   it("is looked up in etcd while the view is not fresh, or does not have it", async () => {
-    await world.publish({}, 100, true);
+    await world.publish({}, 100, { paused: true });
     const one = machineOf(1, () => here);
     await one.check();
     here.calls.length = 0;
@@ -108,12 +108,12 @@ it("asks etcd for a machine that has an update: it keeps what it was offered bef
   const one = machineOf(1, () => here);
   expect(await one.check()).toMatchObject({ does: "update" });
   here.sync();
-  await world.publish({}, 100, true);
+  await world.publish({}, 100, { paused: true });
   expect(await one.check()).toMatchObject({ does: "update", version: "1.1.0" });
 });
 
 it("writes at once what a machine says anew", async () => {
-  await world.publish({}, 100, true);
+  await world.publish({}, 100, { paused: true });
   const one = machineOf(1, () => here);
   await one.check();
   here.sync();
@@ -131,7 +131,7 @@ describe("a view that has not seen what another gateway did a moment ago", () =>
   beforeEach(async () => {
     one = machineOf(1, () => at);
     at = here;
-    await world.publish({}, 100, true);
+    await world.publish({}, 100, { paused: true });
     await one.check();
     here.sync();
     at = there;
@@ -147,7 +147,7 @@ describe("a view that has not seen what another gateway did a moment ago", () =>
   });
 
   it("leaves the place to who has it where it would offer nothing", async () => {
-    await world.publish({}, 100, true);
+    await world.publish({}, 100, { paused: true });
     expect(await one.check()).toMatchObject(NOTHING);
     expect(await holders()).toEqual([one.id]);
     here.sync();

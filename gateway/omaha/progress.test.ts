@@ -18,7 +18,7 @@ it("takes an update for a machine that the view knows in one look at etcd, and f
   await one.install();
   await one.fail(9);
   const { history } = world.stored().get(one.id) as ForeignMachine;
-  await world.publish({}, 100, true);
+  await world.publish({}, 100, { paused: true });
   await one.check();
   here.sync();
   for (const known of here.known.values()) delete known.history;
@@ -100,16 +100,16 @@ describe("a download that goes on", () => {
 it("is refused for the same reason since the first check that was, whoever answers", async () => {
   const one = machineOf(1, () => here);
   const since = () => world.stored().get(one.id)?.why?.since;
-  await world.publish({}, 100, true);
+  await world.publish({}, 100, { paused: true });
   const first = world.led.clock.now();
   await one.check();
   world.led.pass(400_000);
-  await world.publish({}, 100, true);
+  await world.publish({}, 100, { paused: true });
   await one.check();
   expect(since()).toBe(first);
   here.sync();
   world.led.pass(400_000);
-  await world.publish({}, 100, true);
+  await world.publish({}, 100, { paused: true });
   await one.check();
   await world.settle();
   expect(world.stored().get(one.id)?.lastSeen).toBeGreaterThan(first + 700_000);

@@ -2,7 +2,7 @@
 import { expect } from "vitest";
 import type { Coordination, FleetSnapshot } from "../../coordination/coordination.ts";
 import { keys } from "../../coordination/keys.ts";
-import { ForeignMachine, type Offer } from "../../coordination/records.ts";
+import { ForeignMachine, type GroupGate, type Offer } from "../../coordination/records.ts";
 import type { EdgeRequest } from "../../gateway/edge/server.ts";
 import { Sightings } from "../../gateway/machines/sightings.ts";
 import { omahaRoute } from "../../gateway/omaha/route.ts";
@@ -17,6 +17,9 @@ import { FLATCAR } from "./requests.ts";
 export const GROUP = "workers";
 
 /** One group, and what etcd has of it. */
+/** What binds its machines. */
+export const SERVED = { budgets: [`group/${GROUP}`], needs: 1000, open: true };
+
 export class World {
   readonly led: LedRoom;
   #fleet: FleetSnapshot | undefined;
@@ -40,11 +43,11 @@ export class World {
     this.#fleet = await this.led.room.readFleet();
   }
 
-  async publish(offer: Partial<Offer> = {}, max = 100, paused = false): Promise<void> {
+  async publish(offer: Partial<Offer> = {}, max = 100, gate: Partial<GroupGate> = {}): Promise<void> {
     const { led } = this;
     const validUntil = led.clock.now() + 30_000;
-    const machines = { budgets: [`group/${GROUP}`], needs: 1000, open: true };
-    const { groups } = led.gates({ group: GROUP, machines, paused });
+    const machines = SERVED;
+    const { groups } = led.gates({ group: GROUP, machines, ...gate });
     const one = { group: GROUP, tracks: [GROUP], product: FLATCAR, share: 1, threshold: 100, validUntil };
     await led.room.writeGates(led.leader, {
       groups,
