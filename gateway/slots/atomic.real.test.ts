@@ -42,24 +42,32 @@ const turns = fc.array(
   { minLength: 10, maxLength: 40 },
 );
 
+/** What takes the slot of a machine that updates. */
+const slotFor = fc.constantFrom("Update" as const, "Reboot" as const);
+
 it("gives no more places than there are, one to each machine, and all of them back", async () => {
   let run = 0;
   await fc.assert(
-    fc.asyncProperty(turns, fc.integer({ min: 1, max: 3 }), async (list, max) => {
+    fc.asyncProperty(turns, fc.integer({ min: 1, max: 3 }), slotFor, async (list, max, taker) => {
       run += 1;
-      await playOut(`g${run}`, list, max);
+      await playOut(`g${run}`, list, max, taker);
     }),
     { numRuns: RUNS, endOnFailure: true },
   );
 }, 240_000);
 
-async function playOut(group: string, list: readonly Turn[], max: number): Promise<void> {
+async function playOut(
+  group: string,
+  list: readonly Turn[],
+  max: number,
+  taker: "Update" | "Reboot",
+): Promise<void> {
   const [room] = rooms as [Coordination, Coordination];
   const budget = `group/${group}`;
   const validUntil = Date.now() + 30_000;
   const leader = await room.raiseEpoch(await room.readEpoch(), true);
   if (leader === undefined) throw new Error("another leads");
-  const machines = { budgets: [budget], needs: 1000, open: true };
+  const machines = { budgets: [budget], needs: 1000, open: true, slotFor: taker };
   await room.writeGates(leader, {
     groups: [openGate(group, validUntil, { machines })],
     budgets: [{ budget, max, unavailable: [], validUntil }],
@@ -70,7 +78,7 @@ async function playOut(group: string, list: readonly Turn[], max: number): Promi
   const down = new Set<string>();
   const busy = new Set<number>();
   const never = new AbortController().signal;
-  let [most, granted] = [0, 0];
+  let [most, slots, updates] = [0, 0, 0];
   await Promise.all(
     list.map(async ({ machine, gateway, omaha }) => {
       // A machine asks one thing at a time.
@@ -79,33 +87,43 @@ async function playOut(group: string, list: readonly Turn[], max: number): Promi
       const [uid, line, coordination] = [`${group}-${machine}`, lines[gateway], rooms[gateway]];
       if (line === undefined || coordination === undefined) return;
       const ask = { uid, name: uid, group };
-      const result = omaha
-        ? await coordination.takeUpdate({
-            ...{ ...ask, nonce: systemRandom.uuid(), release: "r", version: "2", threshold: 1000 },
-            machine: known(uid, group),
-          })
-        : await line.take({ ...ask, protocol: "FleetLock" }, 5000, never);
-      if (result.outcome === "refused") return;
-      granted += 1;
-      down.add(uid);
-      most = Math.max(most, down.size);
-      await Promise.resolve();
-      down.delete(uid);
-      if (omaha) {
+      const update = async () =>
+        await coordination.takeUpdate({
+          ...{ ...ask, nonce: systemRandom.uuid(), release: "r", version: "2", threshold: 1000 },
+          machine: known(uid, group),
+        });
+      const lock = async () => await line.take({ ...ask, protocol: "FleetLock" }, 5000, never);
+      const offered = omaha ? await update() : undefined;
+      if (omaha && taker === "Reboot") expect(offered?.outcome).toBe("granted");
+      if (offered?.outcome === "refused") return;
+      if (offered !== undefined) updates += 1;
+      const locked = offered === undefined || taker === "Reboot" ? await lock() : undefined;
+      if (locked?.outcome !== "refused") {
+        slots += 1;
+        down.add(uid);
+        most = Math.max(most, down.size);
+        await Promise.resolve();
+        down.delete(uid);
+      }
+      if (offered !== undefined) {
         const updating = (await coordination.readForeignMachine(uid)) ?? known(uid, group);
         const end = { uid, machine: updating, how: "good", code: 0 } as const;
         expect(await coordination.endUpdate(end)).toBeDefined();
-      } else expect(await line.free(uid, group, "FleetLock")).toBe("freed");
+      }
+      if (locked !== undefined && locked.outcome !== "refused")
+        expect(await line.free(uid, group, "FleetLock")).toBe("freed");
       busy.delete(machine);
     }),
   );
   expect(most).toBeLessThanOrEqual(max);
-  expect(granted).toBeGreaterThan(0);
+  expect(slots).toBeGreaterThan(0);
   const fleet = await room.readFleet();
   expect(fleet.budgets.get(budget)?.holders.size).toBe(0);
   expect([...fleet.grants.values()].filter(({ grant }) => grant.group === group)).toEqual([]);
   // Two changes of the count for each place: what was taken was given back.
-  expect(fleet.budgets.get(budget)?.seq).toBe(2 * granted);
+  expect(fleet.budgets.get(budget)?.seq).toBe(2 * slots);
+  const tally = fleet.tallies.get(group)?.get("r");
+  expect([tally?.granted ?? 0, tally?.good ?? 0]).toEqual([updates, updates]);
 }
 
 function known(id: string, group: string): ForeignMachine {
