@@ -1,9 +1,18 @@
 /** Certificates that machines show in place of a secret, over real TLS. */
 import "reflect-metadata";
+import { createPublicKey } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
-import { request } from "node:https";
+import { Agent, request } from "node:https";
 import { join } from "node:path";
-import { PemConverter, X509Certificate, X509CrlGenerator, X509CrlReason } from "@peculiar/x509";
+import type { TLSSocket } from "node:tls";
+import {
+  BasicConstraintsExtension,
+  PemConverter,
+  X509Certificate,
+  X509CertificateGenerator,
+  X509CrlGenerator,
+  X509CrlReason,
+} from "@peculiar/x509";
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { openGate } from "../coordination/fixtures.ts";
 import { Issuer, type KeyPair, makeAuthority, makeKey } from "../pki/issuer.ts";
@@ -23,6 +32,7 @@ import { FollowedFile } from "./followed-file.ts";
 const ports = { clock: systemClock, random: systemRandom };
 const loopback = { host: "127.0.0.1", port: 0 };
 const HOUR = 3_600_000;
+const ALGORITHM = { name: "ECDSA", hash: "SHA-256" };
 
 /** An authority of the operator's. */
 class Authority {
@@ -44,20 +54,42 @@ class Authority {
     return (await this.issuer()).issueWithKey({ subject: [{ O, CN }], at, life: HOUR, uses });
   }
 
+  /** Its certificate, signed by another authority; or by itself, for others below it. */
+  async under(root: Authority): Promise<string> {
+    const own = root === this ? "CN=root" : "CN=machines in part";
+    const certificate = await X509CertificateGenerator.create({
+      ...{
+        issuer: root === this ? own : new X509Certificate((await root.issuer()).certificate).subject,
+        subject: own,
+        serialNumber: "02",
+      },
+      ...{ notBefore: new Date(Date.now() - HOUR), notAfter: new Date(Date.now() + HOUR) },
+      ...{
+        signingAlgorithm: ALGORITHM,
+        publicKey: await this.#web("public"),
+        signingKey: await root.#web("private"),
+      },
+      extensions: [new BasicConstraintsExtension(true, undefined, true)],
+    });
+    const pem = `${certificate.toString("pem")}\n`;
+    this.#issuer = new Issuer({ bundle: pem, key: this.key, ...ports });
+    return pem;
+  }
+
+  async #web(kind: "public" | "private"): Promise<CryptoKey> {
+    const [der = new ArrayBuffer(0)] = PemConverter.decode(this.key);
+    const curve = { name: "ECDSA", namedCurve: "P-256" };
+    if (kind === "private") return await crypto.subtle.importKey("pkcs8", der, curve, false, ["sign"]);
+    const spki = createPublicKey(this.key).export({ type: "spki", format: "der" });
+    return await crypto.subtle.importKey("spki", new Uint8Array(spki), curve, true, ["verify"]);
+  }
+
   /** A list that names these, PEM. */
   async revoke(...pairs: KeyPair[]): Promise<string> {
     const { certificate } = await this.issuer();
-    const [der = new ArrayBuffer(0)] = PemConverter.decode(this.key);
-    const signingKey = await crypto.subtle.importKey(
-      "pkcs8",
-      der,
-      { name: "ECDSA", namedCurve: "P-256" },
-      false,
-      ["sign"],
-    );
     const crl = await X509CrlGenerator.create({
-      ...{ issuer: new X509Certificate(certificate).subject, signingKey },
-      signingAlgorithm: { name: "ECDSA", hash: "SHA-256" },
+      ...{ issuer: new X509Certificate(certificate).subject, signingKey: await this.#web("private") },
+      signingAlgorithm: ALGORITHM,
       thisUpdate: new Date(Date.now() - HOUR),
       nextUpdate: new Date(Date.now() + HOUR),
       entries: pairs.map(({ certificate: text }) => ({
@@ -79,20 +111,32 @@ interface Call {
   method?: string;
   headers?: Record<string, string>;
   body?: string;
+  /** Without one, on a connection of its own. */
+  agent?: Agent;
 }
 
-/** On a connection of its own. */
-function call({ port, path, trusted, shown, method = "GET", headers = {}, body = "" }: Call) {
-  return new Promise<{ status: number; body: string }>((resolve, reject) => {
+function call({ port, path, trusted, shown, method = "GET", headers = {}, body = "", agent }: Call) {
+  return new Promise<{ status: number; body: string; reused: boolean }>((resolve, reject) => {
     const certificate = shown === undefined ? {} : { cert: shown.certificate, key: shown.key };
     const sent = request({
-      ...{ host: "127.0.0.1", port, path, method, headers, ca: trusted, agent: false, ...certificate },
+      ...{
+        host: "localhost",
+        family: 4,
+        port,
+        path,
+        method,
+        headers,
+        ca: trusted,
+        agent: agent ?? false,
+        ...certificate,
+      },
       timeout: 10_000,
     });
     sent.once("error", reject).once("response", (response) => {
       let said = "";
       response.setEncoding("utf8").on("data", (text: string) => (said += text));
-      response.once("end", () => resolve({ status: response.statusCode ?? 0, body: said }));
+      const reused = (response.socket as TLSSocket).isSessionReused();
+      response.once("end", () => resolve({ status: response.statusCode ?? 0, body: said, reused }));
     });
     sent.end(body);
   });
@@ -109,7 +153,7 @@ beforeEach(async () => {
 describe("the listener", () => {
   it("takes what its authorities signed, and serves all others as strangers", async () => {
     const certificates = await CertificateFiles.open({
-      ...{ directory, hosts: ["127.0.0.1"], log: silentLogger, ...ports },
+      ...{ directory, hosts: ["localhost"], log: silentLogger, ...ports },
     });
     const logged: string[] = [];
     const log = jsonLogger(systemClock, (line) => logged.push(line));
@@ -125,10 +169,15 @@ describe("the listener", () => {
       ...{ routes: [{ prefix: "/a", maxBody: 0, answer }], meter: { answered: () => {} } },
     });
     const trusted = certificates.current.authority.bundle;
-    const show = async (shown?: KeyPair): Promise<MachineCertificate | undefined> => {
-      expect(await call({ port: edge.port, path: "/a", trusted, shown })).toMatchObject({ status: 200 });
+    const show = async (shown?: KeyPair, agent?: Agent): Promise<MachineCertificate | undefined> => {
+      const answer = await call({
+        ...{ port: edge.port, path: "/a", trusted, shown },
+        ...(agent === undefined ? {} : { agent }),
+      });
+      expect(answer).toMatchObject({ status: 200, reused: false });
       return seen.at(-1);
     };
+    const [kept, resuming] = [new Agent({ keepAlive: true }), new Agent({ maxCachedSessions: 10 })];
     try {
       const good = await authority.issue(["workers", "registry/fleet"], ["rack-7"]);
       const named = { groups: ["workers", "registry/fleet"], machine: "rack-7" };
@@ -149,14 +198,33 @@ describe("the listener", () => {
       const purpose = { subject: [{ O: ["workers"], CN: ["rack-7"] }], life: HOUR };
       expect(await show(await agents.issueWithKey({ ...purpose, uses: ["client"] }))).toBeUndefined();
 
+      // Of a part of a chain, whose root is named as well.
+      const [root, part] = [new Authority(), new Authority()];
+      const wholeRoot = await root.under(root);
+      const partial = await part.under(root);
+      const whole = (await authority.issuer()).bundle;
+      await writeFile(file, `${whole}${partial}${wholeRoot}`);
+      await clients.refresh();
+      const chained = await part.issue(["workers"], ["rack-9"]);
+      expect(await show(chained)).toEqual({ groups: ["workers"], machine: "rack-9" });
+      await writeFile(file, whole);
+      await clients.refresh();
+      expect(await show(chained)).toBeUndefined();
+
+      // Who resumes a session would not be looked at again.
+      for (const shown of [undefined, good, undefined, good])
+        expect(await show(shown, resuming)).toEqual(shown && named);
+
       const other = await authority.issue(["workers"], ["rack-8"]);
+      expect([await show(good, kept), await show(good, kept)]).toEqual([named, named]);
       await writeFile(file, `${(await authority.issuer()).bundle}${await authority.revoke(good)}`);
       await clients.refresh();
       expect(await show(good)).toBeUndefined();
+      expect(await show(good, kept)).toBeUndefined();
       expect(await show(other)).toEqual({ groups: ["workers"], machine: "rack-8" });
 
       // Neither a new certificate of the gateway's nor a file that is none changes anything of it.
-      const next = await agents.issueWithKey({ ...purpose, uses: ["server"], hosts: ["127.0.0.1"] });
+      const next = await agents.issueWithKey({ ...purpose, uses: ["server"], hosts: ["localhost"] });
       await writeFile(join(directory, "tls.crt"), next.certificate);
       await writeFile(join(directory, "tls.key"), next.key);
       await certificates.refresh();
@@ -167,6 +235,8 @@ describe("the listener", () => {
       expect(await show(good)).toBeUndefined();
       expect(await show(other)).toEqual({ groups: ["workers"], machine: "rack-8" });
     } finally {
+      kept.destroy();
+      resuming.destroy();
       clients.stop();
       certificates.stop();
       await edge.stop(1000);
@@ -196,16 +266,22 @@ describe("a gateway", () => {
       coordination: room,
       edge: { etcd, listen: loopback, tls: true, keys: [], clientAuthorities: file, registry },
     });
-    const ask = async (path: string, shown: KeyPair | undefined, body = "") =>
+    const ask = async (path: string, shown: KeyPair | undefined, body = "", headers = {}) =>
       await call({
         ...{ port, path, trusted: ca, shown, body, method: body === "" ? "GET" : "POST" },
-        headers: { "fleet-lock-protocol": "true" },
+        headers: { "fleet-lock-protocol": "true", ...headers },
       });
     const rack = await authority.issue(["workers"], ["rack-7"]);
     const fleet = await authority.issue(["registry/fleet"], ["locksmith"]);
 
     const keys = "/v2/keys/";
     expect((await ask(keys, fleet)).status).toBe(200);
+    // One for two spaces says which, as the user.
+    const both = await authority.issue(["registry/fleet", "registry/other"], ["locksmith"]);
+    expect((await ask(keys, both)).status).toBe(401);
+    const user = (name: string) => ({ authorization: `Basic ${Buffer.from(`${name}:`).toString("base64")}` });
+    expect((await ask(keys, both, "", user("other"))).status).toBe(200);
+    expect((await ask(keys, fleet, "", user("other"))).status).toBe(401);
     expect((await ask(keys, rack)).status).toBe(401);
     expect((await ask(keys, undefined)).status).toBe(401);
 
@@ -237,6 +313,11 @@ describe("a gateway", () => {
       "the certificate of a machine",
       async () => (await authority.issue(["workers"], ["rack-7"])).certificate,
       /CN=rack-7.* is not of an authority/,
+    ],
+    [
+      "a part of a chain without its root",
+      async () => await new Authority().under(new Authority()),
+      /the root that signed CN=machines in part is not in it/,
     ],
     [
       "a list under another name",

@@ -23,6 +23,8 @@ export class FollowedFile<Content> {
   #current: Content;
   #cancel: Cancel | undefined;
   #stopped = false;
+  /** Why the file can't be used, as the log says: once for all looks. */
+  #told = "";
 
   private constructor(options: FollowedFileOptions<Content>, text: string) {
     this.#options = options;
@@ -64,10 +66,21 @@ export class FollowedFile<Content> {
       if (text === this.#text) return;
       this.#current = this.#options.parse(text);
       this.#text = text;
+      this.#told = "";
       log.info(`${what} changed`, { path });
-      for (const listener of this.#listeners) listener(this.#current);
     } catch (error) {
-      log.error(`can't use the changed ${what}; the former stay`, error, { path });
+      const { message } = error as Error;
+      if (message !== this.#told)
+        log.error(`can't use the changed ${what}; the former stay`, error, { path });
+      this.#told = message;
+      return;
+    }
+    for (const listener of this.#listeners) {
+      try {
+        listener(this.#current);
+      } catch (error) {
+        log.error(`can't put the changed ${what} to use`, error, { path });
+      }
     }
   }
 

@@ -27,9 +27,9 @@ export interface ShownCredentials {
 export function certificateOf(
   subject: Readonly<Record<string, string | readonly string[] | undefined>>,
 ): MachineCertificate {
-  const names = subject["CN"] ?? [];
-  // Of several common names none is the machine's: such a certificate serves no machine.
-  const machine = typeof names === "string" ? names : names.length === 0 ? undefined : "";
+  const machine = subject["CN"];
+  // Of several common names none is the machine's: such a certificate is good for nothing.
+  if (machine !== undefined && typeof machine !== "string") return { groups: [], machine: undefined };
   return { groups: [subject["O"] ?? []].flat(), machine };
 }
 

@@ -1,6 +1,6 @@
 /** Who signs the certificates that clients of the machines' port may show: of the operator's own making, and no other's. */
-import { X509Certificate } from "node:crypto";
-import { createSecureContext } from "node:tls";
+import { constants, X509Certificate } from "node:crypto";
+import { createSecureContext, type SecureContextOptions } from "node:tls";
 
 /** In PEM. */
 export interface ClientAuthorities {
@@ -24,9 +24,13 @@ export function parseClientAuthorities(text: string): ClientAuthorities {
     blocks.filter(({ kind }) => kind === wanted).map(({ block }) => block);
   const authorities = { certificates: of(CERTIFICATE), revoked: of(REVOKED) };
   if (authorities.certificates.length === 0) throw new Error("no certificate is in it, in PEM");
-  for (const certificate of authorities.certificates) {
-    const { ca, subject } = parsed(certificate);
-    if (!ca) throw new Error(`the certificate of ${subject.replaceAll("\n", ", ")} is not of an authority`);
+  const named = authorities.certificates.map(parsed);
+  for (const certificate of named) {
+    const name = certificate.subject.replaceAll("\n", ", ");
+    if (!certificate.ca) throw new Error(`the certificate of ${name} is not of an authority`);
+    // OpenSSL follows a chain to its root; without it no certificate would be accepted, and nobody told why.
+    const isSigned = named.some((by) => certificate.checkIssued(by) && certificate.verify(by.publicKey));
+    if (!isSigned) throw new Error(`the root that signed ${name} is not in it, and a chain ends at its root`);
   }
   try {
     createSecureContext(trusting(authorities));
@@ -37,8 +41,13 @@ export function parseClientAuthorities(text: string): ClientAuthorities {
 }
 
 /** As Node.js takes them. */
-export function trusting({ certificates, revoked }: ClientAuthorities): { ca: string[]; crl?: string[] } {
-  return { ca: [...certificates], ...(revoked.length === 0 ? {} : { crl: [...revoked] }) };
+export function trusting({ certificates, revoked }: ClientAuthorities): SecureContextOptions {
+  return {
+    ca: [...certificates],
+    ...(revoked.length === 0 ? {} : { crl: [...revoked] }),
+    // Who resumes a session is not looked at again, also where its certificate has ended since.
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  };
 }
 
 function parsed(certificate: string): X509Certificate {

@@ -13,16 +13,16 @@ import {
 } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
-import { TLSSocket } from "node:tls";
 import type { KeyPair } from "../../pki/issuer.ts";
-import { certificateOf, type MachineCertificate } from "../../pki/machine-credentials.ts";
+import type { MachineCertificate } from "../../pki/machine-credentials.ts";
 import type { Address } from "../../ports/address.ts";
 import { type Clock, stopwatch } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { CertificateFiles } from "../certificate-files.ts";
 import type { FollowedFile } from "../followed-file.ts";
 import { TrustedProxies } from "./client-address.ts";
-import { type ClientAuthorities, trusting } from "./client-authorities.ts";
+import type { ClientAuthorities } from "./client-authorities.ts";
+import { ClientCertificates } from "./client-certificates.ts";
 import { inPieces, sendPieces } from "./pieces.ts";
 
 export interface EdgeRequest {
@@ -135,22 +135,20 @@ export async function startEdge(options: EdgeOptions): Promise<EdgeServer> {
     keepAliveTimeout: KEEP_ALIVE,
     maxHeaderSize: MAX_HEADER,
   };
-  const desk = new Desk(options, limits);
+  const clientele = new ClientCertificates(clients);
+  const desk = new Desk(options, limits, clientele);
   const listener: RequestListener = (request, response) => void desk.serve(request, response);
-  const context = ({ certificate, key }: KeyPair) => ({
-    ...{ cert: certificate, key },
-    ...(clients === undefined ? {} : trusting(clients.current)),
-  });
+  const context = ({ certificate, key }: KeyPair) => ({ cert: certificate, key, ...clientele.context });
   const tls = certificates?.current.server;
-  // One that is not accepted is as good as none: what a request then lacks is told by the route, in its protocol's words.
-  const asked = { requestCert: clients !== undefined, rejectUnauthorized: false };
   const secure =
-    tls === undefined ? undefined : createTlsServer({ ...settings, ...asked, ...context(tls) }, listener);
+    tls === undefined
+      ? undefined
+      : createTlsServer({ ...settings, ...clientele.asking, ...context(tls) }, listener);
   const server = secure ?? createServer(settings, listener);
   const renew = (): void => {
     if (certificates !== undefined) secure?.setSecureContext(context(certificates.current.server));
   };
-  const unwatch = [certificates?.onChange(renew), clients?.onChange(renew)];
+  const unwatch = [certificates?.onChange(renew), secure && clientele.follow(secure, renew)];
   server.maxConnections = limits.connections;
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
@@ -175,11 +173,13 @@ class Desk {
   readonly #limits: EdgeLimits;
   readonly #stopping = new AbortController();
   readonly #proxies: TrustedProxies;
+  readonly #clients: ClientCertificates;
   #busy = 0;
 
-  constructor(options: EdgeOptions, limits: EdgeLimits) {
+  constructor(options: EdgeOptions, limits: EdgeLimits, clients: ClientCertificates) {
     this.#options = options;
     this.#limits = limits;
+    this.#clients = clients;
     this.#proxies = options.proxies ?? new TrustedProxies([]);
   }
 
@@ -221,7 +221,7 @@ class Desk {
             : await route.answer(
                 new Asked({
                   ...{ request, response, path, search, body, stopping, clock, proxies: this.#proxies },
-                  limits: this.#limits,
+                  ...{ limits: this.#limits, clients: this.#clients },
                 }),
               );
       }
@@ -235,7 +235,8 @@ class Desk {
     meter.answered(route?.prefix ?? "other", answer.status, (stopwatch() - began) / 1000);
     const sent = request.method === "HEAD" ? answer : inPieces(answer);
     const { pieces } = sent;
-    if (pieces === undefined) send(request, response, sent, stopping.aborted);
+    if (pieces === undefined)
+      send(request, response, sent, stopping.aborted || this.#clients.isStale(request.socket));
     else {
       const patience = { clock, pieceTimeout: this.#limits.pieceTimeout };
       const piecewise = { ...sent, headers: headersOf(sent), pieces };
@@ -258,6 +259,7 @@ interface Arrived {
   clock: Clock;
   limits: Pick<EdgeLimits, "pieceTimeout" | "slowest">;
   proxies: TrustedProxies;
+  clients: ClientCertificates;
 }
 
 /** What few routes ask for is made when it is. */
@@ -318,9 +320,7 @@ class Asked implements EdgeRequest {
   }
 
   get certificate(): MachineCertificate | undefined {
-    const { socket } = this.#arrived.request;
-    if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
-    return certificateOf(socket.getPeerCertificate().subject);
+    return this.#arrived.clients.of(this.#arrived.request.socket);
   }
 
   get gone(): AbortSignal {

@@ -113,10 +113,14 @@ function visitOf({ spaces, accepts, open }: RegistryOptions, request: EdgeReques
   if (open !== undefined) return find(open, "", request.path, true);
   const encoded = /^Basic ([\w+/=-]{1,1024})$/i.exec(request.header("authorization") ?? "")?.[1] ?? "";
   const [user = "", ...password] = Buffer.from(encoded, "base64").toString().split(":");
-  if (accepts(user, { secret: password.join(":") })) return find(user, "", request.path, false);
   const { certificate } = request;
-  const named = [...spaces.keys()].find((space) => accepts(space, { certificate }));
-  return find(named, "", request.path, false);
+  if (user !== "")
+    return accepts(user, { secret: password.join(":"), certificate })
+      ? find(user, "", request.path, false)
+      : undefined;
+  const named = [...spaces.keys()].filter((space) => accepts(space, { certificate }));
+  // Of several the user says which.
+  return find(named.length === 1 ? named[0] : undefined, "", request.path, false);
 }
 
 async function keys(options: RegistryOptions, request: EdgeRequest, visit: Visit): Promise<EdgeAnswer> {
