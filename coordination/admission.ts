@@ -64,17 +64,15 @@ export function refuseGrant(asked: GrantQuestion, now: number): Why | undefined 
   return undefined;
 }
 
-/**
- * Why no machine of the group may go down now, whatever its budgets have room for; undefined where it may (rule 4).
- * `release`: that it would come up with, as far as is known.
- */
+/** Why no machine of the group may go down now, whatever its budgets have room for; undefined where it may (rule 4). */
 export function refuseReboot(
-  { uid, group, release }: Pick<GrantQuestion, "uid" | "group" | "release">,
+  uid: string,
+  group: string,
   gate: GroupGate | undefined,
   now: number,
 ): Why | undefined {
   const needs = gate?.machines?.needs ?? 0;
-  return refuseGrant({ uid, group, release, gate, budgets: [], needs }, now);
+  return refuseGrant({ uid, group, release: "", gate, budgets: [], needs }, now);
 }
 
 /** Whether an update of the group's machines takes no slot: each asks for one before it reboots. */

@@ -44,6 +44,7 @@ import {
   type Grant,
   GroupGate,
   type Holder,
+  isStaged,
   isWhole,
   RebootRequest,
   Ticket,
@@ -82,7 +83,7 @@ export function takeForeign(
 export interface ForeignExtra {
   release: string;
   ranges: readonly { key: string }[];
-  /** What the machine has already, where that takes no slot. */
+  /** The update that the machine has already, where that takes no slot; one of another group names no release. */
   has: (found: readonly (KeyValue | undefined)[]) => { since: number; release: string } | undefined;
   refuse: (found: readonly (KeyValue | undefined)[], now: number) => Why | undefined;
   write: (
@@ -105,7 +106,7 @@ export async function takeWith(
     { key: keys.grant(uid) },
     { prefix: keys.tickets(group) },
     ...others,
-    ...(extra?.ranges ?? []),
+    ...(extra?.ranges ?? [{ key: keys.foreignMachine(uid) }]),
   ];
   const look = async (etcd: Reader, uncertain: boolean): Promise<Step<UpdateResult>> => {
     const head = await etcd.read([{ key: keys.groupGate(group) }]);
@@ -127,9 +128,7 @@ export async function takeWith(
         { key: keys.budgetSeq(budget) },
         { prefix: keys.holders(budget) },
       ]),
-      ...(extra === undefined && isWithoutSlot(groupGate) ? [{ key: keys.foreignMachine(uid) }] : []),
     ]);
-    const update = parser.again(ForeignMachine, results[sure.length + 3 * names.length]?.[0])?.update;
     const found = results.slice(4 + others.length, sure.length).map((kvs) => kvs[0]);
     const known = await viewNames(etcd, uid, aliases, results.slice(4, 4 + others.length));
     const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
@@ -203,8 +202,7 @@ export async function takeWith(
       ...{
         uid,
         group,
-        // A machine that asks before it reboots has an update without a slot: it would come up with that.
-        release: extra?.release ?? update?.release ?? "",
+        release: extra?.release ?? stagedOf(groupGate, reason, found[0], parser) ?? "",
         gate: groupGate,
         budgets: views,
         needs: groupGate.machines.needs,
@@ -292,6 +290,21 @@ export async function takeWith(
     };
   };
   return await changes.change(group, [{ key: keys.groupGate(group) }, ...sure], look);
+}
+
+/**
+ * What a machine that asks before it reboots would come up with: its update has no slot that would say so. Not asked
+ * where a person takes the slot for it: else what is staged and quarantined since would keep it from every other release.
+ */
+function stagedOf(
+  gate: GroupGate,
+  reason: string | undefined,
+  record: KeyValue | undefined,
+  parser: Parser,
+): string | undefined {
+  if (!isWithoutSlot(gate) || reason !== undefined) return undefined;
+  const update = parser.again(ForeignMachine, record)?.update;
+  return update !== undefined && isStaged(update) ? update.release : undefined;
 }
 
 /**

@@ -170,7 +170,7 @@ export function heldToo<T>(
 ): Step<T | { outcome: "refused"; why: Why }> {
   const words = wordsOf(live);
   if (words.includes(protocol)) return { answer };
-  const why = refuseReboot({ uid, group, release: live.grant.release }, gate.of, now);
+  const why = refuseReboot(uid, group, gate.of, now);
   if (why !== undefined) return { answer: { outcome: "refused", why } };
   const value = phaseText({ ...live.phase, heldBy: [...words, protocol] });
   return {

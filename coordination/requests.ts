@@ -87,7 +87,7 @@ async function heldBefore(
 
 function waitsFor({ uid, group, name }: RebootAsk, gate: GroupGate | undefined, now: number): Why {
   const message = `${name} waits for its slot: "kubectl slipway why ${name}" says what for`;
-  return refuseReboot({ uid, group, release: "" }, gate, now) ?? { reason: "WaitingForTurn", message };
+  return refuseReboot(uid, group, gate, now) ?? { reason: "WaitingForTurn", message };
 }
 
 function draining({ name }: RebootAsk): Why {

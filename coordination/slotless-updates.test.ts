@@ -1,6 +1,6 @@
 /** Updates that hold no slot, of machines that ask for one before they reboot. */
 import { beforeEach, describe, expect, it } from "vitest";
-import { LedRoom } from "../test/slots/led-room.ts";
+import { LedRoom, must } from "../test/slots/led-room.ts";
 import type { UpdateEnd } from "./coordination.ts";
 import { updateAsk, updateEnd } from "./fixtures.ts";
 import type { GroupGate } from "./records.ts";
@@ -26,6 +26,12 @@ describe("an update of a group whose machines ask before they reboot", () => {
   };
   const holders = async () => [...(await led.room.readFleet()).grants.keys()];
   const waits = (word: string) => ({ outcome: "refused", why: { reason: word } });
+
+  const staged = async (uid: string): Promise<void> => {
+    const known = must(await led.room.readForeignMachine(uid));
+    const update = { ...must(known.update), state: "Staged" as const };
+    await led.room.putForeignMachine(uid, { ...known, update, lastSeen: known.lastSeen + 1 });
+  };
 
   beforeEach(() => gates());
 
@@ -112,15 +118,38 @@ describe("an update of a group whose machines ask before they reboot", () => {
     expect((await led.room.readForeign("g")).waiting).toEqual(["a"]);
   });
 
-  it("to a release that is quarantined since keeps its machine from coming up with it, and from the line", async () => {
+  it("that is staged and quarantined since keeps its machine from coming up with it, and from the line", async () => {
     await led.room.takeUpdate(updateAsk("a"));
     await led.room.takeForeign(lock("z"));
     expect(await led.room.takeForeign(lock("a"))).toMatchObject(waits("WaitingForBudget"));
     expect(await led.room.takeForeign(lock("b"))).toMatchObject(waits("WaitingForBudget"));
     await led.room.freeForeign("z", "g", "FleetLock");
     await gates({ quarantined: ["r"] });
+    // While it downloads it would come up with what it runs.
+    expect(await led.room.takeForeign(lock("a"))).toEqual({ outcome: "granted" });
+    await led.room.freeForeign("a", "g", "FleetLock");
+    await staged("a");
     expect(await led.room.takeForeign(lock("a"))).toMatchObject(waits("ReleaseQuarantined"));
     expect(await led.room.takeForeign(lock("b"))).toEqual({ outcome: "granted" });
+    await led.room.freeForeign("b", "g", "FleetLock");
+    // What is staged asks for nothing else: a person's word is the way out.
+    expect(await led.room.takeForeign({ ...lock("a"), reason: "to the release after it" })).toEqual({
+      outcome: "granted",
+    });
+    expect(await led.room.takeForeign(lock("a"))).toMatchObject({ outcome: "held" });
+  });
+
+  it("is not given beside one of another release or group: who gives it ends that first", async () => {
+    await led.room.takeUpdate(updateAsk("a"));
+    const before = await led.room.readForeignMachine("a");
+    expect(await led.room.takeUpdate(updateAsk("a", { release: "s" }))).toMatchObject(
+      waits("AlreadyGranted"),
+    );
+    const gate = led.gates({ group: "h", machines: { ...machines, slotFor: "Reboot" } });
+    await led.room.writeGates(led.leader, gate);
+    expect(await led.room.takeUpdate(updateAsk("a", { group: "h" }))).toMatchObject(waits("AlreadyGranted"));
+    expect(await led.room.readForeignMachine("a")).toEqual(before);
+    expect(await tally()).toMatchObject({ granted: 1 });
   });
 
   it("goes on as it began where the group changes its mind", async () => {
@@ -134,11 +163,4 @@ describe("an update of a group whose machines ask before they reboot", () => {
     expect(await holders()).toEqual([]);
     expect(await tally()).toMatchObject({ granted: 1, good: 1 });
   });
-});
-
-it("keeps a machine from coming up with what is quarantined, also where it holds its slot already", async () => {
-  await led.room.takeUpdate(updateAsk("m"));
-  await led.room.writeGates(led.leader, led.gates({ machines, quarantined: ["r"] }, { max: 5 }));
-  const lock = { uid: "m", name: "m", group: "g", protocol: "FleetLock", nonce: "n" } as const;
-  expect(await led.room.takeForeign(lock)).toMatchObject({ why: { reason: "ReleaseQuarantined" } });
 });

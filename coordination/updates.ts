@@ -91,9 +91,7 @@ export async function takeUpdate(
     ranges: [{ key: tallyKey }, { key: machineKey }],
     has: ([, known]) => {
       const update = parser.again(ForeignMachine, known)?.update;
-      return update?.release === release && update.group === group
-        ? { since: update.at, release }
-        : undefined;
+      return update && { since: update.at, release: update.group === group ? update.release : "" };
     },
     refuse: ([tally, known], now) =>
       refuseFailed(parser.again(ForeignMachine, known), release, ask.retriedAt) ??
@@ -128,7 +126,7 @@ export async function takeUpdate(
     outcome: "refused",
     why: {
       reason: "AlreadyGranted",
-      message: `${ask.name} has a slot already${result.release === "" ? "" : ` for ${result.release}`}`,
+      message: `${ask.name} has a slot or an update already${result.release === "" ? "" : ` for ${result.release}`}`,
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Machines without our agent, as a console tells of them: in a recorded moment of their group. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { Machines } from "../../api/machines.ts";
 import type { Story } from "../../console/contract.ts";
 import { explanationText } from "../why.ts";
 import { adviceIsSound, recorded } from "./cases.ts";
@@ -210,6 +211,29 @@ test.each(Object.entries(cases))("%s", (_, { change, situation, sentence, advice
   expect(explanation).toMatchObject({ name: "till-7", situation, sentence });
   expect(explanation.advice.map(({ command }) => command)).toContain(advice);
   adviceIsSound(explanation);
+});
+
+test("what it has staged is quarantined since, and a person may let it reboot nevertheless", () => {
+  const [release] = moment.snapshot.releases;
+  if (release === undefined) throw new Error("no release is in the recording");
+  const quarantined = { type: "Quarantined", status: "True" as const, reason: "R", message: "m" };
+  const conditions = [{ ...quarantined, lastTransitionTime: at(0) }];
+  const groups = moment.snapshot.groups.map((group) => ({
+    ...group,
+    spec: { ...group.spec, machines: Machines.parse({ slotFor: "Reboot" }) },
+  }));
+  const snapshot = { ...moment.snapshot, groups, releases: [{ ...release, status: { conditions } }] };
+  const staged = { state: "Staged", target: release.spec.version, since: at(-720_000) } as const;
+  const explain = (slot: boolean) =>
+    explainMachine(story({ machine: { ...staged, slot } }), ID, snapshot, moment.now);
+  expect(explain(false)).toMatchObject({
+    situation: "ReleaseQuarantined",
+    sentence: expect.stringContaining("it gets no slot to come up with it") as string,
+  });
+  adviceIsSound(explain(false));
+  const commands = explain(false).advice.map(({ command }) => command);
+  expect(commands).toContain(`kubectl slipway locks lock calm ${ID} --reason "..."`);
+  expect(explain(true).situation).toBe("Offered");
 });
 
 test("the facts go from the manager to the machine, each with since when", () => {

@@ -1,6 +1,7 @@
 /** Machines without our agent, of which no NodeUpdate tells: what the gateways know of them, in etcd. */
 import type * as view from "../../console/contract.ts";
 import type { FleetSnapshot, LiveGrant } from "../../coordination/coordination.ts";
+import { wordsOf } from "../../coordination/fleet.ts";
 import type { MachineView } from "../../coordination/machine-view.ts";
 import type { ForeignMachine } from "../../coordination/records.ts";
 
@@ -36,8 +37,11 @@ export class ForeignMachines {
     const now = new Map([...grants].filter(([, { grant }]) => grant.foreign !== undefined));
     const changed = new Set<string>();
     for (const uid of this.#holders.keys()) if (!now.has(uid)) changed.add(uid);
-    for (const [uid, { token }] of now) {
-      if (this.#holders.get(uid)?.token.revision !== token.revision) changed.add(uid);
+    for (const [uid, live] of now) {
+      const before = this.#holders.get(uid);
+      const isSame =
+        before?.token.revision === live.token.revision && wordsOf(before).join() === wordsOf(live).join();
+      if (!isSame) changed.add(uid);
     }
     this.#holders = now;
     return changed;
@@ -83,11 +87,13 @@ const STATES = {
 
 function ofOmaha(uid: string, machine: ForeignMachine, held: LiveGrant | undefined): ForeignShown {
   const { update, failed, why, lastSeen } = machine;
+  // By another protocol it was told that it may reboot, whatever it was offered.
+  const reboots = held && wordsOf(held).find((word) => word !== "Omaha");
   const state =
-    update !== undefined
-      ? STATES[update.state]
-      : held !== undefined
-        ? "Rebooting"
+    reboots !== undefined || (update === undefined && held !== undefined)
+      ? "Rebooting"
+      : update !== undefined
+        ? STATES[update.state]
         : failed.length > 0
           ? "Failed"
           : "Idle";
@@ -98,8 +104,9 @@ function ofOmaha(uid: string, machine: ForeignMachine, held: LiveGrant | undefin
   return {
     ...{ uid, name: machine.alias === "" ? machine.id : machine.alias, group: machine.group },
     ...{ version: machine.version, target: update?.version ?? "", state, reason: why?.reason ?? "", message },
-    since: update?.at ?? held?.grant.at ?? why?.since,
-    ...{ lastSeen, slot: held !== undefined, budgets: held?.grant.budgets ?? [], protocol: "Omaha" },
+    since: (reboots === undefined ? update?.at : undefined) ?? held?.grant.at ?? why?.since,
+    ...{ lastSeen, slot: held !== undefined, budgets: held?.grant.budgets ?? [] },
+    protocol: reboots ?? "Omaha",
     failed: failed.map(({ release, code, at }) => ({
       ...{ release, at, reason: "Failed", message: `It ended with the code ${code} of Omaha.` },
     })),

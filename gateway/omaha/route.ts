@@ -314,7 +314,7 @@ async function check(
   const decided = decideCheck(app, uid, machine, offer, onDemand, publicUrl);
   const { update } = machine;
   const wanted = "reason" in decided ? undefined : decided.offered.release;
-  if (update !== undefined && update.release !== wanted) {
+  if (update !== undefined && (update.release !== wanted || update.group !== offer.group)) {
     // It asks, so it does not reboot into what it was offered before.
     await coordination.endUpdate({ uid, machine, how: "withdrawn", code: 0 });
   }

@@ -32,6 +32,23 @@ it("goes on outside of every window and past every budget, and ends by what its 
   expect(world.stored().get(other.id)).toMatchObject({ why: { reason: "NeverAgain" } });
 });
 
+it.each(["Update", "Reboot"] as const)(
+  "is another group's once its machine is: slot for %s",
+  async (slotFor) => {
+    const machines = { ...SERVED, slotFor };
+    await world.publish({}, 100, { machines });
+    const one = new OmahaMachine(1, "1.0.0", (xml) => gateway.post(xml));
+    expect(await one.check()).toMatchObject({ does: "update" });
+    // Of two with its track the first by name.
+    await world.publish({ group: "edge" }, 100, { group: "edge", machines });
+    expect(await one.check()).toMatchObject({ does: "update" });
+    const { tallies } = await world.led.room.readFleet();
+    const granted = [GROUP, "edge"].map((group) => tallies.get(group)?.get("os-1.1.0")?.granted);
+    expect(granted).toEqual([0, 1]);
+    expect(world.stored().get(one.id)).toMatchObject({ update: { group: "edge" } });
+  },
+);
+
 it("waits for window and budget where the update takes the slot", async () => {
   await world.publish({}, 1, shut);
   const one = new OmahaMachine(1, "1.0.0", (xml) => gateway.post(xml));
