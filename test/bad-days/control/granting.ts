@@ -2,10 +2,12 @@
 import type { NodeUpdate } from "../../../api/node-update.ts";
 import { nodeUpdate as kind } from "../../../api/node-update.ts";
 import type { Cluster } from "../../../hack/cluster/cluster.ts";
-import { systemClock } from "../../../ports/clock.ts";
+import { sleep, systemClock } from "../../../ports/clock.ts";
 import { systemRandom } from "../../../ports/random.ts";
+import { isApiError } from "../../../runtime/client.ts";
 import { loadKubeConfig } from "../../../runtime/kubeconfig.ts";
 import { createRestClient } from "../../../runtime/rest-client.ts";
+import type { WatchSource } from "../../../runtime/watch-source.ts";
 import { leaderLease, leaderOf } from "./leader.ts";
 
 const GRANTING_WITHIN = 120_000;
@@ -37,16 +39,34 @@ async function nextGranting(cluster: Cluster): Promise<{ name: string; uid: stri
   });
   const end = new AbortController();
   const signal = AbortSignal.any([end.signal, AbortSignal.timeout(GRANTING_WITHIN)]);
+  const source = client.watches(kind, {});
   try {
-    const source = client.watches(kind, {});
-    const { resourceVersion } = await source.list({ limit: 500, signal });
-    for await (const { object } of source.watch({ resourceVersion, timeoutSeconds: 300, signal })) {
-      const { metadata, spec, status } = object as NodeUpdate;
-      if (status?.grant?.phase === "Granting") return { name: metadata.name, uid: spec.nodeUID ?? "" };
+    for (;;) {
+      try {
+        const { resourceVersion } = await source.list({ limit: 500, signal });
+        const seen = await watched(source, resourceVersion, signal);
+        if (seen !== undefined) return { name: seen.metadata.name, uid: seen.spec.nodeUID ?? "" };
+      } catch (error) {
+        // An API server that has just begun answers reads before watches.
+        if (!isApiError(error, "TooManyRequests")) throw error;
+      }
+      await sleep(systemClock, 200, signal);
     }
   } finally {
     end.abort();
     await client.close();
   }
-  throw new Error("the watch ended before any node was granted a slot");
+}
+
+/** Undefined where the watch ends before. */
+async function watched(
+  source: WatchSource,
+  resourceVersion: string,
+  signal: AbortSignal,
+): Promise<NodeUpdate | undefined> {
+  for await (const { object } of source.watch({ resourceVersion, timeoutSeconds: 300, signal })) {
+    const update = object as NodeUpdate;
+    if (update.status?.grant?.phase === "Granting") return update;
+  }
+  return undefined;
 }
