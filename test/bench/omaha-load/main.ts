@@ -48,11 +48,18 @@ async function run(load: Load): Promise<Measured> {
   const from = performance.now() + load.warmUp;
   const until = from + load.lasts;
   let next = 0;
+  /** Of each machine that rebooted, how often: a boot that comes back is one of another machine with its id. */
+  const reboots = new Map<number, number>();
+  const bootOf = (n: number): string => {
+    const times = reboots.get(n);
+    return times === undefined ? BOOT : `${BOOT.slice(0, -8)}${times.toString(16).padStart(8, "0")}`;
+  };
   const clients = Array.from({ length: load.connections }, () => new Client(load.port));
   await Promise.all(
     clients.map(async (client) => {
-      const ask = async (n: number, version: string, inside: string, bootid = BOOT): Promise<string> => {
-        const sent = { machineid: machineId(n), track: load.group, version, bootid: `{${bootid}}`, inside };
+      const ask = async (n: number, version: string, inside: string): Promise<string> => {
+        const bootid = `{${bootOf(n)}}`;
+        const sent = { machineid: machineId(n), track: load.group, version, bootid, inside };
         const body = requestOf(sent);
         const began = performance.now();
         const answer = await client.ask(load.path, body);
@@ -74,7 +81,8 @@ async function run(load: Load): Promise<Measured> {
         await ask(n, load.version, event(14, 1));
         await ask(n, load.version, event(3, 1));
         const came = event(3, 2, ` previousversion="${load.version}"`);
-        await ask(n, load.target, PING + CHECK + came, `${BOOT.slice(0, -1)}f`);
+        reboots.set(n, (reboots.get(n) ?? 0) + 1);
+        await ask(n, load.target, PING + CHECK + came);
       }
     }),
   );
