@@ -9,13 +9,12 @@ import { link, mkdir, readFile, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { KeyPair } from "../pki/issuer.ts";
-import type { Cancel, Clock } from "../ports/clock.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
 import type { Random } from "../ports/random.ts";
 import { CertificateAuthority } from "./certificate-authority.ts";
+import { FollowedFiles } from "./followed-files.ts";
 
-/** Kubernetes swaps the files of a Secret without telling: look this often, ms. */
-const PERIOD = 10_000;
 /** A server certificate of our own is replaced when less than this is left, ms. */
 const RENEW_BEFORE = 2 * 24 * 3_600_000;
 
@@ -41,72 +40,28 @@ interface Files {
   key: string | undefined;
 }
 
-export class CertificateFiles {
-  readonly #options: CertificateFilesOptions;
-  readonly #listeners = new Set<(certificates: Certificates) => void>();
-  #files: Files;
-  #current: Certificates;
-  #cancel: Cancel | undefined;
-  #stopped = false;
+export type CertificateFiles = FollowedFiles<Certificates>;
 
-  private constructor(options: CertificateFilesOptions, files: Files, current: Certificates) {
-    this.#options = options;
-    this.#files = files;
-    this.#current = current;
-    this.#schedule();
-  }
-
-  /** Reads the files, after making what is missing. Throws where they don't fit together. */
-  static async open(options: CertificateFilesOptions): Promise<CertificateFiles> {
-    await makeAuthority(options);
-    const files = await readFiles(options.directory);
-    return new CertificateFiles(options, files, await load(options, files));
-  }
-
-  get current(): Certificates {
-    return this.#current;
-  }
-
-  /** Calls `listener` after each change. */
-  onChange(listener: (certificates: Certificates) => void): Cancel {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  stop(): void {
-    this.#stopped = true;
-    this.#cancel?.();
-  }
-
-  /** Looks for changes now. What can't be read leaves the former certificates in use. */
-  async refresh(): Promise<void> {
-    const { directory, log, clock } = this.#options;
-    try {
+/** Reads the files, after making what is missing. Throws where they don't fit together. */
+export async function openCertificates(options: CertificateFilesOptions): Promise<CertificateFiles> {
+  const { directory, clock, log } = options;
+  await makeAuthority(options);
+  const isDue = ({ server }: Certificates): boolean =>
+    new X509Certificate(server.certificate).validToDate.getTime() - clock.now() <= RENEW_BEFORE;
+  return await FollowedFiles.open({
+    ...{ path: directory, what: "certificates", clock, log },
+    read: async () => {
       const files = await readFiles(directory);
-      const same = JSON.stringify(files) === JSON.stringify(this.#files);
-      const left = new X509Certificate(this.#current.server.certificate).validToDate.getTime() - clock.now();
-      if (same && (files.certificate !== undefined || left > RENEW_BEFORE)) return;
-      this.#current = await load(this.#options, files);
-      this.#files = files;
-      log.info("certificates changed", { directory });
-      for (const listener of this.#listeners) listener(this.#current);
-    } catch (error) {
-      log.error("can't use the changed certificates; the former stay in use", error, { directory });
-    }
-  }
-
-  #schedule(): void {
-    if (this.#stopped) return;
-    this.#cancel = this.#options.clock.after(PERIOD, () => {
-      void this.refresh().then(() => this.#schedule());
-    });
-  }
+      const ours = files.certificate === undefined ? { isDue } : {};
+      return { text: JSON.stringify(files), load: () => load(options, files), ...ours };
+    },
+  });
 }
 
 async function load(options: CertificateFilesOptions, files: Files): Promise<Certificates> {
-  const { directory, hosts, clock, random } = options;
+  const { hosts, clock, random } = options;
   if (files.caCertificate === undefined || files.caKey === undefined) {
-    throw new Error(`${directory}: ca.crt and ca.key belong together; one is missing`);
+    throw new Error("ca.crt and ca.key belong together; one is missing");
   }
   const authority = new CertificateAuthority({
     bundle: files.caCertificate,
@@ -115,7 +70,7 @@ async function load(options: CertificateFilesOptions, files: Files): Promise<Cer
     random,
   });
   if ((files.certificate === undefined) !== (files.key === undefined)) {
-    throw new Error(`${directory}: tls.crt and tls.key belong together; one is missing`);
+    throw new Error("tls.crt and tls.key belong together; one is missing");
   }
   if (files.certificate === undefined || files.key === undefined) {
     return { authority, server: await authority.issueServer(hosts) };

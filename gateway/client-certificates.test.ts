@@ -24,10 +24,10 @@ import { offered } from "../test/omaha/offered.ts";
 import { FLATCAR, requestOf } from "../test/omaha/requests.ts";
 import { LedRoom } from "../test/slots/led-room.ts";
 import { ca, directory, start, WAIT } from "./agents/fake-gateways.ts";
-import { CertificateFiles } from "./certificate-files.ts";
+import { openCertificates } from "./certificate-files.ts";
 import { parseClientAuthorities } from "./edge/client-authorities.ts";
 import { plain, startEdge } from "./edge/server.ts";
-import { FollowedFile } from "./followed-file.ts";
+import { followFile } from "./followed-files.ts";
 
 const ports = { clock: systemClock, random: systemRandom };
 const loopback = { host: "127.0.0.1", port: 0 };
@@ -152,13 +152,13 @@ beforeEach(async () => {
 
 describe("the listener", () => {
   it("takes what its authorities signed, and serves all others as strangers", async () => {
-    const certificates = await CertificateFiles.open({
+    const certificates = await openCertificates({
       ...{ directory, hosts: ["localhost"], log: silentLogger, ...ports },
     });
     const logged: string[] = [];
     const log = jsonLogger(systemClock, (line) => logged.push(line));
     const what = { path: file, what: "authorities", parse: parseClientAuthorities };
-    const clients = await FollowedFile.open({ ...what, clock: systemClock, log });
+    const clients = await followFile({ ...what, clock: systemClock, log });
     const seen: (MachineCertificate | undefined)[] = [];
     const answer = async ({ certificate }: { certificate?: MachineCertificate | undefined }) => {
       seen.push(certificate);

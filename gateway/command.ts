@@ -161,7 +161,9 @@ export function gatewayCommand(): Command {
 async function run(flags: z.output<typeof Flags>): Promise<void> {
   if (flags.machines === undefined) {
     const needing = {
-      ...{ coreupdate: "--coreupdate", registry: "--registry", payloads: "--payloads" },
+      coreupdate: "--coreupdate",
+      registry: "--registry",
+      payloads: "--payloads",
       machinesClientCa: "--machines-client-ca",
     } as const;
     for (const [name, flag] of Object.entries(needing)) {

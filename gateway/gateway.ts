@@ -17,7 +17,7 @@ import { Enrolment } from "./agents/join.ts";
 import { AgentServer, defaultServerLimits, type ServerLimits } from "./agents/server.ts";
 import { defaultSessionLimits, type SessionLimits } from "./agents/session.ts";
 import { SessionTable } from "./agents/session-table.ts";
-import { CertificateFiles } from "./certificate-files.ts";
+import { openCertificates } from "./certificate-files.ts";
 import { Console, type ConsoleSettings } from "./console/console.ts";
 import { CoreUpdateApi, type CoreUpdateSettings } from "./coreupdate/coreupdate.ts";
 import type { TrustedProxies } from "./edge/client-address.ts";
@@ -25,7 +25,7 @@ import { type ClientAuthorities, parseClientAuthorities } from "./edge/client-au
 import { type EdgeLimits, type EdgeServer, startEdge } from "./edge/server.ts";
 import { type FleetRead, FleetView } from "./fleet-view.ts";
 import { fleetLockRoute } from "./fleetlock/route.ts";
-import { FollowedFile } from "./followed-file.ts";
+import { type FollowedFiles, followFile } from "./followed-files.ts";
 import { Sightings } from "./machines/sightings.ts";
 import { Totals } from "./machines/totals.ts";
 import { createGatewayMetrics, type GatewayMetrics } from "./metrics.ts";
@@ -134,7 +134,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   let open: EdgeServer | undefined;
   let registry: Registry | undefined;
   let coreupdate: CoreUpdateApi | undefined;
-  let clients: FollowedFile<ClientAuthorities> | undefined;
+  let clients: FollowedFiles<ClientAuthorities> | undefined;
   let desk: EdgeServer | undefined;
   const forPeople = options.console?.client ?? options.edge?.coreupdate?.client;
   const people = forPeople === undefined ? undefined : new People({ client: forPeople, clock, random, log });
@@ -148,7 +148,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       : new Console({ ...options.console, people, machines, coordination, clock, random, log });
   const line = new SlotLine({ coordination, clock, random });
   let stopping = false;
-  const certificates = await CertificateFiles.open({
+  const certificates = await openCertificates({
     directory: options.certificateDirectory,
     hosts: options.hosts,
     clock,
@@ -256,7 +256,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       const { listen, tls, keys, clientAuthorities, payloads, publicUrl, limits } = options.edge;
       const credentials = new MachineCredentials(keys);
       if (clientAuthorities !== undefined)
-        clients = await FollowedFile.open({
+        clients = await followFile({
           ...{ path: clientAuthorities, what: "authorities of machines", parse: parseClientAuthorities },
           ...{ clock, log },
         });

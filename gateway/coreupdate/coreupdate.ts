@@ -8,7 +8,7 @@ import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
 import type { RestClient } from "../../runtime/rest-client.ts";
 import type { Route } from "../edge/server.ts";
-import { FollowedFile } from "../followed-file.ts";
+import { type FollowedFiles, followFile } from "../followed-files.ts";
 import type { People } from "../objects/people.ts";
 import { RequestCounts } from "../omaha/counts.ts";
 import { PayloadDeposit } from "../payloads/deposit.ts";
@@ -43,13 +43,13 @@ export class CoreUpdateApi {
   /** Requests of machines, for Omaha's route to fill. */
   readonly counts: RequestCounts;
   readonly #parts: CoreUpdateParts;
-  readonly #users: FollowedFile<ReadonlyMap<string, User>>;
+  readonly #users: FollowedFiles<ReadonlyMap<string, User>>;
   readonly #service: UpdateService;
   readonly #uploads: Uploads | undefined;
 
   private constructor(
     parts: CoreUpdateParts,
-    users: FollowedFile<ReadonlyMap<string, User>>,
+    users: FollowedFiles<ReadonlyMap<string, User>>,
     uploads: Uploads | undefined,
   ) {
     const { clock, random, log, etcd, gateway } = parts;
@@ -63,7 +63,7 @@ export class CoreUpdateApi {
   /** Throws where the file of users can't be used. */
   static async open(parts: CoreUpdateParts): Promise<CoreUpdateApi> {
     const { usersFile, uploads: root, clock, random, log } = parts;
-    const users = await FollowedFile.open({
+    const users = await followFile({
       ...{ path: usersFile, what: "users of the CoreUpdate API", parse: parseUsers },
       ...{ clock, log },
     });

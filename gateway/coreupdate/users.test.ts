@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { jsonLogger } from "../../ports/log.ts";
 import { SimClock } from "../../test/sim/clock.ts";
-import { FollowedFile } from "../followed-file.ts";
+import { followFile } from "../followed-files.ts";
 import { parseUsers } from "./users.ts";
 
 const TOKEN = "d3b07384d113edec49eaa6238ad5ff00";
@@ -55,7 +55,7 @@ describe("a change of the file", () => {
     const logged: string[] = [];
     const clock = new SimClock().process();
     const log = jsonLogger(clock, (line) => logged.push(line));
-    const open = () => FollowedFile.open({ path, what: "users", parse: parseUsers, clock, log });
+    const open = () => followFile({ path, what: "users", parse: parseUsers, clock, log });
     await writeFile(path, user());
     const file = await open();
     await writeFile(path, user().replace("alice", "bob"));

@@ -1,21 +1,21 @@
 /** Whom the clients of one listener are, by the certificates that they show, and by the authorities that count now. */
 import type { Server } from "node:https";
 import type { Socket } from "node:net";
-import { type SecureContextOptions, TLSSocket } from "node:tls";
+import { type PeerCertificate, type SecureContextOptions, TLSSocket } from "node:tls";
 import { certificateOf, type MachineCertificate } from "../../pki/machine-credentials.ts";
 import type { Cancel } from "../../ports/clock.ts";
-import type { FollowedFile } from "../followed-file.ts";
+import type { FollowedFiles } from "../followed-files.ts";
 import { type ClientAuthorities, trusting } from "./client-authorities.ts";
 
+type Followed = Pick<FollowedFiles<ClientAuthorities>, "current" | "onChange">;
+
 export class ClientCertificates {
-  readonly #authorities: Pick<FollowedFile<ClientAuthorities>, "current" | "onChange"> | undefined;
-  /** Connections whose certificates were looked at by the authorities that count now. */
+  readonly #authorities: Followed | undefined;
+  /** Connections that were made under the authorities of now: what was shown on others counts no more. */
   #seen = new WeakSet<Socket>();
-  /** Of those before them: each ends with what it is asked at the moment. */
-  #stale = new WeakSet<Socket>();
 
   /** Nobody is asked for a certificate without `authorities`. */
-  constructor(authorities: Pick<FollowedFile<ClientAuthorities>, "current" | "onChange"> | undefined) {
+  constructor(authorities: Followed | undefined) {
     this.#authorities = authorities;
   }
 
@@ -31,16 +31,9 @@ export class ClientCertificates {
 
   /** Calls `changed` when the context is another. */
   follow(server: Server, changed: () => void): Cancel {
-    const open = new Set<Socket>();
-    server.on("secureConnection", (socket) => {
-      if (this.#authorities === undefined) return;
-      this.#seen.add(socket);
-      open.add(socket);
-      socket.once("close", () => open.delete(socket));
-    });
+    server.on("secureConnection", (socket) => this.#seen.add(socket));
     const cancel = this.#authorities?.onChange(() => {
       this.#seen = new WeakSet();
-      for (const socket of open) this.#stale.add(socket);
       changed();
       server.closeIdleConnections();
     });
@@ -49,16 +42,14 @@ export class ClientCertificates {
 
   /** Undefined where it showed none that an authority of now accepted. */
   of(socket: Socket): MachineCertificate | undefined {
-    if (!(socket instanceof TLSSocket) || !socket.authorized || !this.#seen.has(socket)) return undefined;
-    // Node.js says `authorized` of some sessions without a certificate, and has nothing of a socket that is gone.
-    const { subject } = (socket.getPeerCertificate() ?? {}) as {
-      subject?: Parameters<typeof certificateOf>[0];
-    };
-    return subject === undefined ? undefined : certificateOf(subject);
+    if (!(socket instanceof TLSSocket) || !socket.authorized || this.isStale(socket)) return undefined;
+    // Null once the client has gone, and empty where it showed none.
+    const shown = socket.getPeerCertificate() as Partial<PeerCertificate> | null;
+    return shown?.subject && certificateOf(shown.subject);
   }
 
   /** Whether the connection is to end with its answer, so that the client shows its certificate anew. */
   isStale(socket: Socket): boolean {
-    return this.#stale.has(socket);
+    return this.#authorities !== undefined && !this.#seen.has(socket);
   }
 }

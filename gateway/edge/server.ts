@@ -19,7 +19,7 @@ import type { Address } from "../../ports/address.ts";
 import { type Clock, stopwatch } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { CertificateFiles } from "../certificate-files.ts";
-import type { FollowedFile } from "../followed-file.ts";
+import type { FollowedFiles } from "../followed-files.ts";
 import { TrustedProxies } from "./client-address.ts";
 import type { ClientAuthorities } from "./client-authorities.ts";
 import { ClientCertificates } from "./client-certificates.ts";
@@ -106,8 +106,8 @@ export interface EdgeOptions {
   listen: Address;
   /** Absent where the listener is plain. */
   certificates?: Pick<CertificateFiles, "current" | "onChange">;
-  /** Who signs the certificates of clients; none is asked for where it is absent. */
-  clients?: Pick<FollowedFile<ClientAuthorities>, "current" | "onChange">;
+  /** Who signs the certificates of clients; none is asked for where it is absent, or the listener is plain. */
+  clients?: Pick<FollowedFiles<ClientAuthorities>, "current" | "onChange">;
   routes: readonly Route[];
   /** That say whom they stand in front of; none where it is absent. */
   proxies?: TrustedProxies;
@@ -135,7 +135,7 @@ export async function startEdge(options: EdgeOptions): Promise<EdgeServer> {
     keepAliveTimeout: KEEP_ALIVE,
     maxHeaderSize: MAX_HEADER,
   };
-  const clientele = new ClientCertificates(clients);
+  const clientele = new ClientCertificates(certificates === undefined ? undefined : clients);
   const desk = new Desk(options, limits, clientele);
   const listener: RequestListener = (request, response) => void desk.serve(request, response);
   const context = ({ certificate, key }: KeyPair) => ({ cert: certificate, key, ...clientele.context });

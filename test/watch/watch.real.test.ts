@@ -54,7 +54,6 @@ describe("rules", () => {
     const files = readdirSync(import.meta.dirname).filter((file) => file.endsWith(".test.yaml"));
     const paths = files.map((file) => join(import.meta.dirname, file));
     const { ok, output } = await promtool(["test", "rules", ...paths]);
-    expect(output).not.toContain("FAILED");
     expect(ok, output).toBe(true);
     const tested = paths.map((path) => readFileSync(path, "utf8")).join("\n");
     const untested = alerts.filter(({ alert }) => !tested.includes(`alertname: ${alert}\n`));

@@ -1,4 +1,4 @@
-/** A file of a Secret or ConfigMap, read again when it changes: what it says now, or said last where it can't be used. */
+/** Files of a Secret or ConfigMap, read again when they change: what they say now, or said last where they can't be used. */
 import { readFile } from "node:fs/promises";
 import type { Cancel, Clock } from "../ports/clock.ts";
 import type { Logger } from "../ports/log.ts";
@@ -6,38 +6,48 @@ import type { Logger } from "../ports/log.ts";
 /** Kubernetes swaps such files without telling: look this often, ms. */
 const PERIOD = 10_000;
 
-export interface FollowedFileOptions<Content> {
+/** What is there at one look. */
+export interface FilesRead<Content> {
+  /** All of it, to be compared. */
+  text: string;
+  /** Throws with a sentence that may be logged. */
+  load: () => Content | Promise<Content>;
+  /** Whether what was made of the same text is to be made anew, as time goes by. */
+  isDue?: (content: Content) => boolean;
+}
+
+export interface FollowedFilesOptions<Content> {
+  /** The file, or the directory of several. */
   path: string;
   /** What is in it, for the log: "users of the CoreUpdate API". */
   what: string;
-  /** Throws with a sentence that may be logged. */
-  parse: (text: string) => Content;
+  read: () => Promise<FilesRead<Content>>;
   clock: Clock;
   log: Logger;
 }
 
-export class FollowedFile<Content> {
-  readonly #options: FollowedFileOptions<Content>;
+export class FollowedFiles<Content> {
+  readonly #options: FollowedFilesOptions<Content>;
   readonly #listeners = new Set<(content: Content) => void>();
   #text: string;
   #current: Content;
   #cancel: Cancel | undefined;
   #stopped = false;
-  /** Why the file can't be used, as the log says: once for all looks. */
+  /** Why they can't be used, as the log says: once for all looks. */
   #told = "";
 
-  private constructor(options: FollowedFileOptions<Content>, text: string) {
+  private constructor(options: FollowedFilesOptions<Content>, text: string, content: Content) {
     this.#options = options;
     this.#text = text;
-    this.#current = options.parse(text);
+    this.#current = content;
     this.#schedule();
   }
 
-  /** Throws where the file can't be read or used. */
-  static async open<Content>(options: FollowedFileOptions<Content>): Promise<FollowedFile<Content>> {
-    const text = await readFile(options.path, "utf8");
+  /** Throws where they can't be read or used. */
+  static async open<Content>(options: FollowedFilesOptions<Content>): Promise<FollowedFiles<Content>> {
+    const { text, load } = await options.read();
     try {
-      return new FollowedFile(options, text);
+      return new FollowedFiles(options, text, await load());
     } catch (error) {
       throw new Error(`${options.path}: ${(error as Error).message}`, { cause: error });
     }
@@ -62,9 +72,9 @@ export class FollowedFile<Content> {
   async refresh(): Promise<void> {
     const { path, what, log } = this.#options;
     try {
-      const text = await readFile(path, "utf8");
-      if (text === this.#text) return;
-      this.#current = this.#options.parse(text);
+      const { text, load, isDue } = await this.#options.read();
+      if (text === this.#text && isDue?.(this.#current) !== true) return;
+      this.#current = await load();
       this.#text = text;
       this.#told = "";
       log.info(`${what} changed`, { path });
@@ -90,4 +100,18 @@ export class FollowedFile<Content> {
       void this.refresh().then(() => this.#schedule());
     });
   }
+}
+
+/** One file, of which `parse` makes what is in it. */
+export function followFile<Content>({
+  parse,
+  ...options
+}: Omit<FollowedFilesOptions<Content>, "read"> & { parse: (text: string) => Content }): Promise<
+  FollowedFiles<Content>
+> {
+  const read = async (): Promise<FilesRead<Content>> => {
+    const text = await readFile(options.path, "utf8");
+    return { text, load: () => parse(text) };
+  };
+  return FollowedFiles.open({ ...options, read });
 }
