@@ -5,7 +5,7 @@
  */
 import type { Why } from "../api/reasons.ts";
 import type { BudgetGate, ForeignMachine, Grant, GroupGate, Phase, Token } from "./records.ts";
-import { sameToken } from "./records.ts";
+import { isStaged, sameToken } from "./records.ts";
 
 /**
  * Gates are valid for at least so long when a grant is sent, ms: its transaction, whose
@@ -78,6 +78,18 @@ export function refuseReboot(
 /** Whether an update of the group's machines takes no slot: each asks for one before it reboots. */
 export function isWithoutSlot(gate: GroupGate | undefined): boolean {
   return gate?.machines?.slotFor === "Reboot";
+}
+
+/**
+ * What a machine would come up with that asks before it reboots: its update has no slot that would say so. Empty for
+ * what it runs.
+ */
+export function stagedRelease(
+  gate: GroupGate | undefined,
+  machine: Pick<ForeignMachine, "update"> | undefined,
+): string {
+  const update = machine?.update;
+  return isWithoutSlot(gate) && update !== undefined && isStaged(update) ? update.release : "";
 }
 
 /** Why an update may not be offered now, whose slot it takes where no reboot asks for that: window and budgets bind who goes down. */

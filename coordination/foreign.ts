@@ -11,6 +11,7 @@ import {
   refuseGrant,
   refuseOffer,
   refuseTurn,
+  stagedRelease,
 } from "./admission.ts";
 import { nameRanges, viewNames } from "./aliases.ts";
 import type { Changes } from "./changes.ts";
@@ -44,7 +45,6 @@ import {
   type Grant,
   GroupGate,
   type Holder,
-  isStaged,
   isWhole,
   RebootRequest,
   Ticket,
@@ -113,8 +113,8 @@ export async function takeWith(
     const groupKey = head.results[0]?.[0];
     const groupGate = parser.json(GroupGate, groupKey);
     /** Only what goes with it is written. */
-    const isBare = extra !== undefined && isWithoutSlot(groupGate);
-    const names = isBare ? [] : (groupGate?.machines?.budgets ?? []);
+    const isSlotless = extra !== undefined && isWithoutSlot(groupGate);
+    const names = isSlotless ? [] : (groupGate?.machines?.budgets ?? []);
     if (names.length > MAX_BUDGETS) {
       return refused(
         "TooManyBudgets",
@@ -134,7 +134,7 @@ export async function takeWith(
     const view = viewEpoch(results[0]?.[0], results[1]?.[0], parser);
     const whole = view.incarnation;
     if (!isWhole(whole)) throw new EtcdUnavailable("etcd has lost who holds a slot, and is not rebuilt yet");
-    const has = isBare ? extra.has(found) : undefined;
+    const has = isSlotless ? extra.has(found) : undefined;
     if (has !== undefined) return { answer: { outcome: "held", ...has } };
     const existing = results[2]?.[0] ?? known.holder;
     if (existing !== undefined) {
@@ -177,7 +177,7 @@ export async function takeWith(
       ...known.compares,
     ];
     const [first] = budgets;
-    if (groupGate?.machines === undefined || (first === undefined && !isBare)) {
+    if (groupGate?.machines === undefined || (first === undefined && !isSlotless)) {
       if (groupGate === undefined || groupGate.validUntil <= clock.now()) {
         return refused("WaitingForGates", `group ${group} is not known, or the manager is away`);
       }
@@ -198,11 +198,14 @@ export async function takeWith(
     const line = readLine(results[3] ?? [], parser, now);
     const mine = line.get(uid);
     const views = budgets.map(({ view: of }) => of);
+    // A person's word lets it go also to what is quarantined since: it hears of no other release before its reboot.
+    const staged =
+      reason === undefined ? stagedRelease(groupGate, parser.again(ForeignMachine, found[0])) : "";
     const question: GrantQuestion = {
       ...{
         uid,
         group,
-        release: extra?.release ?? stagedOf(groupGate, reason, found[0], parser) ?? "",
+        release: extra?.release ?? staged,
         gate: groupGate,
         budgets: views,
         needs: groupGate.machines.needs,
@@ -242,7 +245,7 @@ export async function takeWith(
       };
     }
     const more = extra?.write(found, now) ?? { compares: [], operations: [], update: undefined };
-    if (isBare) {
+    if (isSlotless) {
       return {
         compares: [...compares, unchanged(keys.groupGate(group), groupKey), ...more.compares],
         operations: more.operations,
@@ -290,21 +293,6 @@ export async function takeWith(
     };
   };
   return await changes.change(group, [{ key: keys.groupGate(group) }, ...sure], look);
-}
-
-/**
- * What a machine that asks before it reboots would come up with: its update has no slot that would say so. Not asked
- * where a person takes the slot for it: else what is staged and quarantined since would keep it from every other release.
- */
-function stagedOf(
-  gate: GroupGate,
-  reason: string | undefined,
-  record: KeyValue | undefined,
-  parser: Parser,
-): string | undefined {
-  if (!isWithoutSlot(gate) || reason !== undefined) return undefined;
-  const update = parser.again(ForeignMachine, record)?.update;
-  return update !== undefined && isStaged(update) ? update.release : undefined;
 }
 
 /**

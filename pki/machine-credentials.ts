@@ -23,6 +23,17 @@ export interface ShownCredentials {
   certificate?: MachineCertificate | undefined;
 }
 
+/** What a machine of the group is told whose credentials are not accepted. */
+export function whyRefused(
+  { secret, certificate }: ShownCredentials,
+  group: string,
+  machine: string,
+): string {
+  return secret === undefined && certificate !== undefined
+    ? `The certificate names another group than ${group} or another machine than ${machine}.`
+    : `The secret of group ${group} is missing in the URL, or is another one. "kubectl slipway machines secret" prints it.`;
+}
+
 /** As Node.js gives a subject: an attribute that occurs several times is a list. */
 export function certificateOf(
   subject: Readonly<Record<string, string | readonly string[] | undefined>>,

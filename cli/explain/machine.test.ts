@@ -1,7 +1,6 @@
 /** Machines without our agent, as a console tells of them: in a recorded moment of their group. */
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { Machines } from "../../api/machines.ts";
 import type { Story } from "../../console/contract.ts";
 import { explanationText } from "../why.ts";
 import { adviceIsSound, recorded } from "./cases.ts";
@@ -214,18 +213,10 @@ test.each(Object.entries(cases))("%s", (_, { change, situation, sentence, advice
 });
 
 test("what it has staged is quarantined since, and a person may let it reboot nevertheless", () => {
-  const [release] = moment.snapshot.releases;
-  if (release === undefined) throw new Error("no release is in the recording");
-  const quarantined = { type: "Quarantined", status: "True" as const, reason: "R", message: "m" };
-  const conditions = [{ ...quarantined, lastTransitionTime: at(0) }];
-  const groups = moment.snapshot.groups.map((group) => ({
-    ...group,
-    spec: { ...group.spec, machines: Machines.parse({ slotFor: "Reboot" }) },
-  }));
-  const snapshot = { ...moment.snapshot, groups, releases: [{ ...release, status: { conditions } }] };
-  const staged = { state: "Staged", target: release.spec.version, since: at(-720_000) } as const;
-  const explain = (slot: boolean) =>
-    explainMachine(story({ machine: { ...staged, slot } }), ID, snapshot, moment.now);
+  const message =
+    "It was offered os-9 (Staged), which is quarantined since: it gets no slot to come up with it.";
+  const staged = { state: "Staged", target: "9", since: at(-720_000), reason: "ReleaseQuarantined" } as const;
+  const explain = (slot: boolean) => explained({ machine: { ...staged, message, slot } });
   expect(explain(false)).toMatchObject({
     situation: "ReleaseQuarantined",
     sentence: expect.stringContaining("it gets no slot to come up with it") as string,

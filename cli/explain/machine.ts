@@ -7,7 +7,7 @@ import type { Snapshot } from "../snapshot.ts";
 import { type Explanation, inSentence } from "./explain.ts";
 import { type Fact, factsOf } from "./facts.ts";
 import { type Advice, advise, commands, type Finding, finding } from "./finding.ts";
-import { holds, targetOf } from "./subject.ts";
+import { targetOf } from "./subject.ts";
 import { clause, dated, names, when } from "./words.ts";
 
 /** What happened to it that is told. */
@@ -27,53 +27,26 @@ export function explainMachine(short: Story, id: string, snapshot: Snapshot, now
   };
   // Which RebootBudgets bind it is the manager's to say, and stands in the message.
   const facts = [...factsOf(subject, { ...snapshot, budgets: [] }, now), ...machineFacts(story, id, now)];
-  const barred = barredRelease(story, group, snapshot);
-  return inSentence(name, find(story, id, group, barred, now), facts, snapshot, now);
+  return inSentence(name, find(story, id, group, now), facts, snapshot, now);
 }
 
-/** Of a machine that asks before it reboots: the release that it has staged, where that is quarantined since. */
-function barredRelease(
-  { machine }: Story,
-  group: UpdateGroup | undefined,
-  { releases }: Pick<Snapshot, "releases">,
-): string | undefined {
-  if (machine.state !== "Staged" || machine.slot || group?.spec.machines?.slotFor !== "Reboot")
-    return undefined;
-  const staged = releases.filter(({ spec }) => spec.version === machine.target);
-  return staged.find(({ status }) => holds({ status }, "Quarantined"))?.metadata.name;
-}
-
-function find(
-  story: Story,
-  id: string,
-  group: UpdateGroup | undefined,
-  barred: string | undefined,
-  now: number,
-): Finding {
+function find(story: Story, id: string, group: UpdateGroup | undefined, now: number): Finding {
   const { machine } = story;
   const runs = machine.version === "" ? "runs what is not known" : `runs ${machine.version}`;
   const since = machine.since === undefined ? "" : ` since ${when(machine.since, now)}`;
   const steal = advise(
-    onMachine("steal", machine.group, id),
+    onMachine("machines steal", machine.group, id),
     "frees its slot, if it never comes back; if it is up after all, a budget may be overrun",
   );
-  if (barred !== undefined) {
-    return finding(
-      "ReleaseQuarantined",
-      `${runs} and has staged ${machine.target}, offered${since}, whose Release ${barred} is quarantined since: it gets no slot to come up with it`,
-      ...adviceOn("ReleaseQuarantined", machine.group, group),
-      advise(
-        onMachine("lock", machine.group, id),
-        "lets it reboot nevertheless, once the channel points at another release: it hears of that after its reboot only",
-      ),
-    );
-  }
   if (machine.state === "Staging" || machine.state === "Staged") {
     const has = machine.state === "Staged" ? "has staged" : "updates to";
+    const isBarred = machine.reason === "ReleaseQuarantined" && !machine.slot;
     return finding(
-      "Offered",
+      isBarred ? "ReleaseQuarantined" : "Offered",
       `${runs} and ${has} ${machine.target}, offered${since}: ${clause(machine.message)}`,
-      commands.group(machine.group),
+      ...(isBarred
+        ? [...adviceOn("ReleaseQuarantined", machine.group, group), letGo(machine.group, id)]
+        : [commands.group(machine.group)]),
       ...(machine.slot ? [steal] : []),
     );
   }
@@ -132,18 +105,32 @@ function refused(
 }
 
 /** A machine may call itself `--all`. */
-function onMachine(verb: "steal" | "retry" | "lock", group: string, id: string): string {
+function onMachine(
+  verb: "machines steal" | "machines retry" | "locks lock",
+  group: string,
+  id: string,
+): string {
   const names = `${word(group)} ${word(id)}`;
   const reason = '--reason "..."';
-  return `kubectl slipway ${verb === "lock" ? "locks" : "machines"} ${verb} ${id.startsWith("-") ? `${reason} -- ${names}` : `${names} ${reason}`}`;
+  return `kubectl slipway ${verb} ${id.startsWith("-") ? `${reason} -- ${names}` : `${names} ${reason}`}`;
 }
 
 function isReason(text: string): text is Reason {
   return Object.hasOwn(reasons, text);
 }
 
+function letGo(group: string, id: string): Advice {
+  return advise(
+    onMachine("locks lock", group, id),
+    "lets it reboot nevertheless, once the channel points at another release: it hears of that after its reboot only",
+  );
+}
+
 function retry(group: string, id: string, release: string): Advice {
-  return advise(onMachine("retry", group, id), `lets it be offered again what failed on it (${release})`);
+  return advise(
+    onMachine("machines retry", group, id),
+    `lets it be offered again what failed on it (${release})`,
+  );
 }
 
 /** On the machine. */

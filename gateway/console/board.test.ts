@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from "vitest";
 import { type Channel, channel } from "../../api/channel.ts";
 import type { Resource } from "../../api/kind.ts";
-import { API_VERSION, type KubeObject } from "../../api/meta.ts";
+import { API_VERSION, type KubeObject, timestamp } from "../../api/meta.ts";
 import { type NodeUpdate, nodeUpdate } from "../../api/node-update.ts";
 import type { RebootBudget } from "../../api/reboot-budget.ts";
 import type { RebootWindow } from "../../api/reboot-window.ts";
@@ -10,6 +10,7 @@ import { type UpdateGroup, UpdateGroupSpec, updateGroup } from "../../api/update
 import type * as view from "../../console/contract.ts";
 import type { Topic } from "../../console/events.ts";
 import type { LiveGrant } from "../../coordination/coordination.ts";
+import { openGate } from "../../coordination/fixtures.ts";
 import type { ForeignMachine } from "../../coordination/records.ts";
 import { MemoryStore } from "../../runtime/memory-store.ts";
 import type { Change, Store } from "../../runtime/store.ts";
@@ -114,6 +115,7 @@ const since = (position: number, ...topics: Topic[]) =>
 beforeEach(async () => {
   known.clear();
   foreign.setGrants(new Map());
+  foreign.setGates(new Map());
   clock = new VirtualClock();
   world = new World();
   board = new Board({ objects: world, foreign, clock });
@@ -189,6 +191,44 @@ test("machines without our agent are shown by what they said last, and by the sl
   board.foreignChanged(undefined);
   await clock.advance(250);
   expect([...board.machines.keys()]).toEqual([]);
+});
+
+test("one that asks before it reboots says when what it staged is quarantined, and that it reboots since it has the slot", async () => {
+  const update = { group: "web", release: "r2", version: "2.0.0", bootId: "", attempt: 1, at: 1000 };
+  known.set(
+    "u1",
+    omaha({ update: { ...update, state: "Staged" }, why: { reason: "WaitingForStage", message: "m" } }),
+  );
+  const machines = { budgets: ["group/web"], needs: 1, open: true, slotFor: "Reboot" as const };
+  const gates = (quarantined: string[]) => new Map([["web", openGate("web", 0, { machines, quarantined })]]);
+  const shown = async () => {
+    await clock.advance(250);
+    return machine("u1");
+  };
+  const reasonOf = async (quarantined: string[]) => {
+    if (foreign.setGates(gates(quarantined))) board.foreignChanged(undefined);
+    return (await shown())?.reason;
+  };
+  board.foreignChanged(new Set(["u1"]));
+  expect([await reasonOf([]), await reasonOf(["r2"]), await reasonOf(["r1"])]).toEqual([
+    "",
+    "ReleaseQuarantined",
+    "",
+  ]);
+  expect(foreign.setGates(gates(["r1"]))).toBe(false);
+  const held = holder("u1", 5000);
+  const omahas = { ...held, grant: { ...held.grant, foreign: { protocol: "Omaha" as const } } };
+  board.foreignChanged(foreign.setGrants(new Map([["u1", omahas]])));
+  expect(await shown()).toMatchObject({
+    state: "Staged",
+    since: timestamp(1000),
+    protocol: "Omaha",
+    slot: true,
+  });
+  // The same grant: its machine was told by another protocol that it may reboot.
+  const asked = { ...omahas, phase: { ...omahas.phase, heldBy: ["Omaha" as const, "FleetLock" as const] } };
+  board.foreignChanged(foreign.setGrants(new Map([["u1", asked]])));
+  expect(await shown()).toMatchObject({ state: "Rebooting", since: timestamp(5000), protocol: "FleetLock" });
 });
 
 test("a group counts them by version", async () => {

@@ -150,6 +150,7 @@ export class Console {
   /** What etcd says of the fleet, each time that it is read. */
   onFleet(fleet: FleetRead["fleet"]): void {
     this.#fleetAsOf = this.#options.clock.now();
+    if (this.#foreign.setGates(fleet.groupGates)) this.#board.foreignChanged(undefined);
     const changed = this.#foreign.setGrants(fleet.grants);
     if (changed.size > 0) this.#board.foreignChanged(changed);
   }

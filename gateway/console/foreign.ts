@@ -1,9 +1,10 @@
 /** Machines without our agent, of which no NodeUpdate tells: what the gateways know of them, in etcd. */
 import type * as view from "../../console/contract.ts";
+import { isWithoutSlot, stagedRelease } from "../../coordination/admission.ts";
 import type { FleetSnapshot, LiveGrant } from "../../coordination/coordination.ts";
 import { wordsOf } from "../../coordination/fleet.ts";
 import type { MachineView } from "../../coordination/machine-view.ts";
-import type { ForeignMachine } from "../../coordination/records.ts";
+import type { ForeignMachine, GroupGate } from "../../coordination/records.ts";
 
 export interface ForeignShown {
   uid: string;
@@ -27,6 +28,7 @@ export interface ForeignShown {
 export class ForeignMachines {
   readonly #known: Pick<MachineView, "get" | "counts" | typeof Symbol.iterator>;
   #holders: ReadonlyMap<string, LiveGrant> = new Map();
+  #gates: ReadonlyMap<string, GroupGate> = new Map();
 
   constructor(known: Pick<MachineView, "get" | "counts" | typeof Symbol.iterator>) {
     this.#known = known;
@@ -47,6 +49,13 @@ export class ForeignMachines {
     return changed;
   }
 
+  /** Whether they say another thing of machines than those before. */
+  setGates(gates: FleetSnapshot["groupGates"]): boolean {
+    const before = barredBy(this.#gates);
+    this.#gates = gates;
+    return barredBy(gates) !== before;
+  }
+
   /** Those that hold a slot, by uid; `grant.node` is the name that its holder has wherever slots are told of. */
   get holders(): ReadonlyMap<string, LiveGrant> {
     return this.#holders;
@@ -55,7 +64,11 @@ export class ForeignMachines {
   get(uid: string): ForeignShown | undefined {
     const machine = this.#known.get(uid);
     const held = this.#holders.get(uid);
-    if (machine !== undefined) return ofOmaha(uid, machine, held);
+    if (machine !== undefined) {
+      const gate = this.#gates.get(machine.group);
+      const isBarred = gate?.quarantined.includes(stagedRelease(gate, machine)) === true;
+      return ofOmaha(uid, machine, held, isBarred);
+    }
     return held === undefined ? undefined : ofHolder(held);
   }
 
@@ -85,7 +98,19 @@ const STATES = {
   Held: "Staged",
 } as const satisfies Record<NonNullable<ForeignMachine["update"]>["state"], view.Machine["state"]>;
 
-function ofOmaha(uid: string, machine: ForeignMachine, held: LiveGrant | undefined): ForeignShown {
+/** What `setGates` compares. */
+function barredBy(gates: ReadonlyMap<string, GroupGate>): string {
+  return JSON.stringify(
+    [...gates].flatMap(([group, gate]) => (isWithoutSlot(gate) ? [[group, ...gate.quarantined]] : [])),
+  );
+}
+
+function ofOmaha(
+  uid: string,
+  machine: ForeignMachine,
+  held: LiveGrant | undefined,
+  isBarred: boolean,
+): ForeignShown {
   const { update, failed, why, lastSeen } = machine;
   // By another protocol it was told that it may reboot, whatever it was offered.
   const reboots = held && wordsOf(held).find((word) => word !== "Omaha");
@@ -97,13 +122,13 @@ function ofOmaha(uid: string, machine: ForeignMachine, held: LiveGrant | undefin
         : failed.length > 0
           ? "Failed"
           : "Idle";
-  const message =
+  const told =
     update === undefined
-      ? (why?.message ?? "")
-      : `It was offered ${update.release} (${update.state})${held === undefined ? ", and holds no slot" : ""}.`;
+      ? { reason: why?.reason ?? "", message: why?.message ?? "" }
+      : ofUpdate(update, held !== undefined, isBarred);
   return {
     ...{ uid, name: machine.alias === "" ? machine.id : machine.alias, group: machine.group },
-    ...{ version: machine.version, target: update?.version ?? "", state, reason: why?.reason ?? "", message },
+    ...{ version: machine.version, target: update?.version ?? "", state, ...told },
     since: (reboots === undefined ? update?.at : undefined) ?? held?.grant.at ?? why?.since,
     ...{ lastSeen, slot: held !== undefined, budgets: held?.grant.budgets ?? [] },
     protocol: reboots ?? "Omaha",
@@ -111,6 +136,19 @@ function ofOmaha(uid: string, machine: ForeignMachine, held: LiveGrant | undefin
       ...{ release, at, reason: "Failed", message: `It ended with the code ${code} of Omaha.` },
     })),
   };
+}
+
+/** Why it was refused before counts no more. */
+function ofUpdate(
+  { release, state }: NonNullable<ForeignMachine["update"]>,
+  isHolder: boolean,
+  isBarred: boolean,
+): { reason: string; message: string } {
+  const offered = `It was offered ${release} (${state})`;
+  if (isHolder) return { reason: "", message: `${offered}.` };
+  if (!isBarred) return { reason: "", message: `${offered}, and holds no slot.` };
+  const message = `${offered}, which is quarantined since: it gets no slot to come up with it.`;
+  return { reason: "ReleaseQuarantined", message };
 }
 
 function ofHolder({ grant, phase }: LiveGrant): ForeignShown {

@@ -4,7 +4,7 @@
  */
 import type { Coordination } from "../../coordination/coordination.ts";
 import { EtcdUnavailable } from "../../coordination/etcd.ts";
-import type { MachineCredentials } from "../../pki/machine-credentials.ts";
+import { type MachineCredentials, whyRefused } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { EdgeAnswer, EdgeRequest, Route } from "../edge/server.ts";
@@ -79,10 +79,7 @@ async function decide(
     return refuse({
       status: shown.secret === undefined && shown.certificate === undefined ? 401 : 403,
       kind: "unauthorized",
-      value:
-        shown.secret === undefined && shown.certificate !== undefined
-          ? `The certificate names another group than ${group} or another machine than ${id}.`
-          : `The secret of group ${group} is missing in the URL, or is another one. "kubectl slipway machines secret" prints it.`,
+      value: whyRefused(shown, group, id),
     });
   }
   try {

@@ -11,7 +11,7 @@ import { uidOf } from "../../coordination/identity.ts";
 import type { MachineView } from "../../coordination/machine-view.ts";
 import type { ForeignMachine, Offer, Offered } from "../../coordination/records.ts";
 import { type Sighting, withSighting } from "../../coordination/updates.ts";
-import type { MachineCredentials, ShownCredentials } from "../../pki/machine-credentials.ts";
+import { type MachineCredentials, type ShownCredentials, whyRefused } from "../../pki/machine-credentials.ts";
 import type { Clock } from "../../ports/clock.ts";
 import type { Logger } from "../../ports/log.ts";
 import type { Random } from "../../ports/random.ts";
@@ -119,7 +119,7 @@ async function answerAll(options: Desk, request: OmahaRequest, shown: ShownCrede
       place === undefined || place.open || credentials.accepts(shown, place.group, app.machineId);
     if (offer !== undefined && !mayAsk) {
       meter("refused");
-      return plain(403, `The secret of group ${offer.group} is missing in the URL, or is another one.\n`);
+      return plain(403, `${whyRefused(shown, offer.group, app.machineId)}\n`);
     }
     if (offer !== undefined && !request.follows) options.counts?.saw(offer.group, app, now);
     const offered = request.follows

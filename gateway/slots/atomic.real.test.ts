@@ -5,8 +5,7 @@ import type { Coordination } from "../../coordination/coordination.ts";
 import { createCoordination } from "../../coordination/create.ts";
 import type { EtcdPort } from "../../coordination/etcd.ts";
 import { connectEtcd } from "../../coordination/etcd3-port.ts";
-import { openGate } from "../../coordination/fixtures.ts";
-import type { ForeignMachine } from "../../coordination/records.ts";
+import { foreignMachine, openGate } from "../../coordination/fixtures.ts";
 import { type EtcdCluster, startEtcd } from "../../hack/plane/etcd.ts";
 import { systemClock } from "../../ports/clock.ts";
 import { silentLogger } from "../../ports/log.ts";
@@ -90,7 +89,7 @@ async function playOut(
       const update = async () =>
         await coordination.takeUpdate({
           ...{ ...ask, nonce: systemRandom.uuid(), release: "r", version: "2", threshold: 1000 },
-          machine: known(uid, group),
+          machine: foreignMachine(uid, { group, track: group }),
         });
       const lock = async () => await line.take({ ...ask, protocol: "FleetLock" }, 5000, never);
       const offered = omaha ? await update() : undefined;
@@ -106,7 +105,8 @@ async function playOut(
         down.delete(uid);
       }
       if (offered !== undefined) {
-        const updating = (await coordination.readForeignMachine(uid)) ?? known(uid, group);
+        const updating =
+          (await coordination.readForeignMachine(uid)) ?? foreignMachine(uid, { group, track: group });
         const end = { uid, machine: updating, how: "good", code: 0 } as const;
         expect(await coordination.endUpdate(end)).toBeDefined();
       }
@@ -124,11 +124,4 @@ async function playOut(
   expect(fleet.budgets.get(budget)?.seq).toBe(2 * slots);
   const tally = fleet.tallies.get(group)?.get("r");
   expect([tally?.granted ?? 0, tally?.good ?? 0]).toEqual([updates, updates]);
-}
-
-function known(id: string, group: string): ForeignMachine {
-  return {
-    ...{ id, group, product: "p", version: "1", track: group, board: "", oem: "", alias: "", bootId: "b" },
-    ...{ firstSeen: 0, lastSeen: 0, failed: [] },
-  };
 }

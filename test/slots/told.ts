@@ -1,7 +1,8 @@
 /** Machines without our agent, by whichever protocol: what each was told, and that it stays true until it is back. For tests. */
 import type { Coordination, ForeignFreed } from "../../coordination/coordination.ts";
+import { foreignMachine } from "../../coordination/fixtures.ts";
 import { aliasesOf } from "../../coordination/identity.ts";
-import { type ForeignMachine, Protocol } from "../../coordination/records.ts";
+import { Protocol } from "../../coordination/records.ts";
 import type { Random } from "../../ports/random.ts";
 import type { SlotInvariants } from "./invariants.ts";
 import { MACHINES } from "./plans.ts";
@@ -10,13 +11,6 @@ type Speaking = Pick<
   Coordination,
   "takeForeign" | "freeForeign" | "takeUpdate" | "endUpdate" | "readForeignMachine"
 >;
-
-function machineOf(id: string): ForeignMachine {
-  return {
-    ...{ id, group: "g", product: "p", version: "1", track: "g", board: "", oem: "", alias: "", bootId: "b" },
-    ...{ firstSeen: 0, lastSeen: 0, failed: [] },
-  };
-}
 
 async function endUpdate(gateway: Speaking, uid: string): Promise<ForeignFreed> {
   const machine = await gateway.readForeignMachine(uid);
@@ -47,7 +41,13 @@ export class Told {
     if (act === "ask") {
       const ask = { uid, name: uid, group: "g", nonce: random.uuid() };
       const { outcome } = await (protocol === "Omaha"
-        ? gateway.takeUpdate({ ...ask, release: "r1", version: "2", threshold: 100, machine: machineOf(uid) })
+        ? gateway.takeUpdate({
+            ...ask,
+            release: "r1",
+            version: "2",
+            threshold: 100,
+            machine: foreignMachine(uid),
+          })
         : gateway.takeForeign({ ...ask, protocol }));
       const had = events.some((e) => names.includes(e.uid) && e.what === "made");
       if (outcome === "refused") return;
